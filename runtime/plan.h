@@ -1,0 +1,37 @@
+/* Plans, seen from inside: what the public plan functions, the tuner and the tests share.
+ *
+ * A PlanDesc is one description of any family; it turns into a problem of a spec and back. A plan
+ * made with a forced configuration runs through the very same code as the application's. */
+#ifndef SEQTUNE_RUNTIME_PLAN_H
+#define SEQTUNE_RUNTIME_PLAN_H
+
+#include "base/status.h"
+#include "generator/gen.h"
+#include "runtime/seqtune.h"
+
+typedef enum PlanKind { PLAN_ATTENTION, PLAN_ROPE } PlanKind;
+
+typedef struct PlanDesc {
+    PlanKind kind;
+    union {
+        seqtune_attention_desc attention;
+        seqtune_rope_desc rope;
+    } u;
+} PlanDesc;
+
+/* The spec's problem for a description, checked; ST_UNSUPPORTED or ST_INVALID with the field. */
+Status plan_problem(const GenSpec *spec, const PlanDesc *desc, GenProblem *out, Error *err);
+
+/* The packed description of a problem (a workload's, a test's). */
+Status plan_desc_of_problem(const GenProblem *problem, PlanDesc *out, Error *err);
+
+/* `spec_name` NULL: the family's own spec; "attn_naive" takes an attention description.
+ * `forced` NULL: the dispatch ladder decides. *out is released with seqtune_plan_destroy. */
+Status plan_create(seqtune_context *ctx, const char *spec_name, const PlanDesc *desc,
+                   const GenConfig *forced, seqtune_plan **out, Error *err);
+
+/* What a plan was made of, for the tuner and tests. Owned by the plan or context. */
+const GenProblem *plan_get_problem(const seqtune_plan *plan);
+const GenConfig *plan_get_config(const seqtune_plan *plan);
+
+#endif

@@ -1,0 +1,252 @@
+/* seqtune: tuned GPU kernels for sequence models, from a plain C library.
+ *
+ *     seqtune_open -> seqtune_plan_* (decides, compiles or loads, sizes the workspace)
+ *                  -> seqtune_run_* (launches; no allocation, no lock, no synchronisation)
+ *
+ * Every function returns a seqtune_status; on failure seqtune_last_error(ctx) is one text that
+ * names the thing, the value, the limit and what to do. Structs begin with their size, set by the
+ * *_INIT macros; a size of 0 is an error, so that fields can be appended later.
+ *
+ * Threads: a context may be used by several threads at once (plans are created under a lock of the
+ * context); a plan is immutable and its run functions may be called from any thread; the last
+ * error is kept per context and thread. Nothing here uses global state.
+ *
+ * Device memory is the caller's: pointers are CUdeviceptr values (unsigned 64-bit), streams are
+ * CUstream handles (NULL: the default stream). A context works in the CUDA context that is current
+ * when it is opened, else in the device's primary context.
+ *
+ * Numbers: fp32 accumulation; LSE in natural log; a row that sees no key gives 0 and LSE -inf;
+ * causal is bottom-right aligned; windows are inclusive on both sides; strides are 64-bit, in
+ * elements, with a contiguous last dimension. */
+#ifndef SEQTUNE_H
+#define SEQTUNE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(SEQTUNE_BUILD)
+#define SEQTUNE_API __attribute__((visibility("default")))
+#else
+#define SEQTUNE_API
+#endif
+
+#define SEQTUNE_VERSION_MAJOR 0
+#define SEQTUNE_VERSION_MINOR 1
+#define SEQTUNE_VERSION_PATCH 0
+
+typedef enum seqtune_status {
+    SEQTUNE_OK = 0,
+    SEQTUNE_INVALID,     /* an argument or a value of the description */
+    SEQTUNE_UNSUPPORTED, /* no variant of any kernel serves this */
+    SEQTUNE_NOT_FOUND,
+    SEQTUNE_NO_MEMORY,
+    SEQTUNE_IO,
+    SEQTUNE_PERMISSION,
+    SEQTUNE_SYNTAX,
+    SEQTUNE_LIMIT,
+    SEQTUNE_COMPILE,
+    SEQTUNE_DRIVER,
+    SEQTUNE_DATABASE,
+    SEQTUNE_BUSY,
+    SEQTUNE_CORRUPT,
+    SEQTUNE_TIMEOUT,
+    SEQTUNE_CANCELLED,
+    SEQTUNE_WRONG,
+    SEQTUNE_INTERNAL
+} seqtune_status;
+
+typedef struct seqtune_context seqtune_context;
+typedef struct seqtune_plan seqtune_plan;
+typedef uint64_t seqtune_device_ptr; /* CUdeviceptr */
+typedef void *seqtune_stream;        /* CUstream */
+
+/* ---- context ---- */
+
+typedef enum seqtune_jit {
+    SEQTUNE_JIT_ALLOW = 0, /* compile what is not cached (default) */
+    SEQTUNE_JIT_CACHED_ONLY, /* SEQTUNE_NOT_FOUND instead of a compilation */
+    SEQTUNE_JIT_NEVER        /* neither compile nor read the cache: loaded bundles only */
+} seqtune_jit;
+
+typedef struct seqtune_options {
+    size_t size;
+    int device;                 /* CUDA ordinal; -1: the current context's, else device 0 */
+    const char *driver;         /* path of a driver library; NULL: $SEQTUNE_DRIVER, "soft", or libcuda */
+    const char *database;       /* user database; NULL: the default path; "" : none */
+    const char *fleet_database; /* read-only; NULL: $SEQTUNE_FLEET_DB, else none */
+    const char *cache_dir;      /* artifacts; NULL: the default; "": none */
+    seqtune_jit jit;
+    int use_modelled; /* 1: modelled rows may decide on a real GPU (flagged in plan_info) */
+} seqtune_options;
+
+#define SEQTUNE_OPTIONS_INIT {sizeof(seqtune_options), -1, NULL, NULL, NULL, NULL, SEQTUNE_JIT_ALLOW, 0}
+
+/* *out is owned by the caller; release with seqtune_close after its plans. On failure *out is NULL
+ * and seqtune_open_error() is the text of this thread's last failed seqtune_open. */
+SEQTUNE_API seqtune_status seqtune_open(seqtune_context **out, const seqtune_options *options);
+SEQTUNE_API void seqtune_close(seqtune_context *ctx);
+SEQTUNE_API const char *seqtune_open_error(void);
+/* Text of this thread's last failure on ctx; "" when there was none. Valid until the next call. */
+SEQTUNE_API const char *seqtune_last_error(const seqtune_context *ctx);
+SEQTUNE_API const char *seqtune_status_text(seqtune_status status);
+SEQTUNE_API const char *seqtune_version(void);
+
+/* ---- attention: O = softmax(scale * Q K^T + mask) V ---- */
+
+typedef enum seqtune_dtype { SEQTUNE_DTYPE_DEFAULT = 0, SEQTUNE_F16, SEQTUNE_BF16 } seqtune_dtype;
+
+typedef enum seqtune_mask {
+    SEQTUNE_MASK_NONE = 0,
+    SEQTUNE_MASK_CAUSAL /* bottom-right: the last query sees every key */
+} seqtune_mask;
+
+typedef enum seqtune_window_kind {
+    SEQTUNE_WINDOW_OFF = 0,
+    SEQTUNE_WINDOW_LEFT,  /* keys up to `left` before the query's own position, inclusive */
+    SEQTUNE_WINDOW_BOTH   /* and up to `right` after it, inclusive */
+} seqtune_window_kind;
+
+typedef struct seqtune_window {
+    seqtune_window_kind kind;
+    int64_t left;
+    int64_t right;
+} seqtune_window;
+
+/* 0 means the default everywhere. Strides 0: packed [batch, token, head, head_dim]. */
+typedef struct seqtune_attention_desc {
+    size_t size;
+    seqtune_dtype dtype; /* of Q, K, V, O; default f16 */
+    int64_t batch;       /* default 1 */
+    int64_t heads_q;
+    int64_t heads_kv; /* default heads_q; must divide heads_q */
+    int64_t head_dim;
+    int64_t max_len_q;
+    int64_t max_len_kv; /* default max_len_q */
+    seqtune_mask mask;
+    seqtune_window window;
+    float scale;   /* default 1 / sqrt(head_dim) */
+    int want_lse;  /* 1: args.lse is written, float [batch, heads_q, len_q] */
+    int64_t q_stride_batch, q_stride_token, q_stride_head;
+    int64_t k_stride_batch, k_stride_token, k_stride_head;
+    int64_t v_stride_batch, v_stride_token, v_stride_head;
+    int64_t o_stride_batch, o_stride_token, o_stride_head;
+} seqtune_attention_desc;
+
+#define SEQTUNE_ATTENTION_DESC_INIT {sizeof(seqtune_attention_desc)}
+
+typedef struct seqtune_attention_args {
+    size_t size;
+    seqtune_device_ptr q, k, v, o; /* 16-byte aligned */
+    seqtune_device_ptr lse;        /* 4-byte aligned; 0 unless want_lse */
+    int64_t len_q, len_kv;         /* 0: the description's maxima; never above them */
+} seqtune_attention_args;
+
+#define SEQTUNE_ATTENTION_ARGS_INIT {sizeof(seqtune_attention_args)}
+
+SEQTUNE_API seqtune_status seqtune_plan_attention(seqtune_context *ctx,
+                                                  const seqtune_attention_desc *desc,
+                                                  seqtune_plan **out);
+/* Asynchronous on `stream`. `workspace`: seqtune_plan_workspace bytes, 256-byte aligned, 0 if none. */
+SEQTUNE_API seqtune_status seqtune_run_attention(const seqtune_plan *plan,
+                                                 const seqtune_attention_args *args,
+                                                 seqtune_device_ptr workspace,
+                                                 seqtune_stream stream);
+/* SEQTUNE_OK when some variant serves desc on ctx's GPU; compiles nothing. */
+SEQTUNE_API seqtune_status seqtune_supports_attention(seqtune_context *ctx,
+                                                      const seqtune_attention_desc *desc);
+
+/* ---- RoPE ---- */
+
+typedef enum seqtune_rope_style {
+    SEQTUNE_ROPE_NEOX = 0,    /* pairs (i, i + rotary_dim/2) */
+    SEQTUNE_ROPE_INTERLEAVED  /* pairs (2i, 2i + 1) */
+} seqtune_rope_style;
+
+typedef struct seqtune_rope_desc {
+    size_t size;
+    seqtune_dtype dtype;
+    seqtune_rope_style style;
+    int64_t max_tokens;
+    int64_t heads;
+    int64_t head_dim;
+    int64_t rotary_dim;    /* default head_dim; even */
+    int64_t rotary_offset; /* first rotated element of a head */
+    int64_t x_stride_token, x_stride_head;     /* 0: packed [token, head, head_dim] */
+    int64_t out_stride_token, out_stride_head; /* 0: packed */
+    int64_t table_stride; /* 0: rotary_dim / 2 */
+    int64_t table_rows;   /* positions the tables hold */
+} seqtune_rope_desc;
+
+#define SEQTUNE_ROPE_DESC_INIT {sizeof(seqtune_rope_desc)}
+
+typedef struct seqtune_rope_args {
+    size_t size;
+    seqtune_device_ptr x, out;    /* out = x: in place */
+    seqtune_device_ptr cos, sin;  /* float [table_rows, rotary_dim / 2] */
+    seqtune_device_ptr positions; /* int64 per token; 0: first_position + token */
+    int64_t first_position;
+    int64_t tokens; /* 0: the description's maximum */
+} seqtune_rope_args;
+
+#define SEQTUNE_ROPE_ARGS_INIT {sizeof(seqtune_rope_args)}
+
+SEQTUNE_API seqtune_status seqtune_plan_rope(seqtune_context *ctx, const seqtune_rope_desc *desc,
+                                             seqtune_plan **out);
+SEQTUNE_API seqtune_status seqtune_run_rope(const seqtune_plan *plan, const seqtune_rope_args *args,
+                                            seqtune_device_ptr workspace, seqtune_stream stream);
+SEQTUNE_API seqtune_status seqtune_supports_rope(seqtune_context *ctx,
+                                                 const seqtune_rope_desc *desc);
+/* Host tables with an fp64 phase: cos/sin of position * theta^(-2i/rotary_dim), float
+ * [rows, rotary_dim / 2] each, memory of the caller. Formula: RoFormer, arXiv 2104.09864, eq. 15. */
+SEQTUNE_API seqtune_status seqtune_rope_table(int64_t rows, int64_t rotary_dim, double theta,
+                                              float *cos_out, float *sin_out);
+
+/* ---- plans ---- */
+
+SEQTUNE_API void seqtune_plan_destroy(seqtune_plan *plan); /* NULL is fine */
+SEQTUNE_API size_t seqtune_plan_workspace(const seqtune_plan *plan); /* bytes */
+
+/* Which step of the dispatch ladder answered. */
+typedef enum seqtune_rung {
+    SEQTUNE_RUNG_EXACT = 0,    /* a winner of this bucket on this GPU */
+    SEQTUNE_RUNG_NEAREST,      /* the nearest legal bucket on this GPU */
+    SEQTUNE_RUNG_OTHER_GPU,    /* the nearest GPU of the same architecture */
+    SEQTUNE_RUNG_DEFAULT,      /* nothing recorded: the spec's default */
+    SEQTUNE_RUNG_FORCED        /* the caller chose the configuration */
+} seqtune_rung;
+
+/* Texts belong to the plan. */
+typedef struct seqtune_plan_info {
+    size_t size;
+    const char *kernel;   /* "attn_prefill" */
+    const char *pipeline; /* "attn/prefill_mma" */
+    const char *config;   /* "block_m=128 block_n=64 ..." */
+    const char *problem;  /* the whole problem */
+    const char *key;      /* its bucket */
+    const char *gpu;      /* GPU key */
+    seqtune_rung rung;
+    const char *database; /* path of the database that answered; "" for none */
+    int64_t row;          /* verdict row id there; 0 for none */
+    const char *row_key;  /* bucket of that row */
+    const char *row_gpu;  /* GPU key of that row */
+    int modelled;         /* 1: the row's times were modelled, not measured */
+    double time_us;       /* recorded for the row; 0 when unknown */
+    const char *artifact; /* content hash of the binary, hex */
+    int from_cache;       /* 1: no compilation was needed */
+    double compile_s;     /* 0 when from_cache */
+    int registers;        /* of the largest kernel of the plan */
+    int spill_bytes;
+} seqtune_plan_info;
+
+#define SEQTUNE_PLAN_INFO_INIT {sizeof(seqtune_plan_info)}
+
+SEQTUNE_API seqtune_status seqtune_plan_get_info(const seqtune_plan *plan, seqtune_plan_info *out);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,47 @@
+/* Device memory: one reserved range of host address space per process, committed on touch.
+ *
+ * A device address IS the host address inside the range, so that a load is a load. Every
+ * allocation has an owner record; an access is legal when all its bytes lie inside one live
+ * allocation. Invariant: addresses outside the range are never device memory, so a host pointer
+ * passed as a device pointer is always caught. Allocation and release take a lock; mem_find does
+ * not (the granule table is written before the allocation's address is returned). */
+#ifndef SEQTUNE_SOFTGPU_MEMORY_H
+#define SEQTUNE_SOFTGPU_MEMORY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+typedef struct SgAllocation {
+    uint64_t base; /* multiple of 512 */
+    uint64_t size; /* bytes asked for */
+    uint32_t id;   /* 1, 2, 3 ... in order of allocation, for messages */
+    bool live;     /* false after free: use after free is told apart from out of bounds */
+    int device;
+    void *owner; /* driver context */
+} SgAllocation;
+
+/* First call reserves the range. ST_NO_MEMORY when `device_bytes` (the model's DRAM) would be
+ * exceeded or the host refuses. The bytes read as zero; content checks are the executor's. */
+Status sg_mem_alloc(int device, void *owner, uint64_t size, uint64_t device_bytes, uint64_t *address,
+                    Error *err);
+/* ST_INVALID unless `address` is the base of a live allocation. Pages go back to the host. */
+Status sg_mem_free(uint64_t address, Error *err);
+void sg_mem_free_owner(const void *owner); /* context destroyed */
+
+/* The record of the allocation whose range (rounded up to 512 bytes) holds `address`, dead ones
+ * included until their addresses are reused; NULL when none. */
+const SgAllocation *sg_mem_find(uint64_t address);
+
+/* True when [address, address + size) lies inside one live allocation. The fast path of every
+ * global access. */
+bool sg_mem_ok(uint64_t address, uint64_t size);
+
+/* "out of bounds: 16 bytes at 0x...: 32 bytes past the end of allocation 3 (4096 bytes)". */
+void sg_mem_describe(uint64_t address, uint64_t size, char *out, size_t out_size);
+
+uint64_t sg_mem_used(int device);
+
+#endif
