@@ -9,6 +9,10 @@ if(SEQTUNE_SANITIZE)
   add_compile_options(-fsanitize=${SEQTUNE_SANITIZE} -fno-omit-frame-pointer)
   add_link_options(-fsanitize=${SEQTUNE_SANITIZE})
 endif()
+if(SEQTUNE_FUZZ)
+  add_compile_options(-fsanitize=fuzzer-no-link,address,undefined)
+  add_link_options(-fsanitize=address,undefined)
+endif()
 
 # seqtune_test(NAME SOURCES... LINK targets...): one cmocka program, run by ctest and scripts/test.sh.
 function(seqtune_test name)

@@ -1,0 +1,147 @@
+#!/bin/sh
+# The test command: sets up, builds, runs every test, ends with `N passed, N failed, N skipped`.
+#
+#   sh scripts/test.sh              everything that fits ten minutes on two cores, with a small
+#                                   ASan+UBSan subset
+#   sh scripts/test.sh --all        whole cross products instead of samples (hours)
+#   sh scripts/test.sh --sanitize   the unit tests under ASan+UBSan
+#   sh scripts/test.sh --tsan       the threaded tests under TSan
+#   sh scripts/test.sh --fuzz [S]   every fuzz target for S seconds (default 60), needs clang
+#   sh scripts/test.sh NAME...      only the test programs whose name contains NAME
+#
+# SEQTUNE_TEST_GPU=0 runs the device tests on that CUDA device instead of the software GPU.
+# SEQTUNE_BUILD_DIR places the build (default build/). Exit status 0 when nothing failed.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+. scripts/setup.sh
+
+mode=normal
+seconds=60
+filter=
+while [ $# -gt 0 ]; do
+    case $1 in
+    --all) mode=all ;;
+    --sanitize) mode=sanitize ;;
+    --tsan) mode=tsan ;;
+    --fuzz)
+        mode=fuzz
+        case ${2:-} in [0-9]*) seconds=$2 && shift ;; esac
+        ;;
+    -h | --help)
+        sed -n '2,14s/^# \{0,1\}//p' scripts/test.sh
+        exit 0
+        ;;
+    -*)
+        echo "test.sh: unknown option $1 (see --help)" >&2
+        exit 2
+        ;;
+    *) filter="$filter $1" ;;
+    esac
+    shift
+done
+
+jobs=$(nproc 2>/dev/null || echo 2)
+build=${SEQTUNE_BUILD_DIR:-build}
+# Programs that cover the memory-unsafe inputs; the ASan+UBSan subset of the normal run.
+sanitized_subset="test_base test_db test_gen test_softgpu_ptx test_softgpu_memory"
+threaded="test_softgpu test_runtime test_base_log"
+
+build_tree() { # build_tree DIR OPTIONS...
+    dir=$1
+    shift
+    log=$dir.log
+    mkdir -p "$(dirname "$dir")"
+    if cmake -S . -B "$dir" -G Ninja "$@" >"$log" 2>&1 && cmake --build "$dir" -j "$jobs" >>"$log" 2>&1; then
+        return 0
+    fi
+    tail -n 40 "$log"
+    echo "test.sh: the build failed; the whole log is $log" >&2
+    return 1
+}
+
+# Runs one test program with TAP output into $results/NAME.tap; a crash or a missing line counts.
+run_one() { # run_one PROGRAM RESULTS
+    name=${1##*/}
+    start=$(date +%s)
+    CMOCKA_MESSAGE_OUTPUT=TAP timeout "${SEQTUNE_TEST_TIMEOUT:-900}" "$1" >"$2/$name.tap" 2>"$2/$name.err"
+    code=$?
+    awk -v name="$name" -v code="$code" -v secs=$(($(date +%s) - start)) '
+        /^1\.\.[0-9]+/ { plan += substr($1, 4) }
+        /# [Ss][Kk][Ii][Pp]/ && /^(not )?ok / { skipped++; next }
+        /^not ok / { failed++; print "    " $0; show = 1; next }
+        /^ok / { passed++; show = 0; next }
+        /^# / && show { print "        " $0 }
+        END {
+            lost = plan - passed - failed - skipped
+            if (lost > 0) { failed += lost; print "    " lost " tests did not report (exit " code ")" }
+            if (lost <= 0 && code != 0 && !failed) { failed++; print "    exit status " code }
+            if (plan == 0 && !failed) { failed++; print "    no test reported (exit " code ")" }
+            printf "%s %s: %d passed, %d failed, %d skipped (%d s)\n", (failed ? "FAIL" : "  ok"), name, passed, failed, skipped, secs
+            print passed + 0, failed + 0, skipped + 0 > "/dev/stderr"
+        }' "$2/$name.tap" 2>"$2/$name.count" >"$2/$name.line"
+    cat "$2/$name.line"
+    grep -q '^FAIL' "$2/$name.line" && tail -n 15 "$2/$name.err" | sed 's/^/        /'
+    return 0
+}
+
+run_programs() { # run_programs RESULTS PROGRAM...
+    results=$1
+    shift
+    rm -rf "$results"
+    mkdir -p "$results"
+    for program in "$@"; do
+        if [ -n "$filter" ]; then
+            keep=
+            for f in $filter; do case ${program##*/} in *"$f"*) keep=1 ;; esac done
+            [ -n "$keep" ] || continue
+        fi
+        run_one "$program" "$results"
+    done
+}
+
+count() { # count RESULTS... -> the closing line; fails when a test failed or none ran
+    for r in "$@"; do cat "$r"/*.count 2>/dev/null; done |
+        awk '{ p += $1; f += $2; s += $3 } END { printf "%d passed, %d failed, %d skipped\n", p, f, s; exit f > 0 || p == 0 }'
+}
+
+setup_packages "$setup_needs $setup_test_needs"
+setup_nvrtc
+
+case $mode in
+normal | all)
+    [ $mode = all ] && export SEQTUNE_ALL=1
+    build_tree "$build" -DSEQTUNE_TESTS=ON || exit 1
+    run_programs "$build/results" "$build"/tests/bin/test_* tests/house/*.sh
+    sets="$build/results"
+    if [ -z "$filter" ]; then
+        subset=
+        if build_tree "$build-asan" -DSEQTUNE_TESTS=ON -DSEQTUNE_SANITIZE=address,undefined; then
+            for p in $sanitized_subset; do subset="$subset $(ls "$build-asan"/tests/bin/"$p"* 2>/dev/null)"; done
+            echo "under ASan+UBSan:"
+            # shellcheck disable=SC2086
+            run_programs "$build-asan/results" $subset
+            sets="$sets $build-asan/results"
+        else
+            exit 1
+        fi
+    fi
+    # shellcheck disable=SC2086
+    count $sets
+    ;;
+sanitize)
+    build_tree "$build-asan" -DSEQTUNE_TESTS=ON -DSEQTUNE_SANITIZE=address,undefined || exit 1
+    run_programs "$build-asan/results" "$build-asan"/tests/bin/test_*
+    count "$build-asan/results"
+    ;;
+tsan)
+    build_tree "$build-tsan" -DSEQTUNE_TESTS=ON -DSEQTUNE_SANITIZE=thread || exit 1
+    subset=
+    for p in $threaded; do subset="$subset $(ls "$build-tsan"/tests/bin/"$p"* 2>/dev/null)"; done
+    # shellcheck disable=SC2086
+    run_programs "$build-tsan/results" $subset
+    count "$build-tsan/results"
+    ;;
+fuzz)
+    SECONDS_EACH=$seconds SEQTUNE_BUILD_DIR=$build sh tests/fuzz/run.sh
+    ;;
+esac
