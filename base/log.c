@@ -1,0 +1,61 @@
+/* Log: formats one line and hands it to the sink. The sink and level here are the project's only
+ * mutable globals (log.h). */
+#include "base/log.h"
+
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/files.h"
+
+enum { LINE_SIZE = 4096, LEVEL_UNSET = -1 };
+
+static LogSink current_sink;
+static void *current_context;
+static atomic_int current_level = LEVEL_UNSET;
+
+static const char *const level_names[] = {"debug", "info", "warn", "error", "off"};
+
+static int first_level(void) {
+    const char *wanted = files_env("SEQTUNE_LOG");
+    for (int i = 0; wanted && i <= LOG_OFF; i++) {
+        if (strcmp(wanted, level_names[i]) == 0) return i;
+    }
+    return LOG_WARN;
+}
+
+void log_set_sink(LogSink sink, void *context) {
+    current_sink = sink;
+    current_context = context;
+}
+
+void log_set_level(LogLevel level) {
+    atomic_store(&current_level, (int)level);
+}
+
+bool log_enabled(LogLevel level) {
+    int limit = atomic_load_explicit(&current_level, memory_order_relaxed);
+    if (limit == LEVEL_UNSET) {
+        limit = first_level();
+        atomic_store(&current_level, limit);
+    }
+    return (int)level >= limit && level < LOG_OFF;
+}
+
+void log_write(LogLevel level, const char *channel, const char *fmt, ...) {
+    if (!log_enabled(level)) return;
+    char line[LINE_SIZE];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(line, sizeof line, fmt, args);
+    va_end(args);
+    for (char *p = line; *p; p++) {
+        if (*p == '\n' || *p == '\r') *p = ' '; /* one event is one line, always */
+    }
+    if (current_sink) {
+        current_sink(current_context, level, channel, line);
+    } else {
+        fprintf(stderr, "seqtune %s: %s: %s\n", level_names[level], channel, line);
+    }
+}
