@@ -11,7 +11,8 @@
 #include "base/status.h"
 
 /* Whole file, NUL-terminated, memory from `arena`; ST_LIMIT above `max` bytes. */
-Status files_read(Arena *arena, const char *path, size_t max, char **text, size_t *size, Error *err);
+Status files_read(Arena *arena, const char *path, size_t max, char **text, size_t *size,
+                  Error *err);
 
 /* Writes path.tmp.PID.N beside it, fsyncs, renames: readers see the old file or the whole new one.
  * The temporary is removed on every failure (full disk: ST_IO with the path and the reason). */
