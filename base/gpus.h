@@ -43,21 +43,21 @@ typedef struct GpuModel {
     int power_watt;
     int64_t l2_bytes;
     int64_t dram_bytes;
-    double dram_gbs;     /* reachable, GB/s = 1e9 B/s */
+    double dram_gbs; /* reachable, GB/s = 1e9 B/s */
     double dram_peak_gbs;
     double l2_gbs;
-    int mma_f16_f32;     /* FLOP for dense f16/bf16 mma.sync with f32 accumulation */
-    int fp32_lanes;      /* FMA */
-    int alu_lanes;       /* integer, logic, min/max, select, conversions to f16x2 */
-    int sfu_lanes;       /* ex2, rcp, ... */
-    int smem_bytes_clk;  /* 128 */
-    int mma_latency;     /* cycles, m16n8k16 dependent */
-    int smem_latency;    /* cycles */
-    int l2_latency;      /* cycles */
-    int dram_latency;    /* cycles */
-    double launch_us;    /* kernel launch to first instruction, plus drain */
-    double block_us;     /* per further block and SM */
-    double factor;       /* one scale on the modelled time, 1 = uncalibrated */
+    int mma_f16_f32;    /* FLOP for dense f16/bf16 mma.sync with f32 accumulation */
+    int fp32_lanes;     /* FMA */
+    int alu_lanes;      /* integer, logic, min/max, select, conversions to f16x2 */
+    int sfu_lanes;      /* ex2, rcp, ... */
+    int smem_bytes_clk; /* 128 */
+    int mma_latency;    /* cycles, m16n8k16 dependent */
+    int smem_latency;   /* cycles */
+    int l2_latency;     /* cycles */
+    int dram_latency;   /* cycles */
+    double launch_us;   /* kernel launch to first instruction, plus drain */
+    double block_us;    /* per further block and SM */
+    double factor;      /* one scale on the modelled time, 1 = uncalibrated */
 } GpuModel;
 
 /* What the generator and the key need to know of a GPU, real or modelled. */
@@ -82,12 +82,15 @@ typedef struct GpuInfo {
 size_t gpu_arch_count(void);
 const GpuArch *gpu_arch(size_t i);
 const GpuArch *gpu_arch_find(const char *name); /* "sm_80"; NULL when unknown */
-const GpuArch *gpu_arch_for_cc(int major, int minor, bool with_suffix); /* sm_90a before sm_90 if asked */
+/* What code for a device of this capability may target: exactly sm_XYa when `with_suffix` and
+ * known, else the highest plain architecture of the same major at or below it; NULL when there is
+ * none. */
+const GpuArch *gpu_arch_for_cc(int major, int minor, bool with_suffix);
 size_t gpu_model_count(void);
 const GpuModel *gpu_model(size_t i);
 const GpuModel *gpu_model_find(const char *name); /* case ignored; NULL when unknown */
 GpuInfo gpu_info_of_model(const GpuModel *model); /* measured = false */
-GpuInfo gpu_info_of_arch(const GpuArch *arch);    /* a typical GPU of it, for --arch without a GPU */
+GpuInfo gpu_info_of_arch(const GpuArch *arch); /* a typical GPU of it, for --arch without a GPU */
 bool gpu_has(const GpuArch *arch, GpuFeature feature);
 const char *gpu_feature_name(GpuFeature feature);
 
