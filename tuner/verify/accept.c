@@ -1,0 +1,56 @@
+/* The acceptance rules; docs/verification.md derives them and records how often they are wrong. */
+#include "tuner/verify/accept.h"
+
+#include <math.h>
+
+/* fp32 arithmetic before the last step may be off by this much of the magnitude that it went
+ * through: sums over head_dim and over keys, ex2.approx and lg2.approx (2 ulp each), the fold of
+ * log2(e) into the scale (1 ulp), truncating tensor cores (1 ulp per step of 16). 16 ulp covers
+ * head_dim 256 with room; a wrong base, scale or key is larger by orders of magnitude. */
+static const double fp32_slack = 16 * 0x1p-23;
+
+static double ratio(double error, double limit) {
+    if (isnan(error)) return (double)INFINITY;
+    if (error == 0) return 0;
+    return error / limit;
+}
+
+double accept_row_limit(Dtype type, double factor, const double *ref, const double *naive,
+                        size_t n) {
+    double cost = 0, shift = 0, top = 0;
+    for (size_t d = 0; d < n; d++) {
+        const double moved = dtype_round(type, dtype_round(type, ref[d] + 0.3) - 0.3);
+        cost = fmax(cost, fabs(naive[d] - ref[d]));
+        shift = fmax(shift, fabs(moved - ref[d]));
+        top = fmax(top, fabs(ref[d]));
+    }
+    return fmax(factor * cost + 2 * shift, dtype_ulp(type, top));
+}
+
+double accept_row(Dtype type, double factor, const double *out, const double *ref,
+                  const double *naive, size_t n, double *error) {
+    double worst = 0;
+    for (size_t d = 0; d < n; d++) {
+        const double e = fabs(out[d] - ref[d]);
+        if (isnan(e)) return (double)INFINITY;
+        worst = fmax(worst, e);
+    }
+    if (error) *error = fmax(*error, worst);
+    return ratio(worst, accept_row_limit(type, factor, ref, naive, n));
+}
+
+double accept_lse(double out, double ref, double magnitude) {
+    if (isinf(ref)) return out == ref ? 0 : (double)INFINITY;
+    return ratio(fabs(out - ref), fp32_slack * (1 + fabs(ref) + magnitude));
+}
+
+double accept_rope(Dtype type, double out, double ref, double magnitude) {
+    /* Half an ulp for the rounding; two fp32 products and a sum err by 2 ulp of fp32 at most, which
+     * may also move the result over a rounding boundary: that is inside the same bound. */
+    const double limit = 0.5 * dtype_ulp(type, ref) + 4 * 0x1p-23 * magnitude;
+    return ratio(fabs(out - ref), limit);
+}
+
+double accept_share(Dtype type, double out, double count) {
+    return ratio(fabs(out - 1 / count), dtype_ulp(type, 1 / count));
+}

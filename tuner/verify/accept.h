@@ -1,0 +1,37 @@
+/* The acceptance rules: how far from the reference a result may be (docs/verification.md).
+ *
+ * Each function returns error / limit: up to 1 passes, a NaN anywhere gives infinity. Nothing here
+ * knows devices or kernels. */
+#ifndef SEQTUNE_TUNER_VERIFY_ACCEPT_H
+#define SEQTUNE_TUNER_VERIFY_ACCEPT_H
+
+#include <stddef.h>
+
+#include "tuner/verify/dtype.h"
+
+/* Factor on the naive term; scores bent by tanh lose more. */
+#define ACCEPT_FACTOR          2.0
+#define ACCEPT_FACTOR_SOFT_CAP 3.0
+
+/* One row of an attention output: the largest error that is accepted,
+ *   factor * max|naive - ref| + 2 * max|r16(r16(ref + 0.3) - 0.3) - ref|
+ * but at least one ulp of the row's maximum. Returns the limit. */
+double accept_row_limit(Dtype type, double factor, const double *ref, const double *naive,
+                        size_t n);
+
+/* max|out - ref| over the row's limit. *error (may be NULL) is raised to the row's error. */
+double accept_row(Dtype type, double factor, const double *out, const double *ref,
+                  const double *naive, size_t n, double *error);
+
+/* LSE in fp32. `magnitude` is the largest sum of |q k| * scale of the row's keys: what the fp32
+ * sums of the scores went through. An infinite reference wants the same infinity. */
+double accept_lse(double out, double ref, double magnitude);
+
+/* One rotated element: computed in fp32 from terms whose absolute values sum to `magnitude`, then
+ * rounded once. */
+double accept_rope(Dtype type, double out, double ref, double magnitude);
+
+/* p = 1 / count after one rounding to `type` and fp32 arithmetic before it: within one ulp. */
+double accept_share(Dtype type, double out, double count);
+
+#endif
