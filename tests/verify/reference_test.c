@@ -91,6 +91,9 @@ static void values_between_two_codes_round_to_the_nearer_and_ties_to_the_even_on
             assert_int_equal(dtype_encode(type, nextafter(middle, low)), code);
             assert_int_equal(dtype_encode(type, nextafter(middle, high)), next);
             assert_true(dtype_ulp(type, low) == high - low);
+            assert_true(dtype_round(type, -middle) == -dtype_decode(type, even));
+            assert_true(dtype_round(type, nextafter(middle, low)) == low);
+            assert_true(dtype_round(type, nextafter(middle, high)) == high);
         }
     }
 }
