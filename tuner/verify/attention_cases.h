@@ -1,0 +1,59 @@
+/* Which launches judge an attention variant: pure data, no device.
+ *
+ * Invariant: the list depends on the shape and the level alone, so a failing case can be run again
+ * by its number. */
+#ifndef SEQTUNE_TUNER_VERIFY_ATTENTION_CASES_H
+#define SEQTUNE_TUNER_VERIFY_ATTENTION_CASES_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/str.h"
+#include "tuner/verify/tensor.h"
+#include "tuner/verify/verify.h"
+
+/* What Q, K and V hold. */
+typedef enum Input {
+    INPUT_RANDOM, /* normal */
+    INPUT_SHARP,  /* scores spread wide: few keys matter */
+    INPUT_RISING, /* later keys score higher: every tile moves the maximum */
+    INPUT_TWINS,  /* all batches and heads hold the same: equal outputs, bit for bit */
+    INPUT_ONES,   /* V = 1: every row that sees a key gives 1 */
+    INPUT_PROBE,  /* Q = 0; each column of V is 1 at one key, else 0: exactly 0 or 1 / count */
+    INPUT_COUNT
+} Input;
+
+typedef enum MaskKind { MASK_KIND_NONE, MASK_KIND_CAUSAL, MASK_KIND_WINDOW } MaskKind;
+
+/* What the cases of a variant depend on. */
+typedef struct AttentionShape {
+    MaskKind mask;
+    int64_t group;    /* query heads per K/V head */
+    int group_static; /* 1: the source is for this group only */
+    int64_t block_m, block_n;
+} AttentionShape;
+
+typedef struct AttentionCase {
+    int64_t batch, heads_kv, group, len_q, len_kv;
+    int64_t spare; /* capacity beyond the lengths */
+    seqtune_mask mask;
+    seqtune_window window;
+    Layout layout; /* of K, V, Q and O alike */
+    Input input;
+    float scale; /* 0: 1 / sqrt(head_dim) */
+    int lse;     /* 1: wanted */
+} AttentionCase;
+
+enum { MAX_ATTENTION_CASES = 256 };
+
+/* Fills out[] and returns how many. */
+size_t attention_cases(const AttentionShape *shape, VerifyLevel level,
+                       AttentionCase out[MAX_ATTENTION_CASES]);
+
+/* "mask=causal len_q=65 len_kv=130 ... input=probe". */
+void attention_case_text(const AttentionCase *c, Str *out);
+
+/* The window as runtime/params/attn.h has it: -1 is open. */
+void attention_case_window(const AttentionCase *c, int64_t *left, int64_t *right);
+
+#endif
