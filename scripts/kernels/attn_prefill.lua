@@ -1,0 +1,114 @@
+-- attn_prefill: O = softmax(scale * Q K^T + mask) V in one pass over dense K/V.
+local frag, tile = require "fragments", require "tile"
+
+kernel "attn_prefill" {
+  title = "flash attention over dense K/V",
+  generation = 1,
+  problem = {
+    dim "dtype"        { enum = { "f16", "bf16" }, static = true, doc = "of Q, K, V and O" },
+    dim "head_dim"     { ints = { 64, 96, 128 }, static = true, preset = 128, doc = "elements of one head" },
+    dim "mask"         { enum = { "none", "causal", "window" }, static = true, doc = "bottom-right aligned" },
+    dim "batch"        { min = 1, max = 65535, key = "ignore", preset = 1, doc = "sequences" },
+    dim "heads_q"      { min = 1, max = 65535, key = "ignore", preset = 32, doc = "query heads" },
+    dim "heads_kv"     { min = 1, max = 65535, key = "ignore", preset = 8, doc = "key and value heads" },
+    dim "len_q"        { min = 0, max = 1048576, key = "log2/4", preset = 512, doc = "queries per sequence" },
+    dim "len_kv"       { min = 0, max = 1048576, key = "log2/4", preset = 512, doc = "keys per sequence" },
+    dim "window_left"  { min = -1, max = 1048576, key = "log2/4", preset = -1,
+                         doc = "keys before the query's own, inclusive; -1: open; only with mask = window" },
+    dim "window_right" { min = -1, max = 1048576, key = "log2/4", preset = -1, doc = "keys after it, the same" },
+    dim "group"        { derive = "heads_q // heads_kv", key = "exact", doc = "query heads per K/V head" },
+    dim "work"         { derive = "batch * heads_q", key = "log2/4", doc = "independent heads" },
+    -- Visible (query, key) pairs of one head. upto(x) = pairs with key <= own key + x, a sum of
+    -- min(max(i, 0), len_kv) over consecutive i: with c(n) = min(max(n, 0), len_kv) it is
+    -- T(n) = c(c+1)/2 + max(n - len_kv, 0) * len_kv, from n = len_kv - len_q + x to len_kv + x.
+    dim "reach_right"  { derive = "mask == 'causal' and 0 or (window_right < 0 and len_q + len_kv or window_right)",
+                         key = "ignore" },
+    dim "reach_left"   { derive = "window_left < 0 and len_q + len_kv or window_left", key = "ignore" },
+    dim "pairs_right"  { derive = "min(max(len_kv + reach_right, 0), len_kv) * (min(max(len_kv + reach_right, 0), len_kv) + 1) // 2"
+                               .. " + max(reach_right, 0) * len_kv"
+                               .. " - min(max(len_kv - len_q + reach_right, 0), len_kv) * (min(max(len_kv - len_q + reach_right, 0), len_kv) + 1) // 2"
+                               .. " - max(reach_right - len_q, 0) * len_kv", key = "ignore" },
+    dim "pairs_left"   { derive = "max(len_kv - reach_left - 1, 0) * (max(len_kv - reach_left - 1, 0) + 1) // 2"
+                               .. " - max(len_kv - len_q - reach_left - 1, 0) * (max(len_kv - len_q - reach_left - 1, 0) + 1) // 2",
+                         key = "ignore" },
+  },
+  require = {
+    need("heads_q % heads_kv == 0", "heads_kv must divide heads_q"),
+    need("mask == 'window' or (window_left == -1 and window_right == -1)", "window_left and window_right belong to mask = window"),
+  },
+  space = {
+    axis "block_m"    { 64, 128, 256 },                  -- rows of Q per block
+    axis "block_n"    { 32, 48, 64, 80, 96, 112, 128 },  -- keys per tile
+    axis "warps"      { 4, 8 },
+    axis "stages"     { 1, 2, 3 },                       -- buffers of K (V: one less, at least one)
+    axis "q_in_regs"  { 0, 1 },                          -- Q operands kept, or read again per tile
+    axis "pack_group" { 0, 1 },                          -- the heads of a group share a block's rows
+  },
+  pipeline = {
+    pipe "attn/prefill_mma" { needs = { "mma_k16", "mma_bf16", "cp_async", "ldmatrix" } },
+    pipe "attn/prefill_mma" { needs = { "mma_k8", "ldmatrix" }, when = "dtype == 'f16'" },
+  },
+  derive = {
+    let("engine", "gpu.cp_async and 'cp_async' or 'staged'"),
+    let("rows_per_warp", "block_m // warps"),
+    let("swizzle_cols", "head_dim % 64 == 0 and 64 or 32"),   -- the swizzle's period: 8 or 4 chunks of 16 bytes
+    let("copy_rows", "32 * warps * 8 // swizzle_cols"),          -- rows that one chunk per thread covers
+    let("k_buffers", "stages"),
+    let("v_buffers", "max(1, stages - 1)"),
+    let("q_bytes", "block_m * head_dim * 2"),
+    let("tile_bytes", "block_n * head_dim * 2"),
+    -- K's buffers, V's, then Q; with q_in_regs Q (later O) lies over all but K's first buffer.
+    let("k_base", "0"),
+    let("v_base", "k_buffers * tile_bytes"),
+    let("kv_end", "(k_buffers + v_buffers) * tile_bytes"),
+    let("smem_bytes", "q_in_regs == 1 and max(kv_end, tile_bytes + q_bytes) or kv_end + q_bytes"),
+    let("q_base", "smem_bytes - q_bytes"),
+    -- The last causal rows see the most keys: their blocks of all heads come first.
+    let("heads_fastest", "mask == 'causal' and 1 or 0"),
+    -- Per lane: 32-bit registers of O, S, P (16 bits), Q's operands.
+    let("o_regs", "rows_per_warp * head_dim // 32"),
+    let("s_regs", "rows_per_warp * block_n // 32"),
+    let("q_regs", "q_in_regs == 1 and rows_per_warp * head_dim // 64 or rows_per_warp // 4"),
+    let("staging_regs", "gpu.cp_async and 0 or tile_bytes // (128 * warps)"),
+    let("live_regs", "o_regs + s_regs + q_regs + staging_regs + rows_per_warp // 4"),
+    let("rows", "len_q * (pack_group == 1 and group or 1)"),
+  },
+  rules = {
+    rule("block_m % (16 * warps) == 0", "each warp owns whole m16 row blocks of Q"),
+    rule("rows_per_warp <= 64", "more rows than that leave no registers for O"),
+    rule("block_n % copy_rows == 0", "every thread copies whole passes of rows, so that its swizzle phase is fixed"),
+    rule("stages == 1 or gpu.cp_async", "multi-stage K/V needs asynchronous copies"),
+    rule("pack_group == 0 or group > 1", "packing is the identity when group is 1"),
+  },
+  resources = {
+    threads = "32 * warps",
+    smem = "smem_bytes",
+    regs = "min(live_regs + 45, 255)",
+    workspace = "0",
+    score = "1000",
+  },
+  launch = {
+    step { entry = "attn_prefill",
+           grid = { "cdiv(rows, block_m) * (pack_group == 1 and heads_kv or heads_q)", "batch" },
+           block = { "threads" }, smem = "smem" },
+  },
+  layouts = {
+    S  = frag.acc_m16n8:rep_row("rows_per_warp // 16"):rep_col("block_n // 8"),
+    O  = frag.acc_m16n8:rep_row("rows_per_warp // 16"):rep_col("head_dim // 8"),
+    Q  = tile.swizzled("block_m", "head_dim", 2),
+    KV = tile.swizzled("block_n", "head_dim", 2),
+  },
+  parts = {
+    kv = { by = "engine", cp_async = "kv/cp_async", staged = "kv/staged" },
+    mask = { by = "mask", none = "mask/none", causal = "mask/causal", window = "mask/window" },
+    softmax = "softmax/online",
+    epilogue = "epilogue/store_o",
+  },
+  params = "attn",
+  flops = "4 * batch * heads_q * (pairs_right - pairs_left) * head_dim",
+  bytes = "2 * batch * head_dim * 2 * (heads_q * len_q + heads_kv * len_kv)",
+  seeds = {
+    seed { block_m = 128, block_n = 64, warps = 4, stages = 1, q_in_regs = 0, pack_group = 0 },
+  },
+  verify = { reference = "attention" },
+}

@@ -1,0 +1,231 @@
+// Flash attention forward with mma.sync (Dao, arXiv 2307.08691): O = softmax(scale * Q K^T) V in
+// one pass over K/V, nothing of size len_q x len_kv in memory.
+//
+// A block has block_m rows of Q; each warp owns rows_per_warp of them and walks all K/V tiles.
+// Invariant at each loop head, per row: o = sum over the tiles seen of exp2(scale_log2 * (s - top)) * v,
+// sum = the same without v, top = the largest s (parts/softmax).
+//
+// Slots: kv (copies of Q, K, V and the barriers that order them), mask (key_bounds), softmax,
+// epilogue. Tiles that a mask or the end of K cuts come first, in a loop of their own; the loop
+// over whole tiles has no mask code. The kv part names what each barrier is for.
+//
+//   S (accumulator, m16n8)  ->  P (operand A, m16k16): two neighbouring 8-column blocks of S,
+//   rounded to 16 bits, are one operand block as they stand; no data moves between lanes.
+//% lib types
+//% lib math
+//% lib convert
+//% lib shuffle
+//% lib shared
+//% lib ldmatrix
+//% lib mma
+//% lib attn_rows
+
+static_assert(rows_per_warp % 16 == 0 && block_n % 16 == 0 && head_dim % 32 == 0, "whole mma blocks");
+static_assert(block_n % copy_rows == 0, "every thread copies the same number of chunks");
+static_assert(Q_offset(8, 0) == 8 * head_dim * 2 && KV_offset(8, 0) == 8 * head_dim * 2,
+              "the swizzle repeats every 8 rows, so that tiles are walked by immediates");
+static_assert(KV_offset(3, swizzle_cols % head_dim) - KV_offset(3, 0) == swizzle_cols % head_dim * 2,
+              "and every swizzle_cols columns");
+
+enum : int {
+    row_blocks = rows_per_warp / 16, // of a warp, 16 rows each
+    dim_steps = head_dim / 16,       // k16 steps of Q K^T, pairs of n8 blocks of P V
+    key_steps = block_n / 16,        // the other way round
+    span_steps = swizzle_cols / 16,  // steps after which the swizzle pattern repeats
+    span_bytes = swizzle_cols * 2,
+    row_bytes = head_dim * 2
+};
+
+// Where this lane's ldmatrix rows are, relative to any 16 x 16 corner of a tile: lane i names row
+// i % 16, columns 8 * (i / 16). The same offsets serve Q, K and V, as the tiles share one layout.
+struct LaneOffsets {
+    u32 step[span_steps];
+};
+
+__device__ __forceinline__ u32 operand_offset(const LaneOffsets &lanes, int row, int step) {
+    return lanes.step[step % span_steps] + row * row_bytes + step / span_steps * span_bytes;
+}
+
+struct Query {
+    u32 tile; // of this warp's rows in shared memory
+    LaneOffsets lanes;
+    u32 regs[q_in_regs ? row_blocks * dim_steps : 1][4];
+};
+
+// Shared memory to registers, once.
+__device__ __forceinline__ void query_load(Query &query) {
+    if constexpr (q_in_regs) {
+#pragma unroll
+        for (int i = 0; i < row_blocks * dim_steps; ++i)
+            ldmatrix_x4(query.regs[i], query.tile + operand_offset(query.lanes, i / dim_steps * 16, i % dim_steps));
+    }
+}
+
+//% slot mask
+//% slot softmax
+//% slot kv
+//% slot epilogue
+
+// s = Q K^T for the tile of K at `k_tile`.
+__device__ __forceinline__ void scores(float (&s)[S_regs], const Query &query, u32 k_tile) {
+    float(*acc)[4] = reinterpret_cast<float(*)[4]>(s);
+#pragma unroll
+    for (int i = 0; i < S_regs; ++i) s[i] = 0.0f;
+#pragma unroll
+    for (int step = 0; step < dim_steps; ++step) {
+        u32 q[row_blocks][4];
+#pragma unroll
+        for (int m = 0; m < row_blocks; ++m) {
+            if constexpr (q_in_regs) {
+#pragma unroll
+                for (int i = 0; i < 4; ++i) q[m][i] = query.regs[m * dim_steps + step][i];
+            } else {
+                ldmatrix_x4(q[m], query.tile + operand_offset(query.lanes, m * 16, step));
+            }
+        }
+#pragma unroll
+        for (int n = 0; n < key_steps; ++n) {
+            // Blocks {keys 0-7 k 0-7, keys 8-15 k 0-7, keys 0-7 k 8-15, keys 8-15 k 8-15}: rows of K
+            // are columns of the product, so no transpose.
+            u32 k[4];
+            ldmatrix_x4(k, k_tile + operand_offset(query.lanes, n * 16, step));
+#pragma unroll
+            for (int m = 0; m < row_blocks; ++m) {
+                mma_16x8x16(acc[(m * key_steps + n) * 2], q[m], k[0], k[2]);
+                mma_16x8x16(acc[(m * key_steps + n) * 2 + 1], q[m], k[1], k[3]);
+            }
+        }
+    }
+}
+
+// o += P V for the tile of V at `v_tile`.
+__device__ __forceinline__ void output(float (&o)[O_regs], const float (&s)[S_regs], const Query &query,
+                                       u32 v_tile) {
+    float(*acc)[4] = reinterpret_cast<float(*)[4]>(o);
+#pragma unroll
+    for (int step = 0; step < key_steps; ++step) {
+        u32 weights[row_blocks][4];
+#pragma unroll
+        for (int m = 0; m < row_blocks; ++m) {
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+                const int reg = (m * key_steps + step) * 8 + i * 2;
+                weights[m][i] = half2_of_f32(s[reg], s[reg + 1]);
+            }
+        }
+#pragma unroll
+        for (int n = 0; n < dim_steps; ++n) {
+            // Transposed blocks {keys 0-7 d 0-7, keys 8-15 d 0-7, keys 0-7 d 8-15, keys 8-15 d 8-15}.
+            u32 v[4];
+            ldmatrix_x4_trans(v, v_tile + operand_offset(query.lanes, step * 16, n));
+#pragma unroll
+            for (int m = 0; m < row_blocks; ++m) {
+                mma_16x8x16(acc[(m * dim_steps + n) * 2], weights[m], v[0], v[1]);
+                mma_16x8x16(acc[(m * dim_steps + n) * 2 + 1], weights[m], v[2], v[3]);
+            }
+        }
+    }
+}
+
+// Scores of keys that a row does not see become -inf.
+__device__ __forceinline__ void mask_scores(const AttnParams &p, float (&s)[S_regs], int tile, int warp_row,
+                                            int lane) {
+#pragma unroll
+    for (int r = 0; r < lane_rows; ++r) {
+        const int row = warp_row + r / 2 * 16 + r % 2 * 8 + lane / 4;
+        const KeyBounds seen = key_bounds(p, token_of_row(p, row));
+        const int first = seen.first - tile * block_n;
+        const int last = seen.last - tile * block_n;
+#pragma unroll
+        for (int i = 0; i < S_regs; ++i) {
+            if (S_row(i, 0) / 8 != r) continue;
+            const int column = S_col(i, lane);
+            if (column > last || (mask_cuts_left && column < first)) s[i] = -infinity();
+        }
+    }
+}
+
+struct Warp {
+    u32 k_tile, v_tile; // first buffers
+    int row;            // first row, in the numbering of BlockWork
+    int lane;
+};
+
+template <bool cut>
+__device__ __forceinline__ void step(const AttnParams &p, const BlockWork &work, const TileList &tiles,
+                                     const Warp &warp, const Query &query, KvPipe &kv, RowState &rows,
+                                     float (&o)[O_regs], float scale_log2, int i) {
+    float s[S_regs];
+    kv_before_scores<cut>(p, work, tiles, kv, i);
+    scores(s, query, warp.k_tile + kv.k_read);
+    kv_after_scores<cut>(p, work, tiles, kv, i);
+    if constexpr (cut) mask_scores(p, s, tile_at(tiles, i), warp.row, warp.lane);
+    softmax_tile<cut>(s, o, rows, scale_log2);
+    kv_before_output<cut>(p, work, tiles, kv, i);
+    output(o, s, query, warp.v_tile + kv.v_read);
+    kv_after_output(kv);
+}
+
+// Blocks with the most keys start first when the mask is causal (the last rows see the most), over
+// all heads at once: the short ones fill the tail. Otherwise the tiles of one head are neighbours.
+__device__ __forceinline__ BlockWork block_work(const AttnParams &p) {
+    const int heads = pack_group ? p.heads_kv : p.heads_q;
+    const int index = int(blockIdx.x);
+    const int tiles = int(gridDim.x) / heads;
+    const int head = heads_fastest ? index % heads : index / tiles;
+    const int tile = heads_fastest ? tiles - 1 - index / heads : index % tiles;
+    BlockWork work;
+    work.batch = int(blockIdx.y);
+    work.head = pack_group ? head * p.group : head;
+    work.head_kv = pack_group ? head : head / p.group;
+    work.first_row = tile * block_m;
+    work.rows = pack_group ? p.len_q * p.group : p.len_q;
+    return work;
+}
+
+extern "C" __global__ void __launch_bounds__(threads)
+    attn_prefill(const __grid_constant__ AttnParams p) {
+    const BlockWork work = block_work(p);
+    if (work.first_row >= work.rows) return; // the grid is made for the plan's largest length
+    const int last_row = min(work.first_row + block_m, work.rows) - 1;
+    const TileList tiles = tile_list(key_bounds(p, token_of_row(p, work.first_row)),
+                                     key_bounds(p, token_of_row(p, last_row)));
+    const u32 shared = shared_base();
+    const int warp_index = int(threadIdx.x) / 32;
+    Warp warp;
+    warp.lane = int(threadIdx.x) % 32;
+    warp.row = work.first_row + warp_index * rows_per_warp;
+    warp.k_tile = shared + k_base;
+    warp.v_tile = shared + v_base;
+
+    Query query;
+    query.tile = shared + q_base + warp_index * (rows_per_warp * row_bytes);
+#pragma unroll
+    for (int i = 0; i < span_steps; ++i)
+        query.lanes.step[i] = KV_offset(warp.lane % 16, i * 16 + warp.lane / 16 * 8);
+
+    float o[O_regs];
+#pragma unroll
+    for (int i = 0; i < O_regs; ++i) o[i] = 0.0f;
+    RowState rows;
+    softmax_begin(rows);
+
+    if (tiles.count > 0) {
+        KvPipe kv;
+        kv_begin(p, work, tiles, kv, query, shared, warp.row, warp.lane);
+        const float scale_log2 = p.scale_log2;
+        int i = 0;
+#pragma unroll 1
+        for (; i < tiles.cut_count; ++i)
+            step<true>(p, work, tiles, warp, query, kv, rows, o, scale_log2, i);
+        kv_enter_whole(p, work, tiles, kv, i);
+#pragma unroll 1
+        for (; i < tiles.count; ++i)
+            step<false>(p, work, tiles, warp, query, kv, rows, o, scale_log2, i);
+        // With q_in_regs the output tile lies over K/V, which other warps may still read.
+        if constexpr (q_in_regs) __syncthreads();
+    }
+    softmax_end(rows);
+    store_lse(p, work, warp.row, warp.lane, rows);
+    store_output(p, work, warp.row, warp.lane, query.tile, o, rows);
+}

@@ -1,0 +1,102 @@
+// Which rows of Q a block has, which tiles of K/V they need, and where both are in memory. Rows are tokens of one query head; with
+// pack_group the heads of one K/V head are interleaved (row = token * group + head in group), so
+// that a short Q still fills whole tiles and K/V are read once per group.
+//% lib types
+//% lib math
+
+enum : int {
+    span_chunks = swizzle_cols / 8, // 16-byte chunks of one swizzle period
+    lane_rows = rows_per_warp / 8   // rows of S and O that a lane holds a part of
+};
+
+struct BlockWork {
+    int batch;
+    int head_kv;
+    int head;      // the query head; with pack_group the first of its group
+    int first_row; // of this block
+    int rows;      // of the whole (head, batch)
+};
+
+__device__ __forceinline__ int token_of_row(const AttnParams &p, int row) {
+    return pack_group ? row / p.group : row;
+}
+
+__device__ __forceinline__ int head_of_row(const AttnParams &p, const BlockWork &work, int row) {
+    return pack_group ? work.head + row % p.group : work.head;
+}
+
+__device__ __forceinline__ u64 query_address(const AttnParams &p, const BlockWork &work, int row) {
+    const i64 element = i64(work.batch) * p.q_batch + i64(head_of_row(p, work, row)) * p.q_head +
+                        i64(token_of_row(p, row)) * p.q_token;
+    return p.q + u64(element * 2);
+}
+
+__device__ __forceinline__ u64 output_address(const AttnParams &p, const BlockWork &work, int row) {
+    const i64 element = i64(work.batch) * p.o_batch + i64(head_of_row(p, work, row)) * p.o_head +
+                        i64(token_of_row(p, row)) * p.o_token;
+    return p.o + u64(element * 2);
+}
+
+__device__ __forceinline__ u64 lse_address(const AttnParams &p, const BlockWork &work, int row) {
+    const i64 element = i64(work.batch) * p.lse_batch + i64(head_of_row(p, work, row)) * p.lse_head +
+                        i64(token_of_row(p, row));
+    return p.lse + u64(element * 4);
+}
+
+__device__ __forceinline__ u64 k_address(const AttnParams &p, const BlockWork &work, int token) {
+    const i64 element =
+        i64(work.batch) * p.k_batch + i64(work.head_kv) * p.k_head + i64(token) * p.k_token;
+    return p.k + u64(element * 2);
+}
+
+__device__ __forceinline__ u64 v_address(const AttnParams &p, const BlockWork &work, int token) {
+    const i64 element =
+        i64(work.batch) * p.v_batch + i64(work.head_kv) * p.v_head + i64(token) * p.v_token;
+    return p.v + u64(element * 2);
+}
+
+// A thread's place in a copy of copy_rows rows: span_chunks neighbours read one 128-byte (head_dim
+// 96: 64-byte) piece of a row; its swizzle phase is the same in every pass.
+__device__ __forceinline__ int thread_row() { return int(threadIdx.x) / span_chunks; }
+__device__ __forceinline__ int thread_chunk() { return int(threadIdx.x) % span_chunks; }
+
+// Keys that one query sees, both inclusive; last < first: none. Both grow with the token.
+struct KeyBounds {
+    int first, last;
+};
+
+// The tiles of K/V that some row of the block needs, in the order in which they are visited: those
+// that a mask or the end of K cuts for some row (left ones, then right ones), then the whole ones
+// in ascending order, so that blocks of one head walk the same tiles at the same time.
+struct TileList {
+    int left;        // first tile
+    int left_count;  // cut on the left
+    int right;       // first tile of those cut on the right
+    int cut_count;   // cut at all
+    int whole;       // first whole tile
+    int count;       // all
+};
+
+// `first` and `last`: bounds of the block's first and last query.
+__device__ __forceinline__ TileList tile_list(KeyBounds first, KeyBounds last) {
+    TileList t = {0, 0, 0, 0, 0, 0};
+    if (last.last < first.first) return t;
+    const int begin = first.first / block_n;
+    const int end = last.last / block_n + 1;
+    // Whole for every row: the last row sees the tile's first key, the first row its last key.
+    int whole_begin = max(ceil_div(last.first, block_n), begin);
+    int whole_end = min(max(first.last + 1, 0) / block_n, end);
+    if (whole_begin >= whole_end) whole_begin = whole_end = end;
+    t.left = begin;
+    t.left_count = whole_begin - begin;
+    t.right = whole_end;
+    t.cut_count = t.left_count + end - whole_end;
+    t.whole = whole_begin;
+    t.count = end - begin;
+    return t;
+}
+
+__device__ __forceinline__ int tile_at(const TileList &t, int i) {
+    if (i >= t.cut_count) return t.whole + i - t.cut_count;
+    return i < t.left_count ? t.left + i : t.right + i - t.left_count;
+}

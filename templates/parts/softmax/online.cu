@@ -1,0 +1,61 @@
+// Online softmax over one tile of scores (Milakov and Gimelshein, arXiv 1805.02867).
+//
+// Kept per row: top = the largest score so far (before the scale), sum = sum of exp2(scale_log2 *
+// (score - top)) over the lane's own columns; the four lanes of a row are added up at the end.
+// exp2(scale_log2 * (s - top)) is one fused multiply-add and one ex2 per score: the product
+// scale_log2 * top is formed once per row. A row that has seen no key has top = -inf; only a cut
+// tile can leave it so, and there the difference is taken to 0 (-inf - 0 stays -inf, exp2 gives
+// 0, no NaN), which is why a whole tile needs no such test.
+struct RowState {
+    float top[lane_rows];
+    float sum[lane_rows];
+};
+
+__device__ __forceinline__ void softmax_begin(RowState &rows) {
+#pragma unroll
+    for (int r = 0; r < lane_rows; ++r) {
+        rows.top[r] = -infinity();
+        rows.sum[r] = 0.0f;
+    }
+}
+
+// s: scores in, weights exp2(...) out; o is rescaled to the new top.
+template <bool cut>
+__device__ __forceinline__ void softmax_tile(float (&s)[S_regs], float (&o)[O_regs], RowState &rows,
+                                             float scale_log2) {
+    constexpr int s_row = S_regs / (lane_rows / 2); // registers of a block of 16 rows
+    constexpr int o_row = O_regs / (lane_rows / 2);
+#pragma unroll
+    for (int r = 0; r < lane_rows; ++r) {
+        // Registers 0, 1 of an accumulator block are of row lane / 4, registers 2, 3 of 8 + that.
+        const int s0 = (r / 2) * s_row + (r % 2) * 2;
+        const int o0 = (r / 2) * o_row + (r % 2) * 2;
+        float top = rows.top[r];
+#pragma unroll
+        for (int c = 0; c < s_row; c += 4) top = fmaxf(top, fmaxf(s[s0 + c], s[s0 + c + 1]));
+        top = quad_max(top);
+        const float shift = -scale_log2 * (cut && top == -infinity() ? 0.0f : top);
+        const float rescale = exp2_approx(fmaf(rows.top[r], scale_log2, shift));
+        rows.top[r] = top;
+        float sum = rows.sum[r] * rescale;
+#pragma unroll
+        for (int c = 0; c < s_row; c += 4) {
+            s[s0 + c] = exp2_approx(fmaf(s[s0 + c], scale_log2, shift));
+            s[s0 + c + 1] = exp2_approx(fmaf(s[s0 + c + 1], scale_log2, shift));
+            sum += s[s0 + c];
+            sum += s[s0 + c + 1];
+        }
+        rows.sum[r] = sum;
+#pragma unroll
+        for (int c = 0; c < o_row; c += 4) {
+            o[o0 + c] *= rescale;
+            o[o0 + c + 1] *= rescale;
+        }
+    }
+}
+
+// Adds up the lanes of each row.
+__device__ __forceinline__ void softmax_end(RowState &rows) {
+#pragma unroll
+    for (int r = 0; r < lane_rows; ++r) rows.sum[r] = quad_sum(rows.sum[r]);
+}
