@@ -30,8 +30,13 @@ Status plan_desc_of_problem(const GenProblem *problem, PlanDesc *out, Error *err
 Status plan_create(seqtune_context *ctx, const char *spec_name, const PlanDesc *desc,
                    const GenConfig *forced, seqtune_plan **out, Error *err);
 
+/* ST_OK when some configuration is legal for desc on ctx's GPU; compiles nothing. */
+Status plan_supported(seqtune_context *ctx, const PlanDesc *desc, Error *err);
+
 /* What a plan was made of, for the tuner and tests. Owned by the plan or context. */
 const GenProblem *plan_get_problem(const seqtune_plan *plan);
 const GenConfig *plan_get_config(const seqtune_plan *plan);
+/* With defaults and packed strides filled in. */
+const PlanDesc *plan_get_desc(const seqtune_plan *plan);
 
 #endif

@@ -9,7 +9,9 @@
  *
  * Threads: a context may be used by several threads at once (plans are created under a lock of the
  * context); a plan is immutable and its run functions may be called from any thread; the last
- * error is kept per context and thread. Nothing here uses global state.
+ * error is kept per context and thread. Close a context when no other call on it is running and
+ * its plans are destroyed. seqtune_open of a named software GPU ("soft:MODEL") sets an environment
+ * variable of the process: call it before other threads read the environment.
  *
  * Device memory is the caller's: pointers are CUdeviceptr values (unsigned 64-bit), streams are
  * CUstream handles (NULL: the default stream). A context works in the CUDA context that is current
@@ -37,6 +39,11 @@ extern "C" {
 #define SEQTUNE_VERSION_MAJOR 0
 #define SEQTUNE_VERSION_MINOR 1
 #define SEQTUNE_VERSION_PATCH 0
+
+/* A length that really is 0, where 0 means "the default" (max_len_q, max_len_kv, max_tokens of
+ * descriptions; len_q, len_kv, tokens of arguments). No keys: O = 0 and LSE = -inf; no queries or
+ * tokens: the run does nothing. */
+#define SEQTUNE_LENGTH_ZERO (-1)
 
 typedef enum seqtune_status {
     SEQTUNE_OK = 0,
@@ -67,23 +74,25 @@ typedef void *seqtune_stream;        /* CUstream */
 /* ---- context ---- */
 
 typedef enum seqtune_jit {
-    SEQTUNE_JIT_ALLOW = 0, /* compile what is not cached (default) */
+    SEQTUNE_JIT_ALLOW = 0,   /* compile what is not cached (default) */
     SEQTUNE_JIT_CACHED_ONLY, /* SEQTUNE_NOT_FOUND instead of a compilation */
     SEQTUNE_JIT_NEVER        /* neither compile nor read the cache: loaded bundles only */
 } seqtune_jit;
 
 typedef struct seqtune_options {
     size_t size;
-    int device;                 /* CUDA ordinal; -1: the current context's, else device 0 */
-    const char *driver;         /* path of a driver library; NULL: $SEQTUNE_DRIVER, "soft", or libcuda */
-    const char *database;       /* user database; NULL: the default path; "" : none */
-    const char *fleet_database; /* read-only; NULL: $SEQTUNE_FLEET_DB, else none */
+    int device;           /* CUDA ordinal; -1: the current context's, else device 0 */
+    const char *driver;   /* "cuda", "soft", "soft:MODEL", a library's path; NULL: $SEQTUNE_DRIVER,
+                             else libcuda, else (with a warning in the log) the software GPU */
+    const char *database; /* user database; NULL: $SEQTUNE_DB, else the default path; "": none */
+    const char *fleet_database; /* read-only; NULL: $SEQTUNE_FLEET_DB, else none; "": none */
     const char *cache_dir;      /* artifacts; NULL: the default; "": none */
     seqtune_jit jit;
     int use_modelled; /* 1: modelled rows may decide on a real GPU (flagged in plan_info) */
 } seqtune_options;
 
-#define SEQTUNE_OPTIONS_INIT {sizeof(seqtune_options), -1, NULL, NULL, NULL, NULL, SEQTUNE_JIT_ALLOW, 0}
+#define SEQTUNE_OPTIONS_INIT                                                                       \
+    { sizeof(seqtune_options), -1, NULL, NULL, NULL, NULL, SEQTUNE_JIT_ALLOW, 0 }
 
 /* *out is owned by the caller; release with seqtune_close after its plans. On failure *out is NULL
  * and seqtune_open_error() is the text of this thread's last failed seqtune_open. */
@@ -92,8 +101,42 @@ SEQTUNE_API void seqtune_close(seqtune_context *ctx);
 SEQTUNE_API const char *seqtune_open_error(void);
 /* Text of this thread's last failure on ctx; "" when there was none. Valid until the next call. */
 SEQTUNE_API const char *seqtune_last_error(const seqtune_context *ctx);
-SEQTUNE_API const char *seqtune_status_text(seqtune_status status);
+SEQTUNE_API const char *seqtune_status_text(seqtune_status status); /* "not found"; never NULL */
 SEQTUNE_API const char *seqtune_version(void);
+
+/* ---- the device ---- */
+
+/* Texts belong to the context. */
+typedef struct seqtune_device_info {
+    size_t size;
+    int ordinal;
+    int modelled;         /* 1: a software GPU, whose times are modelled */
+    const char *name;     /* "NVIDIA A100-SXM4-80GB" */
+    const char *arch;     /* "sm_80" */
+    const char *key;      /* GPU key of the database */
+    const char *driver;   /* path of the driver library */
+    int driver_version;   /* 13000 is CUDA 13.0 */
+    const char *compiler; /* "nvrtc 13.0"; "" when there is none */
+    void *cuda_context;   /* CUcontext */
+} seqtune_device_info;
+
+#define SEQTUNE_DEVICE_INFO_INIT                                                                   \
+    { sizeof(seqtune_device_info), 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+
+SEQTUNE_API seqtune_status seqtune_get_device_info(seqtune_context *ctx, seqtune_device_info *out);
+
+/* Device memory for programs that use no other CUDA library; an application that has its own
+ * allocator passes its own pointers. Copies return when the data has arrived; memory is released
+ * with seqtune_device_free (0 is fine) before seqtune_close. */
+SEQTUNE_API seqtune_status seqtune_device_alloc(seqtune_context *ctx, size_t bytes,
+                                                seqtune_device_ptr *out);
+SEQTUNE_API seqtune_status seqtune_device_free(seqtune_context *ctx, seqtune_device_ptr address);
+SEQTUNE_API seqtune_status seqtune_device_upload(seqtune_context *ctx, seqtune_device_ptr to,
+                                                 const void *from, size_t bytes);
+SEQTUNE_API seqtune_status seqtune_device_download(seqtune_context *ctx, void *to,
+                                                   seqtune_device_ptr from, size_t bytes);
+/* Waits for all work of the context; a fault of a kernel is reported here. */
+SEQTUNE_API seqtune_status seqtune_device_synchronize(seqtune_context *ctx);
 
 /* ---- attention: O = softmax(scale * Q K^T + mask) V ---- */
 
@@ -106,17 +149,20 @@ typedef enum seqtune_mask {
 
 typedef enum seqtune_window_kind {
     SEQTUNE_WINDOW_OFF = 0,
-    SEQTUNE_WINDOW_LEFT,  /* keys up to `left` before the query's own position, inclusive */
-    SEQTUNE_WINDOW_BOTH   /* and up to `right` after it, inclusive */
+    SEQTUNE_WINDOW_LEFT, /* keys up to `left` before the query's own position, inclusive */
+    SEQTUNE_WINDOW_BOTH  /* and up to `right` after it, inclusive */
 } seqtune_window_kind;
 
+/* The own position of query i is key i + len_kv - len_q. -1: open on that side. With
+ * SEQTUNE_MASK_CAUSAL nothing after the own position is seen, whatever `right` says. */
 typedef struct seqtune_window {
     seqtune_window_kind kind;
     int64_t left;
-    int64_t right;
+    int64_t right; /* SEQTUNE_WINDOW_BOTH only; else 0 */
 } seqtune_window;
 
-/* 0 means the default everywhere. Strides 0: packed [batch, token, head, head_dim]. */
+/* 0 means the default everywhere. Strides 0: packed [batch, token, head, head_dim]; others are
+ * positive multiples of 8 elements (16-byte rows). */
 typedef struct seqtune_attention_desc {
     size_t size;
     seqtune_dtype dtype; /* of Q, K, V, O; default f16 */
@@ -124,33 +170,40 @@ typedef struct seqtune_attention_desc {
     int64_t heads_q;
     int64_t heads_kv; /* default heads_q; must divide heads_q */
     int64_t head_dim;
-    int64_t max_len_q;
-    int64_t max_len_kv; /* default max_len_q */
+    int64_t max_len_q;  /* SEQTUNE_LENGTH_ZERO: 0 */
+    int64_t max_len_kv; /* default max_len_q; SEQTUNE_LENGTH_ZERO: 0 */
     seqtune_mask mask;
     seqtune_window window;
-    float scale;   /* default 1 / sqrt(head_dim) */
-    int want_lse;  /* 1: args.lse is written, float [batch, heads_q, len_q] */
+    float scale;  /* default 1 / sqrt(head_dim) */
+    int want_lse; /* 1: args.lse is written, float [batch, heads_q, max_len_q] */
     int64_t q_stride_batch, q_stride_token, q_stride_head;
     int64_t k_stride_batch, k_stride_token, k_stride_head;
     int64_t v_stride_batch, v_stride_token, v_stride_head;
     int64_t o_stride_batch, o_stride_token, o_stride_head;
 } seqtune_attention_desc;
 
-#define SEQTUNE_ATTENTION_DESC_INIT {sizeof(seqtune_attention_desc)}
+#define SEQTUNE_ATTENTION_DESC_INIT                                                                \
+    {                                                                                              \
+        sizeof(seqtune_attention_desc), SEQTUNE_DTYPE_DEFAULT, 0, 0, 0, 0, 0, 0,                   \
+            SEQTUNE_MASK_NONE, {SEQTUNE_WINDOW_OFF, 0, 0}, 0.0f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,  \
+            0, 0                                                                                   \
+    }
 
 typedef struct seqtune_attention_args {
     size_t size;
     seqtune_device_ptr q, k, v, o; /* 16-byte aligned */
     seqtune_device_ptr lse;        /* 4-byte aligned; 0 unless want_lse */
-    int64_t len_q, len_kv;         /* 0: the description's maxima; never above them */
+    int64_t len_q, len_kv; /* 0: the description's maxima; never above them; SEQTUNE_LENGTH_ZERO */
 } seqtune_attention_args;
 
-#define SEQTUNE_ATTENTION_ARGS_INIT {sizeof(seqtune_attention_args)}
+#define SEQTUNE_ATTENTION_ARGS_INIT                                                                \
+    { sizeof(seqtune_attention_args), 0, 0, 0, 0, 0, 0, 0 }
 
 SEQTUNE_API seqtune_status seqtune_plan_attention(seqtune_context *ctx,
                                                   const seqtune_attention_desc *desc,
                                                   seqtune_plan **out);
-/* Asynchronous on `stream`. `workspace`: seqtune_plan_workspace bytes, 256-byte aligned, 0 if none. */
+/* Asynchronous on `stream`. `workspace`: seqtune_plan_workspace bytes, 256-byte aligned, 0 if none.
+ */
 SEQTUNE_API seqtune_status seqtune_run_attention(const seqtune_plan *plan,
                                                  const seqtune_attention_args *args,
                                                  seqtune_device_ptr workspace,
@@ -162,8 +215,8 @@ SEQTUNE_API seqtune_status seqtune_supports_attention(seqtune_context *ctx,
 /* ---- RoPE ---- */
 
 typedef enum seqtune_rope_style {
-    SEQTUNE_ROPE_NEOX = 0,    /* pairs (i, i + rotary_dim/2) */
-    SEQTUNE_ROPE_INTERLEAVED  /* pairs (2i, 2i + 1) */
+    SEQTUNE_ROPE_NEOX = 0,   /* pairs (i, i + rotary_dim/2) */
+    SEQTUNE_ROPE_INTERLEAVED /* pairs (2i, 2i + 1) */
 } seqtune_rope_style;
 
 typedef struct seqtune_rope_desc {
@@ -173,15 +226,19 @@ typedef struct seqtune_rope_desc {
     int64_t max_tokens;
     int64_t heads;
     int64_t head_dim;
-    int64_t rotary_dim;    /* default head_dim; even */
-    int64_t rotary_offset; /* first rotated element of a head */
+    int64_t rotary_dim;                        /* default head_dim; even */
+    int64_t rotary_offset;                     /* first rotated element of a head */
     int64_t x_stride_token, x_stride_head;     /* 0: packed [token, head, head_dim] */
     int64_t out_stride_token, out_stride_head; /* 0: packed */
-    int64_t table_stride; /* 0: rotary_dim / 2 */
-    int64_t table_rows;   /* positions the tables hold */
+    int64_t table_stride;                      /* 0: rotary_dim / 2 */
+    int64_t table_rows;                        /* positions the tables hold */
 } seqtune_rope_desc;
 
-#define SEQTUNE_ROPE_DESC_INIT {sizeof(seqtune_rope_desc)}
+#define SEQTUNE_ROPE_DESC_INIT                                                                     \
+    {                                                                                              \
+        sizeof(seqtune_rope_desc), SEQTUNE_DTYPE_DEFAULT, SEQTUNE_ROPE_NEOX, 0, 0, 0, 0, 0, 0, 0,  \
+            0, 0, 0, 0                                                                             \
+    }
 
 typedef struct seqtune_rope_args {
     size_t size;
@@ -189,10 +246,11 @@ typedef struct seqtune_rope_args {
     seqtune_device_ptr cos, sin;  /* float [table_rows, rotary_dim / 2] */
     seqtune_device_ptr positions; /* int64 per token; 0: first_position + token */
     int64_t first_position;
-    int64_t tokens; /* 0: the description's maximum */
+    int64_t tokens; /* 0: the description's maximum; SEQTUNE_LENGTH_ZERO */
 } seqtune_rope_args;
 
-#define SEQTUNE_ROPE_ARGS_INIT {sizeof(seqtune_rope_args)}
+#define SEQTUNE_ROPE_ARGS_INIT                                                                     \
+    { sizeof(seqtune_rope_args), 0, 0, 0, 0, 0, 0, 0 }
 
 SEQTUNE_API seqtune_status seqtune_plan_rope(seqtune_context *ctx, const seqtune_rope_desc *desc,
                                              seqtune_plan **out);
@@ -201,22 +259,23 @@ SEQTUNE_API seqtune_status seqtune_run_rope(const seqtune_plan *plan, const seqt
 SEQTUNE_API seqtune_status seqtune_supports_rope(seqtune_context *ctx,
                                                  const seqtune_rope_desc *desc);
 /* Host tables with an fp64 phase: cos/sin of position * theta^(-2i/rotary_dim), float
- * [rows, rotary_dim / 2] each, memory of the caller. Formula: RoFormer, arXiv 2104.09864, eq. 15. */
+ * [rows, rotary_dim / 2] each, memory of the caller. Formula: RoFormer, arXiv 2104.09864, eq. 15.
+ */
 SEQTUNE_API seqtune_status seqtune_rope_table(int64_t rows, int64_t rotary_dim, double theta,
                                               float *cos_out, float *sin_out);
 
 /* ---- plans ---- */
 
-SEQTUNE_API void seqtune_plan_destroy(seqtune_plan *plan); /* NULL is fine */
+SEQTUNE_API void seqtune_plan_destroy(seqtune_plan *plan);           /* NULL is fine */
 SEQTUNE_API size_t seqtune_plan_workspace(const seqtune_plan *plan); /* bytes */
 
 /* Which step of the dispatch ladder answered. */
 typedef enum seqtune_rung {
-    SEQTUNE_RUNG_EXACT = 0,    /* a winner of this bucket on this GPU */
-    SEQTUNE_RUNG_NEAREST,      /* the nearest legal bucket on this GPU */
-    SEQTUNE_RUNG_OTHER_GPU,    /* the nearest GPU of the same architecture */
-    SEQTUNE_RUNG_DEFAULT,      /* nothing recorded: the spec's default */
-    SEQTUNE_RUNG_FORCED        /* the caller chose the configuration */
+    SEQTUNE_RUNG_EXACT = 0, /* a winner of this bucket on this GPU */
+    SEQTUNE_RUNG_NEAREST,   /* the nearest legal bucket on this GPU */
+    SEQTUNE_RUNG_OTHER_GPU, /* the nearest GPU of the same architecture */
+    SEQTUNE_RUNG_DEFAULT,   /* nothing recorded: the spec's default */
+    SEQTUNE_RUNG_FORCED     /* the caller chose the configuration */
 } seqtune_rung;
 
 /* Texts belong to the plan. */
@@ -242,7 +301,11 @@ typedef struct seqtune_plan_info {
     int spill_bytes;
 } seqtune_plan_info;
 
-#define SEQTUNE_PLAN_INFO_INIT {sizeof(seqtune_plan_info)}
+#define SEQTUNE_PLAN_INFO_INIT                                                                     \
+    {                                                                                              \
+        sizeof(seqtune_plan_info), 0, 0, 0, 0, 0, 0, SEQTUNE_RUNG_EXACT, 0, 0, 0, 0, 0, 0, 0, 0,   \
+            0, 0, 0                                                                                \
+    }
 
 SEQTUNE_API seqtune_status seqtune_plan_get_info(const seqtune_plan *plan, seqtune_plan_info *out);
 

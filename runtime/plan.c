@@ -1,0 +1,289 @@
+/* Plans: description to problem, configuration, binary, launches; and their run. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "runtime/plan_internal.h"
+
+static const PlanFamily *family_of(PlanKind kind) {
+    return kind == PLAN_ATTENTION ? attention_family() : rope_family();
+}
+
+static Status find_spec(const GenLibrary *library, const PlanFamily *family, const char *name,
+                        const GenSpec **out, Error *err) {
+    if (name == NULL) name = family->spec;
+    *out = gen_spec_find(library, name);
+    if (*out == NULL) return err_set(err, ST_NOT_FOUND, "there is no kernel spec \"%s\"", name);
+    if (strcmp(gen_spec_params(*out), family->params) != 0)
+        return err_set(err, ST_INVALID, "the spec %s takes %s parameters, the description is %s",
+                       name, gen_spec_params(*out), family->params);
+    return ST_OK;
+}
+
+Status plan_problem(const GenSpec *spec, const PlanDesc *desc, GenProblem *out, Error *err) {
+    const PlanFamily *family = family_of(desc->kind);
+    PlanDesc normal;
+    Status st = family->normalise(desc, &normal, err);
+    if (st != ST_OK) return st;
+    gen_problem_init(spec, out);
+    st = family->set_problem(&normal, out, err);
+    return st != ST_OK ? st : gen_problem_check(out, err);
+}
+
+Status plan_desc_of_problem(const GenProblem *problem, PlanDesc *out, Error *err) {
+    const char *params = gen_spec_params(problem->spec);
+    if (strcmp(params, attention_family()->params) == 0)
+        return attention_family()->describe(problem, out, err);
+    if (strcmp(params, rope_family()->params) == 0)
+        return rope_family()->describe(problem, out, err);
+    return err_set(err, ST_UNSUPPORTED, "%s: no plan function takes %s parameters",
+                   gen_spec_name(problem->spec), params);
+}
+
+Status plan_supported(seqtune_context *ctx, const PlanDesc *desc, Error *err) {
+    const GenSpec *spec = NULL;
+    GenProblem problem;
+    GenConfig config;
+    Status st = find_spec(ctx->library, family_of(desc->kind), NULL, &spec, err);
+    if (st == ST_OK) st = plan_problem(spec, desc, &problem, err);
+    return st != ST_OK ? st : gen_default(&problem, &ctx->device.gpu, &config, err);
+}
+
+/* ---- creation ---- */
+
+static Status take_forced(const seqtune_plan *plan, const GenConfig *forced, DispatchChoice *out,
+                          Error *err) {
+    GenReject why = {0};
+    const GpuInfo *gpu = &plan->ctx->device.gpu;
+    Status st = gen_config_check(&plan->problem, gpu, forced, NULL, &why, err);
+    if (st != ST_OK) return st;
+    if (why.rejected)
+        return err_set(err, ST_UNSUPPORTED, "the configuration is not legal on %s: %s",
+                       gpu->arch->name, why.text[0] != '\0' ? why.text : why.rule->reason);
+    *out = (DispatchChoice){.config = *forced, .rung = SEQTUNE_RUNG_FORCED};
+    return ST_OK;
+}
+
+/* "/seqtune/attn/prefill_mma.cu" -> "attn/prefill_mma". */
+static const char *pipeline_name(Arena *arena, const char *virtual_name) {
+    const char *from = str_starts(virtual_name, "/seqtune/") ? virtual_name + 9 : virtual_name;
+    size_t n = strlen(from);
+    return arena_strndup(arena, from, str_ends(from, ".cu") ? n - 3 : n);
+}
+
+static const char *keep_text(Arena *arena, Str *text) {
+    const char *kept = text->failed ? NULL : arena_strdup(arena, str_text(text));
+    str_free(text);
+    return kept;
+}
+
+static Status make_texts(seqtune_plan *plan, const char *virtual_name, Error *err) {
+    Str config = {0}, problem = {0}, key = {0};
+    gen_config_text(plan->problem.spec, &plan->choice.config, &config);
+    gen_problem_text(&plan->problem, &problem);
+    gen_problem_key(&plan->problem, &key);
+    plan->config_text = keep_text(plan->arena, &config);
+    plan->problem_text = keep_text(plan->arena, &problem);
+    plan->key_text = keep_text(plan->arena, &key);
+    plan->pipeline = pipeline_name(plan->arena, virtual_name);
+    if (plan->config_text == NULL || plan->problem_text == NULL || plan->key_text == NULL ||
+        plan->pipeline == NULL)
+        return err_no_memory(err, 1);
+    return ST_OK;
+}
+
+/* Launch geometry, source, binary and texts of the configuration in plan->choice. */
+static Status realise(seqtune_plan *plan, Error *err) {
+    seqtune_context *ctx = plan->ctx;
+    const GpuInfo *gpu = &ctx->device.gpu;
+    const GenConfig *config = &plan->choice.config;
+    GenOutput output = {0};
+    bool pushed = false;
+    Status st = gen_launches(&plan->problem, gpu, config, plan->launches, &plan->count,
+                             &plan->workspace, err);
+    if (st != ST_OK) return st;
+    Arena *scratch = arena_new();
+    if (scratch == NULL) return err_no_memory(err, 1);
+    st = gen_emit(&plan->problem, gpu, config, scratch, &output, err);
+    if (st == ST_OK) st = make_texts(plan, output.name, err);
+    if (st == ST_OK && plan->count > 0) {
+        CuResult result = driver_enter(ctx->driver, ctx->device.context, &pushed);
+        st = driver_check(ctx->driver, result, "cuCtxPushCurrent", err);
+        if (st == ST_OK)
+            st = context_kernel(ctx, &output, plan->launches, plan->count, &plan->kernel, err);
+        driver_leave(ctx->driver, pushed);
+    }
+    arena_free(scratch);
+    return st;
+}
+
+/* A recorded configuration that this compiler refuses must not cost the application its kernel. */
+static Status realise_or_default(seqtune_plan *plan, Error *err) {
+    Error why = {0};
+    Status st = realise(plan, &why);
+    seqtune_rung rung = plan->choice.rung;
+    if (st != ST_COMPILE || rung == SEQTUNE_RUNG_DEFAULT || rung == SEQTUNE_RUNG_FORCED)
+        return st == ST_OK ? ST_OK : err_set(err, st, "%s", why.message);
+    log_write(LOG_WARN, "jit", "row=%lld of %s does not compile, taking the default: %s",
+              (long long)plan->choice.row, plan->choice.database, why.message);
+    plan->choice = (DispatchChoice){.rung = SEQTUNE_RUNG_DEFAULT};
+    st = gen_default(&plan->problem, &plan->ctx->device.gpu, &plan->choice.config, err);
+    return st != ST_OK ? st : realise(plan, err);
+}
+
+static Status fill(seqtune_plan *plan, const char *spec_name, const PlanDesc *desc,
+                   const GenConfig *forced, Error *err) {
+    const PlanFamily *family = family_of(desc->kind);
+    const GenSpec *spec = NULL;
+    Status st = find_spec(plan->ctx->library, family, spec_name, &spec, err);
+    if (st == ST_OK) st = family->normalise(desc, &plan->desc, err);
+    if (st != ST_OK) return st;
+    gen_problem_init(spec, &plan->problem);
+    st = family->set_problem(&plan->desc, &plan->problem, err);
+    if (st == ST_OK) st = gen_problem_check(&plan->problem, err);
+    if (st != ST_OK) {
+        err_wrap(err, "%s", gen_spec_name(spec));
+        return st;
+    }
+    st = forced != NULL ? take_forced(plan, forced, &plan->choice, err)
+                        : dispatch_choose(plan->ctx, &plan->problem, &plan->choice, err);
+    if (st == ST_OK) st = realise_or_default(plan, err);
+    if (st != ST_OK) return st;
+    family->set_params(&plan->desc, &plan->params);
+    return ST_OK;
+}
+
+static void print_plan(const seqtune_plan *plan) {
+    /* Asked for by SEQTUNE_PRINT_PLAN: at a level that is shown unless the log is off. */
+    log_write(plan->ctx->print_plan ? LOG_ERROR : LOG_DEBUG, "jit",
+              "plan kernel=%s pipeline=%s rung=%s row=%lld db=\"%s\" modelled=%d config=\"%s\" "
+              "problem=\"%s\" launches=%zu workspace=%lld",
+              gen_spec_name(plan->problem.spec), plan->pipeline,
+              dispatch_rung_name(plan->choice.rung), (long long)plan->choice.row,
+              plan->choice.database, plan->choice.modelled, plan->config_text, plan->problem_text,
+              plan->count, (long long)plan->workspace);
+}
+
+Status plan_create(seqtune_context *ctx, const char *spec_name, const PlanDesc *desc,
+                   const GenConfig *forced, seqtune_plan **out, Error *err) {
+    *out = NULL;
+    seqtune_plan *plan = mem_alloc(sizeof *plan);
+    if (plan == NULL) return err_no_memory(err, sizeof *plan);
+    plan->ctx = ctx;
+    plan->arena = arena_new();
+    Status st =
+        plan->arena == NULL ? err_no_memory(err, 1) : fill(plan, spec_name, desc, forced, err);
+    if (st != ST_OK) {
+        seqtune_plan_destroy(plan);
+        return st;
+    }
+    print_plan(plan);
+    *out = plan;
+    return ST_OK;
+}
+
+void seqtune_plan_destroy(seqtune_plan *plan) {
+    if (plan == NULL) return;
+    if (plan->kernel != NULL) context_release_kernel(plan->ctx, plan->kernel);
+    arena_free(plan->arena);
+    mem_free(plan);
+}
+
+const GenProblem *plan_get_problem(const seqtune_plan *plan) {
+    return &plan->problem;
+}
+
+const GenConfig *plan_get_config(const seqtune_plan *plan) {
+    return &plan->choice.config;
+}
+
+const PlanDesc *plan_get_desc(const seqtune_plan *plan) {
+    return &plan->desc;
+}
+
+size_t seqtune_plan_workspace(const seqtune_plan *plan) {
+    return plan == NULL ? 0 : (size_t)plan->workspace;
+}
+
+seqtune_status seqtune_plan_get_info(const seqtune_plan *plan, seqtune_plan_info *out) {
+    if (plan == NULL || out == NULL) return SEQTUNE_INVALID;
+    Error err;
+    Status st =
+        plan_check_size("plan info", out->size, sizeof *out, "SEQTUNE_PLAN_INFO_INIT", &err);
+    if (st != ST_OK) return context_fail(plan->ctx, st, &err);
+    const DispatchChoice *c = &plan->choice;
+    const LoadedKernel *k = plan->kernel;
+    *out = (seqtune_plan_info){
+        .size = sizeof *out,
+        .kernel = gen_spec_name(plan->problem.spec),
+        .pipeline = plan->pipeline,
+        .config = plan->config_text,
+        .problem = plan->problem_text,
+        .key = plan->key_text,
+        .gpu = plan->ctx->device.key,
+        .rung = c->rung,
+        .database = c->database,
+        .row = c->row,
+        .row_key = c->row_key,
+        .row_gpu = c->row_gpu,
+        .modelled = c->modelled,
+        .time_us = c->time_us,
+        .artifact = k != NULL ? k->artifact : "",
+        .from_cache = k != NULL && k->from_cache,
+        .compile_s = k != NULL ? k->compile_s : 0,
+        .registers = k != NULL ? k->registers : 0,
+        .spill_bytes = k != NULL ? k->spill_bytes : 0,
+    };
+    return SEQTUNE_OK;
+}
+
+/* ---- run ---- */
+
+Status plan_check_workspace(const seqtune_plan *plan, seqtune_device_ptr workspace, Error *err) {
+    if (plan->workspace == 0) return ST_OK;
+    Status st = plan_check_pointer("workspace", workspace, 256, err);
+    if (st != ST_OK)
+        err_wrap(err, "the plan needs %lld bytes of workspace", (long long)plan->workspace);
+    return st;
+}
+
+Status plan_launches_for(const seqtune_plan *plan, const char *const *names, const int64_t *values,
+                         size_t n, GenLaunch space[GEN_MAX_STEPS], const GenLaunch **out,
+                         size_t *count, Error *err) {
+    GenProblem smaller = plan->problem;
+    int64_t planned = 0, workspace = 0;
+    bool same = true;
+    *out = plan->launches;
+    *count = plan->count;
+    for (size_t i = 0; i < n; i++)
+        same = same && gen_problem_get(&plan->problem, names[i], &planned) && planned == values[i];
+    if (same) return ST_OK;
+    Status st = ST_OK;
+    for (size_t i = 0; i < n && st == ST_OK; i++)
+        st = gen_problem_set(&smaller, names[i], values[i], err);
+    if (st == ST_OK) st = gen_problem_check(&smaller, err);
+    if (st == ST_OK)
+        st = gen_launches(&smaller, &plan->ctx->device.gpu, &plan->choice.config, space, count,
+                          &workspace, err);
+    *out = space;
+    return st;
+}
+
+Status plan_launch(const seqtune_plan *plan, const GenLaunch *launches, size_t count,
+                   PlanParams *params, seqtune_stream stream, Error *err) {
+    const Driver *driver = plan->ctx->driver;
+    bool pushed = false;
+    CuResult result = driver_enter(driver, plan->ctx->device.context, &pushed);
+    Status st = driver_check(driver, result, "cuCtxPushCurrent", err);
+    for (size_t i = 0; i < count && st == ST_OK; i++) {
+        result = kernel_launch(driver, &plan->kernel->kernel, &launches[i], params, stream);
+        if (result != CUDA_SUCCESS) {
+            st = driver_check(driver, result, "cuLaunchKernel", err);
+            err_wrap(err, "%s", launches[i].entry);
+        }
+    }
+    driver_leave(driver, pushed);
+    return st;
+}

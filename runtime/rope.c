@@ -1,0 +1,270 @@
+/* RoPE: description <-> problem <-> parameters, the table builder, and the public functions. */
+#include <math.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "runtime/plan_internal.h"
+
+typedef seqtune_rope_desc Desc;
+
+#define FIELD(field, low, required, length, fallback, text)                                        \
+    { #field, offsetof(Desc, field), low, 0x7fffffff, required, length, fallback, text }
+
+static const PlanField fields[] = {
+    FIELD(max_tokens, 0, true, true, SIZE_MAX, "largest number of tokens"),
+    FIELD(heads, 1, true, false, SIZE_MAX, "number of heads"),
+    FIELD(head_dim, 2, true, false, SIZE_MAX, "elements per head"),
+    FIELD(rotary_dim, 2, false, false, offsetof(Desc, head_dim), "rotated elements per head"),
+    FIELD(rotary_offset, 0, false, false, SIZE_MAX, "first rotated element"),
+    FIELD(table_rows, 1, true, false, SIZE_MAX, "positions the tables hold"),
+};
+
+static Status check_strides(Desc *d, Error *err) {
+    int64_t half = d->rotary_dim / 2;
+    const PlanTensor tensors[] = {
+        {"x",
+         {"token", "head"},
+         {d->max_tokens, d->heads},
+         {&d->x_stride_token, &d->x_stride_head},
+         2,
+         d->head_dim,
+         1,
+         false},
+        {"out",
+         {"token", "head"},
+         {d->max_tokens, d->heads},
+         {&d->out_stride_token, &d->out_stride_head},
+         2,
+         d->head_dim,
+         1,
+         true},
+        {"table", {"row"}, {d->table_rows}, {&d->table_stride}, 1, half, 1, false},
+    };
+    for (size_t i = 0; i < sizeof tensors / sizeof tensors[0]; i++) {
+        Status st = plan_check_tensor(&tensors[i], err);
+        if (st != ST_OK) return st;
+    }
+    return ST_OK;
+}
+
+static Status normalise(const PlanDesc *desc, PlanDesc *out, Error *err) {
+    *out = *desc;
+    Desc *d = &out->u.rope;
+    Status st =
+        plan_check_size("rope description", d->size, sizeof *d, "SEQTUNE_ROPE_DESC_INIT", err);
+    if (st == ST_OK)
+        st = plan_check_fields(d, fields, sizeof fields / sizeof fields[0], "rope", err);
+    if (st != ST_OK) return st;
+    if ((int)d->dtype < 0 || d->dtype > SEQTUNE_BF16)
+        return err_set(err, ST_INVALID, "dtype is %d: must be SEQTUNE_F16 or SEQTUNE_BF16",
+                       (int)d->dtype);
+    if ((int)d->style < 0 || d->style > SEQTUNE_ROPE_INTERLEAVED)
+        return err_set(err, ST_INVALID,
+                       "style is %d: must be SEQTUNE_ROPE_NEOX or SEQTUNE_ROPE_INTERLEAVED",
+                       (int)d->style);
+    if (d->rotary_dim % 2 != 0)
+        return err_set(err, ST_INVALID, "rotary_dim is %lld: must be even",
+                       (long long)d->rotary_dim);
+    if (d->rotary_offset + d->rotary_dim > d->head_dim)
+        return err_set(
+            err, ST_INVALID, "rotary_offset %lld + rotary_dim %lld is above head_dim %lld",
+            (long long)d->rotary_offset, (long long)d->rotary_dim, (long long)d->head_dim);
+    if (d->dtype == SEQTUNE_DTYPE_DEFAULT) d->dtype = SEQTUNE_F16;
+    return check_strides(d, err);
+}
+
+/* Largest of 8, 4, 2, 1 that divides the offset and every stride: what vector accesses may use. */
+static int64_t alignment(const Desc *d) {
+    int64_t all = d->rotary_offset | d->x_stride_token | d->x_stride_head | d->out_stride_token |
+                  d->out_stride_head | d->table_stride | 8;
+    return all & -all;
+}
+
+static Status set_problem(const PlanDesc *desc, GenProblem *out, Error *err) {
+    const Desc *d = &desc->u.rope;
+    Status st = gen_problem_set_word(out, "dtype", d->dtype == SEQTUNE_BF16 ? "bf16" : "f16", err);
+    if (st == ST_OK)
+        st = gen_problem_set_word(
+            out, "style", d->style == SEQTUNE_ROPE_INTERLEAVED ? "interleaved" : "neox", err);
+    const struct {
+        const char *name;
+        int64_t value;
+    } dims[] = {
+        {"head_dim", d->head_dim},
+        {"rotary_dim", d->rotary_dim},
+        {"rotary_offset", d->rotary_offset},
+        {"tokens", d->max_tokens},
+        {"heads", d->heads},
+        {"align", alignment(d)},
+    };
+    for (size_t i = 0; i < sizeof dims / sizeof dims[0] && st == ST_OK; i++)
+        st = gen_problem_set(out, dims[i].name, dims[i].value, err);
+    return st;
+}
+
+static int64_t dim(const GenProblem *problem, const char *name) {
+    int64_t value = 0;
+    return gen_problem_get(problem, name, &value) ? value : 0;
+}
+
+static int64_t round_up(int64_t value, int64_t step) {
+    return (value + step - 1) / step * step;
+}
+
+/* Strides of exactly the problem's alignment, packed where packed has it. */
+static void align_strides(Desc *d, int64_t align) {
+    d->x_stride_head = d->out_stride_head = round_up(d->head_dim, align);
+    d->x_stride_token = d->out_stride_token = d->heads * d->x_stride_head;
+    d->table_stride = round_up(d->rotary_dim / 2, align);
+    if (alignment(d) > align) d->x_stride_token += align;
+}
+
+static Status describe(const GenProblem *problem, PlanDesc *out, Error *err) {
+    enum { DEFAULT_ROWS = 8192 };
+    *out = (PlanDesc){.kind = PLAN_ROPE, .u.rope = SEQTUNE_ROPE_DESC_INIT};
+    Desc *d = &out->u.rope;
+    const char *dtype = gen_problem_word(problem, "dtype"),
+               *style = gen_problem_word(problem, "style");
+    int64_t tokens = dim(problem, "tokens"), align = dim(problem, "align");
+    d->dtype = dtype != NULL && strcmp(dtype, "bf16") == 0 ? SEQTUNE_BF16 : SEQTUNE_F16;
+    d->style = style != NULL && strcmp(style, "interleaved") == 0 ? SEQTUNE_ROPE_INTERLEAVED
+                                                                  : SEQTUNE_ROPE_NEOX;
+    d->max_tokens = tokens == 0 ? SEQTUNE_LENGTH_ZERO : tokens;
+    d->heads = dim(problem, "heads");
+    d->head_dim = dim(problem, "head_dim");
+    d->rotary_dim = dim(problem, "rotary_dim");
+    d->rotary_offset = dim(problem, "rotary_offset");
+    d->table_rows = tokens > DEFAULT_ROWS ? tokens : DEFAULT_ROWS;
+    align_strides(d, align > 0 ? align : 1);
+    if (align > 0 && alignment(d) != align)
+        return err_set(err, ST_INVALID, "align is %lld, but rotary_offset %lld allows %lld only",
+                       (long long)align, (long long)d->rotary_offset, (long long)alignment(d));
+    return ST_OK;
+}
+
+static void set_params(const PlanDesc *desc, PlanParams *out) {
+    const Desc *d = &desc->u.rope;
+    out->rope = (RopeParams){
+        .x_token = d->x_stride_token,
+        .x_head = d->x_stride_head,
+        .out_token = d->out_stride_token,
+        .out_head = d->out_stride_head,
+        .table_stride = d->table_stride,
+        .heads = (int)d->heads,
+        .rotary_offset = (int)d->rotary_offset,
+        .table_rows = (int)d->table_rows,
+    };
+}
+
+const PlanFamily *rope_family(void) {
+    static const PlanFamily family = {"rope", "rope", normalise, set_problem, describe, set_params};
+    return &family;
+}
+
+/* ---- run ---- */
+
+static Status check_args(const seqtune_plan *plan, const seqtune_rope_args *args, int64_t *tokens,
+                         Error *err) {
+    const Desc *d = &plan->desc.u.rope;
+    int64_t max = d->max_tokens;
+    *tokens = args->tokens == 0 ? max : args->tokens == SEQTUNE_LENGTH_ZERO ? 0 : args->tokens;
+    if (*tokens < 0 || *tokens > max)
+        return err_set(err, ST_INVALID,
+                       "tokens is %lld: must be 0..%lld, what the plan was made for",
+                       (long long)args->tokens, (long long)max);
+    if (*tokens == 0) return ST_OK;
+    const struct {
+        const char *name;
+        seqtune_device_ptr address;
+    } pointers[] = {{"x", args->x}, {"out", args->out}, {"cos", args->cos}, {"sin", args->sin}};
+    for (size_t i = 0; i < sizeof pointers / sizeof pointers[0]; i++) {
+        Status st = plan_check_pointer(pointers[i].name, pointers[i].address, 16, err);
+        if (st != ST_OK) return st;
+    }
+    if (args->x == args->out &&
+        (d->x_stride_token != d->out_stride_token || d->x_stride_head != d->out_stride_head))
+        return err_set(err, ST_INVALID,
+                       "out is x, but their strides differ: in place needs equal strides");
+    if (args->positions != 0) return plan_check_pointer("positions", args->positions, 8, err);
+    if (args->first_position < 0 || args->first_position > d->table_rows - *tokens)
+        return err_set(
+            err, ST_INVALID, "first_position %lld + tokens %lld is above table_rows %lld",
+            (long long)args->first_position, (long long)*tokens, (long long)d->table_rows);
+    return ST_OK;
+}
+
+static Status run(const seqtune_plan *plan, const seqtune_rope_args *args,
+                  seqtune_device_ptr workspace, seqtune_stream stream, Error *err) {
+    static const char *const names[] = {"tokens"};
+    int64_t tokens = 0;
+    if (plan->desc.kind != PLAN_ROPE)
+        return err_set(err, ST_INVALID, "the plan is not one of seqtune_plan_rope");
+    if (args == NULL) return err_set(err, ST_INVALID, "args is NULL");
+    Status st =
+        plan_check_size("rope arguments", args->size, sizeof *args, "SEQTUNE_ROPE_ARGS_INIT", err);
+    if (st == ST_OK) st = check_args(plan, args, &tokens, err);
+    if (st == ST_OK) st = plan_check_workspace(plan, workspace, err);
+    if (st != ST_OK || tokens == 0) return st;
+    PlanParams params = plan->params;
+    params.rope.x = args->x;
+    params.rope.out = args->out;
+    params.rope.cos = args->cos;
+    params.rope.sin = args->sin;
+    params.rope.positions = args->positions;
+    params.rope.first_position = args->first_position;
+    params.rope.tokens = (int)tokens;
+    GenLaunch space[GEN_MAX_STEPS];
+    const GenLaunch *launches = NULL;
+    size_t count = 0;
+    st = plan_launches_for(plan, names, &tokens, 1, space, &launches, &count, err);
+    return st != ST_OK ? st : plan_launch(plan, launches, count, &params, stream, err);
+}
+
+seqtune_status seqtune_run_rope(const seqtune_plan *plan, const seqtune_rope_args *args,
+                                seqtune_device_ptr workspace, seqtune_stream stream) {
+    if (plan == NULL) return SEQTUNE_INVALID;
+    Error err;
+    Status st = run(plan, args, workspace, stream, &err);
+    if (st != ST_OK) err_wrap(&err, "seqtune_run_rope");
+    return context_fail(plan->ctx, st, &err);
+}
+
+seqtune_status seqtune_plan_rope(seqtune_context *ctx, const seqtune_rope_desc *desc,
+                                 seqtune_plan **out) {
+    if (out != NULL) *out = NULL;
+    if (ctx == NULL || desc == NULL || out == NULL) return SEQTUNE_INVALID;
+    Error err = {0};
+    PlanDesc any = {.kind = PLAN_ROPE, .u.rope = *desc};
+    Status st = plan_create(ctx, NULL, &any, NULL, out, &err);
+    if (st != ST_OK) err_wrap(&err, "seqtune_plan_rope");
+    return context_fail(ctx, st, &err);
+}
+
+seqtune_status seqtune_supports_rope(seqtune_context *ctx, const seqtune_rope_desc *desc) {
+    if (ctx == NULL || desc == NULL) return SEQTUNE_INVALID;
+    Error err = {0};
+    PlanDesc any = {.kind = PLAN_ROPE, .u.rope = *desc};
+    Status st = plan_supported(ctx, &any, &err);
+    if (st != ST_OK) err_wrap(&err, "seqtune_supports_rope");
+    return context_fail(ctx, st, &err);
+}
+
+/* ---- tables ---- */
+
+seqtune_status seqtune_rope_table(int64_t rows, int64_t rotary_dim, double theta, float *cos_out,
+                                  float *sin_out) {
+    if (rows < 0 || rotary_dim < 2 || rotary_dim % 2 != 0 || !(theta > 0) || !isfinite(theta) ||
+        (rows > 0 && (cos_out == NULL || sin_out == NULL)))
+        return SEQTUNE_INVALID;
+    int64_t half = rotary_dim / 2;
+    for (int64_t i = 0; i < half; i++) {
+        /* The phase in double: float loses a radian's third digit at position 10^5. */
+        double frequency = pow(theta, -2.0 * (double)i / (double)rotary_dim);
+        for (int64_t row = 0; row < rows; row++) {
+            double phase = (double)row * frequency;
+            cos_out[row * half + i] = (float)cos(phase);
+            sin_out[row * half + i] = (float)sin(phase);
+        }
+    }
+    return SEQTUNE_OK;
+}
