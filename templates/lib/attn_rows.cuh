@@ -3,6 +3,7 @@
 // that a short Q still fills whole tiles and K/V are read once per group.
 //% lib types
 //% lib math
+//% lib key_bounds
 
 enum : int {
     span_chunks = swizzle_cols / 8, // 16-byte chunks of one swizzle period
@@ -59,11 +60,6 @@ __device__ __forceinline__ u64 v_address(const AttnParams &p, const BlockWork &w
 // 96: 64-byte) piece of a row; its swizzle phase is the same in every pass.
 __device__ __forceinline__ int thread_row() { return int(threadIdx.x) / span_chunks; }
 __device__ __forceinline__ int thread_chunk() { return int(threadIdx.x) % span_chunks; }
-
-// Keys that one query sees, both inclusive; last < first: none. Both grow with the token.
-struct KeyBounds {
-    int first, last;
-};
 
 // The tiles of K/V that some row of the block needs, in the order in which they are visited: those
 // that a mask or the end of K cuts for some row (left ones, then right ones), then the whole ones

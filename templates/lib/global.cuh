@@ -18,6 +18,10 @@ __device__ __forceinline__ void store_global_16(u64 address, Bytes16 v) {
                  : "memory");
 }
 
+__device__ __forceinline__ void store_global_u32(u64 address, u32 value) {
+    asm volatile("st.global.u32 [%0], %1;" ::"l"(address), "r"(value) : "memory");
+}
+
 __device__ __forceinline__ void store_global_f32(u64 address, float value) {
     asm volatile("st.global.f32 [%0], %1;" ::"l"(address), "f"(value) : "memory");
 }

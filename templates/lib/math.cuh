@@ -1,6 +1,7 @@
 // Approximate functions, written where they are meant: nothing is compiled with --use_fast_math.
 
 __device__ __forceinline__ float ln2() { return 0.69314718055994530942f; }
+__device__ __forceinline__ float log2_e() { return 1.44269504088896340736f; }
 
 __device__ __forceinline__ float infinity() { return __int_as_float(0x7f800000); }
 
