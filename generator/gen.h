@@ -36,7 +36,7 @@ typedef struct GenDim {
     const int64_t *ints;      /* INT with a list of legal values; NULL: min..max */
     size_t count;             /* of words or ints */
     int64_t min, max;
-    int64_t preset; /* value when the caller says nothing (ENUM: index) */
+    int64_t preset;      /* value when the caller says nothing (ENUM: index) */
     const Expr *formula; /* DERIVED: from the other dimensions */
     const char *doc;
 } GenDim;
@@ -45,6 +45,7 @@ typedef struct GenAxis {
     const char *name;
     const int64_t *values; /* in the order written */
     size_t count;
+    bool is_bool; /* written as false, true; formulas see a boolean, value[] holds 0 or 1 */
     const char *doc;
 } GenAxis;
 
@@ -55,7 +56,8 @@ typedef struct GenRule {
     int line;
 } GenRule;
 
-/* What the caller asks for. value[] is parallel to gen_dims; ENUM dimensions hold the word's index. */
+/* What the caller asks for. value[] is parallel to gen_dims; ENUM dimensions hold the word's index.
+ */
 typedef struct GenProblem {
     const GenSpec *spec;
     int64_t value[GEN_MAX_DIMS];
@@ -81,6 +83,11 @@ const char *gen_spec_title(const GenSpec *spec);
 const char *gen_spec_file(const GenSpec *spec);
 int gen_spec_generation(const GenSpec *spec);
 Hash gen_spec_hash(const GenSpec *spec); /* canonical spec and every template text it can use */
+const char *gen_spec_reference(const GenSpec *spec); /* `verify.reference`: "attention" */
+const char *gen_spec_params(const GenSpec *spec);    /* "attn": runtime/params/attn.h */
+/* What cannot be known while templates are still being written is said when a spec is used: a
+ * missing template or part, a slot without a part. This asks every spec at once. */
+Status gen_check(const GenLibrary *lib, Error *err);
 const GenDim *gen_dims(const GenSpec *spec, size_t *count);
 const GenAxis *gen_axes(const GenSpec *spec, size_t *count);
 const GenRule *gen_rules(const GenSpec *spec, size_t *count);
@@ -90,7 +97,8 @@ const GenRule *gen_rules(const GenSpec *spec, size_t *count);
 void gen_problem_init(const GenSpec *spec, GenProblem *out); /* presets */
 /* False when the spec has no such dimension. */
 bool gen_problem_get(const GenProblem *problem, const char *name, int64_t *out);
-const char *gen_problem_word(const GenProblem *problem, const char *name); /* ENUM; NULL otherwise */
+const char *gen_problem_word(const GenProblem *problem,
+                             const char *name); /* ENUM; NULL otherwise */
 /* Errors name the dimension, the value, the legal ones, and the nearest name. */
 Status gen_problem_set(GenProblem *problem, const char *name, int64_t value, Error *err);
 Status gen_problem_set_word(GenProblem *problem, const char *name, const char *word, Error *err);
@@ -99,8 +107,9 @@ Status gen_problem_parse(GenProblem *problem, const char *text, Error *err);
 /* Computes derived dimensions and checks the spec's `require` lines. Call after the last set. */
 Status gen_problem_check(GenProblem *problem, Error *err);
 void gen_problem_text(const GenProblem *problem, Str *out); /* all given dimensions, spec order */
-/* The database key: exact dimensions as they are, log2/4 ones as the lower end of their bucket
- * (2^(floor(4*log2(v))/4) rounded down; 0 stays 0), ignored ones left out. */
+/* The database key: exact dimensions as they are, log2/4 ones as the smallest integer of their
+ * bucket (bucket i holds v with floor(4*log2(v)) = i; 0 has its own), ignored ones left out. A key
+ * is a member of its own bucket: bucketing it again changes nothing. */
 void gen_problem_key(const GenProblem *problem, Str *out);
 /* Distance of two keys of one spec for dispatch: sum of |log2 ratio| over bucketed dimensions;
  * negative when an exact dimension differs (then never interchangeable). */
@@ -125,7 +134,8 @@ typedef struct GenReject {
     char text[256];
 } GenReject;
 
-void gen_config_text(const GenSpec *spec, const GenConfig *config, Str *out); /* "block_m=128 ..." */
+void gen_config_text(const GenSpec *spec, const GenConfig *config,
+                     Str *out); /* "block_m=128 ..." */
 /* Every axis must be named once with a value of the space. */
 Status gen_config_parse(const GenSpec *spec, const char *text, GenConfig *out, Error *err);
 bool gen_config_equal(const GenSpec *spec, const GenConfig *a, const GenConfig *b);
@@ -154,11 +164,11 @@ Status gen_seeds(const GenProblem *problem, const GpuInfo *gpu, GenConfig *out, 
 typedef struct GenOutput {
     const char *source; /* one self-contained CUDA text, NUL-terminated, from the arena */
     size_t source_size;
-    const char *name;              /* virtual name for NVRTC: "/seqtune/attn/prefill_mma.cu" */
-    const char *arch;              /* "sm_80" */
-    const char *options[8];        /* NVRTC options, NULL-terminated */
+    const char *name;       /* virtual name for NVRTC: "/seqtune/attn/prefill_mma.cu" */
+    const char *arch;       /* "sm_80" */
+    const char *options[8]; /* NVRTC options, NULL-terminated */
     const char *entries[GEN_MAX_STEPS + 1]; /* extern "C" names in launch order, NULL-terminated */
-    Hash key;                      /* source + options + arch */
+    Hash key;                               /* source + options + arch */
 } GenOutput;
 
 /* Deterministic: same inputs, same bytes. The text depends only on static dimensions, axes and
