@@ -48,12 +48,14 @@ typedef struct DbTrial {
     const char *spec_hash; /* hex */
     const char *config;
     DbOutcome outcome;
-    const char *detail; /* error text, "" when ok */
+    const char *detail;                            /* error text, "" when ok */
     double time_median_s, time_low_s, time_high_s; /* seconds, 95 % interval; 0 when not ok */
-    const double *times; /* raw repetitions */
+    const double *times;                           /* raw repetitions */
     size_t time_count;
     double sm_clock_mhz;
-    double verify_error; /* worst ratio of error to the acceptance limit; 1 is the limit */
+    /* Worst ratio of error to the acceptance limit; 1 is the limit. Not a number: kept as infinity.
+     */
+    double verify_error;
     double compile_s;
     int registers, spill_bytes, smem_bytes;
     const char *session; /* id of the tuning session */
@@ -66,14 +68,14 @@ typedef struct DbVerdict {
     const char *problem;
     const char *gpu_name;
     const char *spec_hash;
-    const char *config;         /* winner */
+    const char *config; /* winner */
     const char *default_config;
     double time_s, default_time_s;
     double ratio, ratio_low, ratio_high; /* winner's time / default's, paired, 95 % interval */
-    double baseline_time_s;     /* attn_naive or 0 */
+    double baseline_time_s;              /* attn_naive or 0 */
     double verify_error;
-    int64_t effort;             /* configurations timed */
-    int registers, smem_bytes;  /* of the winner: the tie-break "fewer resources" */
+    int64_t effort;            /* configurations timed */
+    int registers, smem_bytes; /* of the winner: the tie-break "fewer resources" */
     const char *session;
     int64_t unix_ms;
     const char *tool;
@@ -85,9 +87,9 @@ typedef struct DbWinner {
 } DbWinner;
 
 typedef enum DbOpen {
-    DB_READ,      /* must exist; a file in a read-only place or shipped (journal_mode DELETE) is fine */
-    DB_WRITE,     /* created, migrated when older */
-    DB_IMMUTABLE  /* shipped: opened with immutable=1 */
+    DB_READ,  /* must exist; a file in a read-only place or shipped (journal_mode DELETE) is fine */
+    DB_WRITE, /* created, migrated when older */
+    DB_IMMUTABLE /* shipped: opened with immutable=1 */
 } DbOpen;
 
 /* Errors name the path and the cause: unwritable, locked (by how long waited), truncated, not a
@@ -95,22 +97,33 @@ typedef enum DbOpen {
 Status db_open(const char *path, DbOpen mode, Db **out, Error *err);
 void db_close(Db *db);
 const char *db_path(const Db *db);
+void db_set_wait(Db *db, int milliseconds); /* for another writer; 5000 unless set */
 
-/* Trials. Recording the same content twice is one row. *recorded may be NULL. */
+/* Trials. Recording the same content twice is one row. *recorded may be NULL. ST_INVALID when
+ * kernel, problem_key, gpu_key, policy, problem, spec_hash or config is empty or a number is not
+ * finite; other texts may be NULL (read back as ""). On disk when it returns (synchronous=FULL). */
 Status db_record_trial(Db *db, const DbTrial *trial, bool *recorded, Error *err);
-/* Has this configuration been tried for (key, driver-independent, spec_hash, problem)? For resume. */
+/* Has this configuration been tried for (key, driver-independent, spec_hash, problem)? For resume.
+ */
 Status db_find_trial(Db *db, const DbKey *key, const char *problem, const char *spec_hash,
                      const char *config, Arena *arena, DbTrial **out /* NULL: none */, Error *err);
+/* In order of time. `visit` may call db; another status than ST_OK ends the walk and is returned.
+ */
 typedef Status (*DbTrialVisit)(void *context, const DbTrial *trial, Error *err);
-Status db_each_trial(Db *db, const DbKey *key /* NULL fields match all */, DbTrialVisit visit,
-                     void *context, Error *err);
+Status db_each_trial(Db *db, const DbKey *key /* NULL fields and generation 0 match all */,
+                     DbTrialVisit visit, void *context, Error *err);
 
-/* Verdicts. Recording rebuilds the winner of its key in the same transaction. Best = current
- * generation, then effort, then the lower ratio_high, then fewer resources, then smaller hash. */
+/* Verdicts. Recording rebuilds the winner of its key in the same transaction. A key holds its
+ * generation, so a new generation never competes with an old one. Best of a key = more effort, then
+ * the lower ratio_high, then fewer resources (registers, then smem_bytes), then the smaller hash.
+ */
 Status db_record_verdict(Db *db, const DbVerdict *verdict, Error *err);
-Status db_winner(Db *db, const DbKey *key, Arena *arena, DbWinner **out /* NULL: none */, Error *err);
+/* The winner of exactly this key; generation 0 asks for the highest generation that has one. */
+Status db_winner(Db *db, const DbKey *key, Arena *arena, DbWinner **out /* NULL: none */,
+                 Error *err);
 typedef Status (*DbWinnerVisit)(void *context, const DbWinner *winner, Error *err);
-/* `kernel`, `gpu_key` NULL: all. Sorted by kernel, gpu_key, problem_key. */
+/* `kernel`, `gpu_key` NULL: all. Sorted by kernel, gpu_key, problem_key, policy, and the highest
+ * generation first. */
 Status db_each_winner(Db *db, const char *kernel, const char *gpu_key, DbWinnerVisit visit,
                       void *context, Error *err);
 
@@ -119,7 +132,8 @@ typedef struct DbMergeCount {
     int64_t trials_read, trials_new, verdicts_read, verdicts_new;
 } DbMergeCount;
 
-Status db_export(Db *db, const char *path, Error *err); /* VACUUM INTO, journal_mode=DELETE; refuses an existing file */
+Status db_export(Db *db, const char *path,
+                 Error *err); /* VACUUM INTO, journal_mode=DELETE; refuses an existing file */
 Status db_import(Db *db, const char *path, DbMergeCount *count, Error *err); /* all or nothing */
 /* Recomputes every hash, checks the winner table against the verdicts, integrity_check. */
 Status db_check(Db *db, int64_t *rows_checked, Error *err);
