@@ -1,0 +1,368 @@
+/* Commands over databases: show, why, and whole files (export, import, merge, check). */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/files.h"
+#include "runtime/context.h"
+#include "runtime/dispatch.h"
+#include "tuner/json.h"
+#include "tuner/progress.h"
+#include "tuner/report.h"
+#include "tuner/subject.h"
+#include "tuner/target.h"
+
+enum { MAX_SPECS = 64 };
+
+static ExitCode print_and_free(Str *text) {
+    ExitCode code = print_text(text);
+    str_free(text);
+    return code;
+}
+
+/* ---- show ---- */
+
+typedef struct Show {
+    const GenSpec *specs[MAX_SPECS];
+    size_t spec_count;
+    const char *gpu_key; /* NULL: all */
+    bool as_json;
+    Json json;
+    Str text;
+    size_t rows;
+} Show;
+
+static const GenSpec *spec_of(const Show *s, const char *kernel) {
+    for (size_t i = 0; i < s->spec_count; i++) {
+        if (strcmp(gen_spec_name(s->specs[i]), kernel) == 0) return s->specs[i];
+    }
+    return NULL;
+}
+
+/* Recomputed from the recorded shape; empty when this version's spec does not know it. */
+static void rate_of(const GenSpec *spec, const DbVerdict *v, char *out, size_t size) {
+    GenProblem problem;
+    double flops, bytes;
+    out[0] = '\0';
+    gen_problem_init(spec, &problem);
+    if (gen_problem_parse(&problem, v->problem, NULL) != ST_OK ||
+        gen_problem_check(&problem, NULL) != ST_OK ||
+        gen_problem_flops(&problem, &flops, &bytes, NULL) != ST_OK) {
+        return;
+    }
+    report_rate(flops, bytes, v->time_s, out, size);
+}
+
+static const char *evidence_of(const char *gpu_key) {
+    return strstr(gpu_key, "evidence=modelled") ? "modelled" : "measured";
+}
+
+static void winner_text(Show *s, const DbWinner *w, const char *rate) {
+    const DbVerdict *v = &w->verdict;
+    char time[32], naive[32] = "-";
+    format_seconds(v->time_s, time, sizeof time);
+    if (v->baseline_time_s > 0) {
+        snprintf(naive, sizeof naive, "%.2fx", v->baseline_time_s / v->time_s);
+    }
+    str_printf(
+        &s->text,
+        "%s  %s\n    row %lld, %s, %s: %s\n    %s  %s  %.2fx default [%.2f, %.2f]  %s naive  "
+        "error %.2f  %lld tried\n    %s%s\n",
+        v->key.kernel, v->key.problem_key, (long long)w->row, v->gpu_name,
+        evidence_of(v->key.gpu_key), v->key.gpu_key, time, rate, 1 / v->ratio, 1 / v->ratio_high,
+        1 / v->ratio_low, naive, v->verify_error, (long long)v->effort, v->config,
+        strcmp(v->config, v->default_config) == 0 ? " (default)" : "");
+}
+
+static void winner_json(Show *s, const DbWinner *w, const char *rate) {
+    const DbVerdict *v = &w->verdict;
+    Json *j = &s->json;
+    json_open(j, NULL, '{');
+    json_int(j, "row", w->row);
+    json_text(j, "kernel", v->key.kernel);
+    json_text(j, "key", v->key.problem_key);
+    json_text(j, "problem", v->problem);
+    json_text(j, "gpu", v->gpu_name);
+    json_text(j, "gpu_key", v->key.gpu_key);
+    json_text(j, "evidence", evidence_of(v->key.gpu_key));
+    json_text(j, "policy", v->key.policy);
+    json_int(j, "generation", v->key.generation);
+    json_text(j, "config", v->config);
+    json_text(j, "default_config", v->default_config);
+    json_num(j, "time_us", v->time_s * 1e6);
+    json_num(j, "default_time_us", v->default_time_s * 1e6);
+    json_num(j, "naive_time_us", v->baseline_time_s * 1e6);
+    json_num(j, "ratio_to_default", v->ratio);
+    json_num(j, "ratio_low", v->ratio_low);
+    json_num(j, "ratio_high", v->ratio_high);
+    json_num(j, "verify_error", v->verify_error);
+    json_int(j, "effort", v->effort);
+    json_text(j, "rate", rate);
+    json_text(j, "session", v->session);
+    json_close(j);
+}
+
+static Status show_winner(void *context, const DbWinner *winner, Error *err) {
+    Show *s = context;
+    char rate[64];
+    const GenSpec *spec = spec_of(s, winner->verdict.key.kernel);
+    (void)err;
+    if (!spec) return ST_OK;
+    s->rows++;
+    rate_of(spec, &winner->verdict, rate, sizeof rate);
+    if (s->as_json)
+        winner_json(s, winner, rate);
+    else
+        winner_text(s, winner, rate);
+    return ST_OK;
+}
+
+static ExitCode show_rows(Show *s, Db *db, const char *path) {
+    Error err = {0};
+    if (s->as_json) {
+        json_open(&s->json, NULL, '{');
+        json_text(&s->json, "database", path);
+        json_open(&s->json, "winners", '[');
+    }
+    if (db_each_winner(db, NULL, s->gpu_key, show_winner, s, &err) != ST_OK) {
+        return fail(EXIT_STORAGE, &err);
+    }
+    if (s->as_json) {
+        json_close(&s->json);
+        json_close(&s->json);
+    }
+    ExitCode code = print_text(s->as_json ? &s->json.text : &s->text);
+    if (code == EXIT_OK && s->rows == 0) {
+        err_set(&err, ST_NOT_FOUND, "%s holds no winner of what was asked for", path);
+        code = fail(EXIT_UNSERVED, &err);
+    }
+    return code;
+}
+
+/* The key of --gpu, when given. */
+static ExitCode gpu_filter(App *app, const char **key) {
+    Error err = {0};
+    Targets targets;
+    *key = NULL;
+    if (!app->options->gpu) return EXIT_OK;
+    Status st = targets_resolve(app->options->gpu, app->arena, &targets, &err);
+    if (st != ST_OK) return fail(st == ST_INVALID ? EXIT_USAGE : EXIT_NO_DEVICE, &err);
+    *key = targets.items[0].key;
+    return EXIT_OK;
+}
+
+ExitCode command_show(App *app) {
+    Show s = {.as_json = app->options->json};
+    GenLibrary *lib = NULL;
+    Db *db = NULL;
+    const char *path = NULL;
+    ExitCode code = app_library(app, &lib);
+    if (code == EXIT_OK) code = app_specs(app, lib, s.specs, MAX_SPECS, &s.spec_count);
+    if (code == EXIT_OK) code = gpu_filter(app, &s.gpu_key);
+    if (code == EXIT_OK && !(path = app_db_path(app, false))) code = EXIT_STORAGE;
+    if (code == EXIT_OK) code = app_open_db(app, path, DB_READ, &db);
+    if (code == EXIT_OK) code = show_rows(&s, db, path);
+    str_free(&s.text);
+    str_free(&s.json.text);
+    db_close(db);
+    gen_close(lib);
+    return code;
+}
+
+/* ---- why ---- */
+
+static void choice_text(const DispatchChoice *c, const char *key, const char *config, Str *out) {
+    str_printf(out, "bucket   %s\nstep     %s\nconfig   %s\n", key, dispatch_rung_name(c->rung),
+               config);
+    if (c->row == 0) {
+        str_puts(out,
+                 "row      none: no database has a row that fits; this is the spec's default\n");
+        return;
+    }
+    str_printf(out, "row      %lld of %s\n         bucket %s (distance %.2f)\n         GPU %s\n",
+               (long long)c->row, c->database, c->row_key, c->distance, c->row_gpu);
+    str_printf(out, "         %.2f us there, %s, policy %s\n", c->time_us,
+               c->modelled ? "modelled" : "measured", c->policy);
+}
+
+static void choice_json(const DispatchChoice *c, const char *key, const char *config, Json *j) {
+    json_open(j, NULL, '{');
+    json_text(j, "key", key);
+    json_text(j, "step", dispatch_rung_name(c->rung));
+    json_text(j, "config", config);
+    json_int(j, "row", c->row);
+    json_text(j, "database", c->row ? c->database : NULL);
+    json_text(j, "row_key", c->row ? c->row_key : NULL);
+    json_text(j, "row_gpu", c->row ? c->row_gpu : NULL);
+    json_bool(j, "modelled", c->modelled);
+    json_num(j, "time_us", c->time_us);
+    json_num(j, "distance", c->distance);
+    json_text(j, "policy", c->row ? c->policy : NULL);
+    json_close(j);
+}
+
+static ExitCode print_choice(App *app, const Subject *s, const DispatchChoice *c) {
+    Str key = {0}, config = {0};
+    Json j = {0};
+    gen_problem_key(&s->problem, &key);
+    gen_config_text(s->problem.spec, &c->config, &config);
+    if (app->options->json)
+        choice_json(c, str_text(&key), str_text(&config), &j);
+    else
+        choice_text(c, str_text(&key), str_text(&config), &j.text);
+    ExitCode code = print_and_free(&j.text);
+    str_free(&key);
+    str_free(&config);
+    return code;
+}
+
+static ExitCode why(App *app, const Subject *s, const Target *target, const char *path) {
+    Error err = {0};
+    seqtune_context *ctx = NULL;
+    DispatchChoice choice;
+    seqtune_options options = SEQTUNE_OPTIONS_INIT;
+    options.driver = target->driver;
+    options.device = target->ordinal;
+    options.database = path;
+    options.use_modelled = 0;
+    seqtune_status rc = seqtune_open(&ctx, &options);
+    if (rc != SEQTUNE_OK) {
+        err_set(&err, (Status)rc, "%s", seqtune_open_error());
+        return fail_status(&err);
+    }
+    /* The context has a library of its own: the problem is read again in it. */
+    const GenSpec *spec = gen_spec_find(ctx->library, gen_spec_name(s->problem.spec));
+    GenProblem problem = s->problem;
+    Str text = {0};
+    gen_problem_text(&s->problem, &text);
+    gen_problem_init(spec, &problem);
+    Status st = gen_problem_parse(&problem, str_text(&text), &err);
+    if (st == ST_OK) st = gen_problem_check(&problem, &err);
+    if (st == ST_OK) st = dispatch_choose(ctx, &problem, &choice, &err);
+    ExitCode code = st == ST_OK ? print_choice(app, s, &choice) : fail_status(&err);
+    str_free(&text);
+    seqtune_close(ctx);
+    return code;
+}
+
+ExitCode command_why(App *app) {
+    Subject s;
+    Targets targets;
+    Error err = {0};
+    const char *path = NULL;
+    ExitCode code = subject_open(app, &s);
+    if (code == EXIT_OK) {
+        Status st = targets_resolve(app->options->gpu, app->arena, &targets, &err);
+        if (st != ST_OK) code = fail(st == ST_INVALID ? EXIT_USAGE : EXIT_NO_DEVICE, &err);
+    }
+    if (code == EXIT_OK && !(path = app_db_path(app, false))) code = EXIT_STORAGE;
+    if (code == EXIT_OK) code = why(app, &s, &targets.items[0], path);
+    gen_close(s.library);
+    return code;
+}
+
+/* ---- whole files ---- */
+
+ExitCode command_db_export(App *app) {
+    Error err = {0};
+    Db *db = NULL;
+    const char *path = app_db_path(app, false), *to = app->options->operands[0];
+    if (!path) return EXIT_STORAGE;
+    ExitCode code = app_open_db(app, path, DB_READ, &db);
+    if (code == EXIT_OK && db_export(db, to, &err) != ST_OK) code = fail(EXIT_STORAGE, &err);
+    if (code == EXIT_OK) printf("%s written from %s\n", to, path);
+    db_close(db);
+    return code;
+}
+
+static ExitCode print_counts(App *app, const char *what, const DbMergeCount *c) {
+    Json j = {0};
+    if (app->options->json) {
+        json_open(&j, NULL, '{');
+        json_text(&j, "database", what);
+        json_int(&j, "trials_read", c->trials_read);
+        json_int(&j, "trials_new", c->trials_new);
+        json_int(&j, "verdicts_read", c->verdicts_read);
+        json_int(&j, "verdicts_new", c->verdicts_new);
+        json_close(&j);
+    } else {
+        str_printf(&j.text, "%s: %lld of %lld trials and %lld of %lld verdicts were new\n", what,
+                   (long long)c->trials_new, (long long)c->trials_read, (long long)c->verdicts_new,
+                   (long long)c->verdicts_read);
+    }
+    return print_and_free(&j.text);
+}
+
+static ExitCode import_files(App *app, Db *db, const char *const *files, size_t count,
+                             DbMergeCount *total) {
+    Error err = {0};
+    (void)app;
+    for (size_t i = 0; i < count; i++) {
+        DbMergeCount one = {0};
+        if (db_import(db, files[i], &one, &err) != ST_OK) return fail(EXIT_STORAGE, &err);
+        total->trials_read += one.trials_read;
+        total->trials_new += one.trials_new;
+        total->verdicts_read += one.verdicts_read;
+        total->verdicts_new += one.verdicts_new;
+    }
+    return EXIT_OK;
+}
+
+ExitCode command_db_import(App *app) {
+    const Options *o = app->options;
+    DbMergeCount total = {0};
+    Db *db = NULL;
+    const char *path = app_db_path(app, true);
+    if (!path) return EXIT_STORAGE;
+    ExitCode code = app_open_db(app, path, DB_WRITE, &db);
+    if (code == EXIT_OK) code = import_files(app, db, o->operands, o->operand_count, &total);
+    if (code == EXIT_OK) code = print_counts(app, path, &total);
+    db_close(db);
+    return code;
+}
+
+ExitCode command_db_merge(App *app) {
+    const Options *o = app->options;
+    Error err = {0};
+    DbMergeCount total = {0};
+    Db *db = NULL;
+    const char *out = o->operands[0];
+    if (files_exists(out)) {
+        err_set(&err, ST_INVALID, "%s exists; merge makes a new file (to add to one: db import)",
+                out);
+        return fail(EXIT_USAGE, &err);
+    }
+    ExitCode code = app_open_db(app, out, DB_WRITE, &db);
+    bool made = code == EXIT_OK;
+    if (code == EXIT_OK) {
+        code = import_files(app, db, o->operands + 1, o->operand_count - 1, &total);
+    }
+    db_close(db);
+    /* Half a merge under the name asked for would be taken for the whole. */
+    if (made && code != EXIT_OK) unlink(out);
+    return code == EXIT_OK ? print_counts(app, out, &total) : code;
+}
+
+ExitCode command_db_check(App *app) {
+    Error err = {0};
+    Db *db = NULL;
+    int64_t rows = 0;
+    const char *path =
+        app->options->operand_count ? app->options->operands[0] : app_db_path(app, false);
+    if (!path) return EXIT_STORAGE;
+    ExitCode code = app_open_db(app, path, DB_READ, &db);
+    if (code == EXIT_OK && db_check(db, &rows, &err) != ST_OK) code = fail(EXIT_STORAGE, &err);
+    db_close(db);
+    if (code != EXIT_OK) return code;
+    Json j = {0};
+    if (app->options->json) {
+        json_open(&j, NULL, '{');
+        json_text(&j, "database", path);
+        json_int(&j, "rows_checked", rows);
+        json_bool(&j, "sound", true);
+        json_close(&j);
+    } else {
+        str_printf(&j.text, "%s: %lld rows checked, sound\n", path, (long long)rows);
+    }
+    return print_and_free(&j.text);
+}

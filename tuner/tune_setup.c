@@ -1,0 +1,212 @@
+/* From a workload to an ordered list of trials, with what the database already knows filled in. */
+#include <string.h>
+
+#include "runtime/plan.h"
+#include "tuner/tune.h"
+
+static char *text_of_problem(Arena *arena, const GenProblem *problem) {
+    Str s = {0};
+    gen_problem_text(problem, &s);
+    char *copy = arena_strdup(arena, str_text(&s));
+    str_free(&s);
+    return copy;
+}
+
+static char *key_of_problem(Arena *arena, const GenProblem *problem) {
+    Str s = {0};
+    gen_problem_key(problem, &s);
+    char *copy = arena_strdup(arena, str_text(&s));
+    str_free(&s);
+    return copy;
+}
+
+static char *text_of_config(Arena *arena, const GenSpec *spec, const GenConfig *config) {
+    Str s = {0};
+    gen_config_text(spec, config, &s);
+    char *copy = arena_strdup(arena, str_text(&s));
+    str_free(&s);
+    return copy;
+}
+
+static Status fill_trial(Tune *t, TuneTrial *trial, Error *err) {
+    trial->config_text = text_of_config(t->arena, trial->problem->spec, &trial->config);
+    trial->problem_text = text_of_problem(t->arena, trial->problem);
+    trial->problem_key = key_of_problem(t->arena, trial->problem);
+    if (!trial->config_text || !trial->problem_text || !trial->problem_key) {
+        return err_no_memory(err, 256);
+    }
+    return ST_OK;
+}
+
+/* The baseline of an attention problem: the same description, the other spec, its default. */
+static Status add_baseline(Tune *t, TuneProblem *p, TuneTrial *trial, bool *has, Error *err) {
+    const GenSpec *spec = gen_spec_find(t->library, TUNE_BASELINE);
+    PlanDesc desc;
+    *has = false;
+    if (!spec || spec == p->item->problem.spec) return ST_OK;
+    Status st = plan_desc_of_problem(&p->item->problem, &desc, err);
+    if (st != ST_OK) return st;
+    if (desc.kind != PLAN_ATTENTION) return ST_OK;
+    /* A baseline that does not exist on this GPU is a blank in the report, not an error. */
+    if (plan_problem(spec, &desc, &p->baseline_problem, NULL) != ST_OK) return ST_OK;
+    *trial = (TuneTrial){.owner = p, .problem = &p->baseline_problem, .is_baseline = true};
+    if (gen_default(&p->baseline_problem, &t->target->gpu, &trial->config, NULL) != ST_OK) {
+        return ST_OK;
+    }
+    *has = true;
+    return fill_trial(t, trial, err);
+}
+
+static Status setup_problem(Tune *t, TuneProblem *p, const GenWorkItem *item, Error *err) {
+    Error why = {0};
+    char hex[HASH_HEX_SIZE];
+    *p = (TuneProblem){.item = item};
+    p->text = text_of_problem(t->arena, &item->problem);
+    p->key = key_of_problem(t->arena, &item->problem);
+    Hash spec_hash = gen_spec_hash(item->problem.spec);
+    hash_hex(&spec_hash, hex);
+    p->spec_hash = arena_strdup(t->arena, hex);
+    if (!p->text || !p->key || !p->spec_hash) return err_no_memory(err, 256);
+    Status st = gen_problem_flops(&item->problem, &p->flops, &p->bytes, err);
+    if (st != ST_OK) return st;
+    st = candidates_choose(&item->problem, &t->target->gpu, t->settings.effort, t->arena,
+                           &p->candidates, &why);
+    t->counts.enumerated += p->candidates.enumerated;
+    if (st == ST_UNSUPPORTED) {
+        p->unsupported = arena_strdup(t->arena, why.message);
+        return p->unsupported ? ST_OK : err_no_memory(err, sizeof why.message);
+    }
+    if (st != ST_OK) return err_set(err, st, "%s", why.message);
+    t->counts.ruled_out += p->candidates.ruled_out;
+    t->counts.untried += p->candidates.untried;
+    return ST_OK;
+}
+
+/* What the database holds of this trial ends it; times of a device that repeats exactly are as
+ * good as new, others steer the racing and are measured again in the final. */
+static Status resume(Tune *t, TuneTrial *trial, Error *err) {
+    const GenSpec *spec = trial->problem->spec;
+    DbKey key = {.kernel = gen_spec_name(spec),
+                 .problem_key = trial->problem_key,
+                 .gpu_key = t->target->key,
+                 .policy = TUNE_POLICY,
+                 .generation = gen_spec_generation(spec)};
+    Hash hash = gen_spec_hash(spec);
+    char hex[HASH_HEX_SIZE];
+    hash_hex(&hash, hex);
+    DbTrial *found = NULL;
+    Status st = db_find_trial(t->db, &key, trial->problem_text, hex, trial->config_text, t->arena,
+                              &found, err);
+    if (st != ST_OK || !found) return st;
+    trial->done = trial->resumed = true;
+    trial->outcome = found->outcome;
+    trial->detail = found->detail;
+    trial->time = (Spread){found->time_median_s, found->time_low_s, found->time_high_s};
+    trial->registers = found->registers;
+    trial->spill_bytes = found->spill_bytes;
+    trial->smem_bytes = found->smem_bytes;
+    trial->verify_ratio = found->verify_error;
+    trial->compile_s = found->compile_s;
+    t->counts.resumed++;
+    t->counts.done++;
+    return ST_OK;
+}
+
+static Status add_trials_of_rank(Tune *t, size_t rank, bool *any, Error *err) {
+    *any = false;
+    for (size_t i = 0; i < t->problem_count; i++) {
+        TuneProblem *p = &t->problems[i];
+        if (p->unsupported || rank >= p->candidates.count) continue;
+        const Candidate *c = &p->candidates.items[rank];
+        TuneTrial *trial = &t->trials[t->trial_count++];
+        *any = true;
+        *trial = (TuneTrial){.owner = p,
+                             .problem = &p->item->problem,
+                             .config = c->config,
+                             .resources = c->resources,
+                             .is_default = c->is_default,
+                             .rank = rank};
+        Status st = fill_trial(t, trial, err);
+        if (st != ST_OK) return st;
+    }
+    return ST_OK;
+}
+
+static Status add_baselines(Tune *t, Error *err) {
+    for (size_t i = 0; i < t->problem_count; i++) {
+        TuneProblem *p = &t->problems[i];
+        bool has = false;
+        if (p->unsupported) continue;
+        Status st = add_baseline(t, p, &t->trials[t->trial_count], &has, err);
+        if (st != ST_OK) return st;
+        if (has) p->baseline = &t->trials[t->trial_count++];
+    }
+    return ST_OK;
+}
+
+Status tune_setup(Tune *t, const GenWorkItem *items, size_t count, Error *err) {
+    size_t most = 0;
+    t->problems = ARENA_ARRAY(t->arena, TuneProblem, count + 1);
+    if (!t->problems) return err_no_memory(err, count * sizeof *t->problems);
+    t->problem_count = t->counts.problems = count;
+    for (size_t i = 0; i < count; i++) {
+        Status st = setup_problem(t, &t->problems[i], &items[i], err);
+        if (st != ST_OK) {
+            err_wrap(err, "%s, %s", gen_spec_name(items[i].problem.spec), items[i].label);
+            return st;
+        }
+        most += t->problems[i].candidates.count + 1;
+    }
+    t->trials = ARENA_ARRAY(t->arena, TuneTrial, most + 1);
+    t->variants = ARENA_ARRAY(t->arena, TuneVariant *, most + 1);
+    if (!t->trials || !t->variants) return err_no_memory(err, most * sizeof *t->trials);
+    bool any = true;
+    for (size_t rank = 0; any; rank++) {
+        Status st = add_trials_of_rank(t, rank, &any, err);
+        /* Right after the defaults: the ratio to the baseline is part of every answer. */
+        if (st == ST_OK && rank == 0) st = add_baselines(t, err);
+        if (st != ST_OK) return st;
+    }
+    t->counts.trials = t->trial_count;
+    for (size_t i = 0; i < t->trial_count && !t->settings.again; i++) {
+        Status st = resume(t, &t->trials[i], err);
+        if (st != ST_OK) return st;
+    }
+    return ST_OK;
+}
+
+static int64_t dim_or_zero(const GenProblem *problem, const char *name) {
+    int64_t value;
+    return gen_problem_get(problem, name, &value) ? value : 0;
+}
+
+Status tune_variant_of(Tune *t, TuneTrial *trial, Error *err) {
+    GenOutput output;
+    if (trial->variant) return ST_OK;
+    Status st = gen_emit(trial->problem, &t->target->gpu, &trial->config, t->arena, &output, err);
+    if (st != ST_OK) return st;
+    /* Verification takes the head group from the problem besides what is in the text, and the
+     * configuration decides the launch. */
+    HashState state;
+    hash_begin(&state);
+    hash_field(&state, output.key.bytes, sizeof output.key.bytes);
+    hash_text(&state, trial->config_text);
+    int64_t heads_kv = dim_or_zero(trial->problem, "heads_kv");
+    hash_u64(&state, heads_kv ? (uint64_t)(dim_or_zero(trial->problem, "heads_q") / heads_kv) : 0);
+    Hash identity = hash_end(&state);
+    for (size_t i = 0; i < t->variant_count; i++) {
+        if (hash_equal(&t->variants[i]->identity, &identity)) {
+            trial->variant = t->variants[i];
+            return ST_OK;
+        }
+    }
+    TuneVariant *v = ARENA_NEW(t->arena, TuneVariant);
+    if (!v) return err_no_memory(err, sizeof *v);
+    v->problem = trial->problem;
+    v->config = &trial->config;
+    v->identity = identity;
+    v->output = output;
+    t->variants[t->variant_count++] = v;
+    trial->variant = v;
+    return ST_OK;
+}
