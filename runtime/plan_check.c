@@ -10,10 +10,9 @@ Status plan_check_size(const char *name, size_t got, size_t want, const char *in
         return err_set(err, ST_INVALID, "the size of the %s is 0: initialise it with %s", name,
                        init);
     return err_set(err, ST_INVALID,
-                   "the size of the %s is %zu, this library's is %zu: %s with the header of "
-                   "the library that is loaded",
-                   name, got, want,
-                   got > want ? "compile" : "initialise it with its *_INIT macro and compile");
+                   "the size of the %s is %zu, this library's is %zu: compile with the header of "
+                   "the library that is loaded and initialise it with %s",
+                   name, got, want, init);
 }
 
 static int64_t *at(void *base, size_t offset) {
@@ -80,18 +79,18 @@ static Status check_extent(const PlanTensor *t, Error *err) {
 }
 
 Status plan_check_tensor(const PlanTensor *t, Error *err) {
-    int64_t packed = t->row;
+    int64_t packed = t->row; /* where the next slower axis may step without meeting a faster one */
     for (int i = t->dims - 1; i >= 0; i--) {
-        int64_t *stride = t->stride[i];
+        int64_t *stride = t->stride[i], span = 0;
         if (*stride == 0) *stride = packed;
         if (*stride < 0 || *stride % t->align != 0)
             return err_set(err, ST_INVALID,
                            "%s_stride_%s is %" PRId64 ": must be a positive multiple of %" PRId64
                            " elements (0: packed)",
                            t->name, t->axis[i], *stride, t->align);
-        int64_t count = t->count[i] > 0 ? t->count[i] : 1;
-        if (__builtin_mul_overflow(packed, count, &packed))
-            return err_set(err, ST_INVALID, "%s has more than 2^63 elements", t->name);
+        if (__builtin_mul_overflow(*stride, t->count[i] > 0 ? t->count[i] : 1, &span))
+            return err_set(err, ST_INVALID, "%s: its strides reach beyond 2^63 elements", t->name);
+        if (span > packed) packed = span;
     }
     Status st = check_extent(t, err);
     return st == ST_OK && t->written ? check_overlap(t, err) : st;

@@ -90,7 +90,7 @@ Status build_parse_ptxas(const char *log, ArtifactEntry *out, size_t max, size_t
             return err_set(err, ST_LIMIT, "ptxas reports more than %zu entries in one text", max);
         reader.entry = &out[(*count)++];
         *reader.entry = (ArtifactEntry){.registers = -1};
-        memcpy(reader.entry->name, name, sizeof name);
+        snprintf(reader.entry->name, sizeof reader.entry->name, "%s", name);
     }
     for (size_t i = 0; i < *count && st == ST_OK; i++)
         if (out[i].registers < 0)

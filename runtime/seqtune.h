@@ -161,8 +161,9 @@ typedef struct seqtune_window {
     int64_t right; /* SEQTUNE_WINDOW_BOTH only; else 0 */
 } seqtune_window;
 
-/* 0 means the default everywhere. Strides 0: packed [batch, token, head, head_dim]; others are
- * positive multiples of 8 elements (16-byte rows). */
+/* 0 means the default everywhere. Strides 0: packed [batch, token, head, head_dim], behind what the
+ * given strides of the faster axes span; given ones are positive multiples of 8 elements (16-byte
+ * rows). The rows of O may not overlap. */
 typedef struct seqtune_attention_desc {
     size_t size;
     seqtune_dtype dtype; /* of Q, K, V, O; default f16 */
