@@ -39,9 +39,9 @@ double accept_row(Dtype type, double factor, const double *out, const double *re
     return ratio(worst, accept_row_limit(type, factor, ref, naive, n));
 }
 
-double accept_lse(double out, double ref, double magnitude) {
+double accept_lse(double out, double ref, double magnitude, double score_error) {
     if (isinf(ref)) return out == ref ? 0 : (double)INFINITY;
-    return ratio(fabs(out - ref), fp32_slack * (1 + fabs(ref) + magnitude));
+    return ratio(fabs(out - ref), fp32_slack * (1 + fabs(ref) + magnitude) + score_error);
 }
 
 double accept_rope(Dtype type, double out, double ref, double magnitude) {

@@ -24,8 +24,10 @@ double accept_row(Dtype type, double factor, const double *out, const double *re
                   const double *naive, size_t n, double *error);
 
 /* LSE in fp32. `magnitude` is the largest sum of |q k| * scale of the row's keys: what the fp32
- * sums of the scores went through. An infinite reference wants the same infinity. */
-double accept_lse(double out, double ref, double magnitude);
+ * sums of the scores went through. `score_error`: how far the kernel's definition lets a score be
+ * off (0; half an ulp of the dtype for the textbook kernels, which store S in it); the LSE moves by
+ * at most that. An infinite reference wants the same infinity. */
+double accept_lse(double out, double ref, double magnitude, double score_error);
 
 /* One rotated element: computed in fp32 from terms whose absolute values sum to `magnitude`, then
  * rounded once. */

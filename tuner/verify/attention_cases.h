@@ -50,6 +50,12 @@ enum { MAX_ATTENTION_CASES = 256 };
 size_t attention_cases(const AttentionShape *shape, VerifyLevel level,
                        AttentionCase out[MAX_ATTENTION_CASES]);
 
+/* verify_variant with this one case: the tests' covering arrays. *out accumulates (zero it first).
+ */
+Status verify_attention_case(seqtune_context *ctx, const char *spec_name, const GenProblem *problem,
+                             const GenConfig *config, const AttentionCase *c, VerifyResult *out,
+                             Error *err);
+
 /* "mask=causal len_q=65 len_kv=130 ... input=probe". */
 void attention_case_text(const AttentionCase *c, Str *out);
 

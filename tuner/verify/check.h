@@ -40,6 +40,8 @@ Status check_dim(const Check *check, const char *name, int64_t *out, Error *err)
 Status check_dtype(const Check *check, Dtype *type, seqtune_dtype *api, Error *err);
 
 /* The families. */
+struct AttentionCase;
+Status check_attention_case(Check *check, const struct AttentionCase *c, Error *err);
 Status check_attention(Check *check, Error *err);
 Status check_rope(Check *check, Error *err);
 

@@ -102,15 +102,20 @@ static void fill_positions(Run *r, Random *rng) {
 
 /* ---- setting up ---- */
 
-/* Strides that are multiples of `align` elements and, where there are gaps, of no more. */
-static View view_with_gaps(const RopeCase *c, int64_t dim, int64_t gap) {
-    const int64_t capacity = c->tokens + c->spare;
+static int64_t round_up(int64_t n, int64_t step) {
+    return (n + step - 1) / step * step;
+}
+
+/* Strides that are multiples of `align` elements, with `gaps` of that size between rows. */
+static View view_with_gaps(const RopeCase *c, int64_t dim, int64_t align, int64_t gaps) {
+    const int64_t capacity = c->tokens + c->spare, gap = gaps * align;
+    const int64_t pitch = round_up(dim, align) + gap;
     View v = {.batch = 1, .tokens = capacity, .heads = c->heads, .dim = dim};
     if (c->heads_outer) {
-        v.stride_token = dim + gap;
-        v.stride_head = capacity * v.stride_token + gap;
+        v.stride_token = pitch;
+        v.stride_head = round_up(capacity * pitch, align) + gap;
     } else {
-        v.stride_head = dim + gap;
+        v.stride_head = pitch;
         v.stride_token = c->heads * v.stride_head + 2 * gap;
     }
     return v;
@@ -345,9 +350,12 @@ static Status check_case(Check *check, const RopeCase *c, size_t number, Error *
     int64_t align;
     Status status = read_dims(&r, &align, err);
     if (status != ST_OK) return status;
-    r.x_view = view_with_gaps(c, r.ref.head_dim, c->gap * align);
-    r.out_view = view_with_gaps(c, r.ref.head_dim, (c->gap + 1) * align);
-    r.table_stride = r.ref.rotary_dim / 2 + c->gap * align;
+    /* Every other case rotates the end of the head instead of the problem's place. */
+    const int64_t last = r.ref.head_dim - r.ref.rotary_dim;
+    if (number % 2 == 1 && last % align == 0) r.ref.rotary_offset = last;
+    r.x_view = view_with_gaps(c, r.ref.head_dim, align, c->gap);
+    r.out_view = view_with_gaps(c, r.ref.head_dim, align, c->gap + 1);
+    r.table_stride = round_up(r.ref.rotary_dim / 2, align) + c->gap * align;
     snprintf(r.text, sizeof r.text,
              "%s case %zu (dtype=%s style=%s head_dim=%" PRId64 " rotary_dim=%" PRId64
              " rotary_offset=%" PRId64 " tokens=%" PRId64 " heads=%" PRId64 " gap=%" PRId64

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "tuner/verify/attention_cases.h"
 #include "tuner/verify/check.h"
 
 Status check_fail(Check *check, const char *case_text, Error *err, const char *fmt, ...) {
@@ -14,14 +15,14 @@ Status check_fail(Check *check, const char *case_text, Error *err, const char *f
     va_start(args, fmt);
     vsnprintf(message, sizeof message, fmt, args);
     va_end(args);
-    snprintf(check->result->failed_case, sizeof check->result->failed_case, "%s: %s", case_text,
-             message);
+    snprintf(check->result->failed_case, sizeof check->result->failed_case, "%.240s: %.260s",
+             case_text, message);
     return err_set(err, ST_WRONG, "wrong result: %s: %s", case_text, message);
 }
 
 Status check_broken(Check *check, const char *case_text, Status status, Error *err) {
-    snprintf(check->result->failed_case, sizeof check->result->failed_case, "%s: %s", case_text,
-             err ? err->message : status_text(status));
+    snprintf(check->result->failed_case, sizeof check->result->failed_case, "%.240s: %.260s",
+             case_text, err ? err->message : status_text(status));
     err_wrap(err, "verifying %s", case_text);
     return status;
 }
@@ -59,6 +60,7 @@ Status check_plan(Check *check, const PlanDesc *desc, seqtune_plan **out, Error 
     seqtune_plan_destroy(*out);
     *out = NULL;
     check->result->refused++;
+    err_set(err, ST_UNSUPPORTED, "the case's problem would be served by another source");
     return ST_OK;
 }
 
@@ -96,29 +98,44 @@ Status check_dtype(const Check *check, Dtype *type, seqtune_dtype *api, Error *e
                    word ? word : "(none)", check->spec_name);
 }
 
+/* Runs `family` with a fresh arena. */
+static Status with_arena(Check *check, Status (*family)(Check *, const void *, Error *),
+                         const void *what, Error *err) {
+    check->arena = arena_new();
+    if (!check->arena) return err_no_memory(err, sizeof(void *));
+    Status status = family(check, what, err);
+    if (status == ST_OK && check->result->cases == 0) {
+        err_wrap(err, "verifying %s: every case was refused", check->spec_name);
+        status = ST_UNSUPPORTED;
+    }
+    arena_free(check->arena);
+    return status;
+}
+
+static Status whole_family(Check *check, const void *desc, Error *err) {
+    switch (((const PlanDesc *)desc)->kind) {
+    case PLAN_ATTENTION: return check_attention(check, err);
+    case PLAN_ROPE: return check_rope(check, err);
+    }
+    return err_set(err, ST_INTERNAL, "verify: %s belongs to no family", check->spec_name);
+}
+
+static Status one_attention_case(Check *check, const void *c, Error *err) {
+    return check_attention_case(check, c, err);
+}
+
 Status verify_variant(seqtune_context *ctx, const char *spec_name, const GenProblem *problem,
                       const GenConfig *config, VerifyLevel level, VerifyResult *out, Error *err) {
     *out = (VerifyResult){0};
-    Check check = {.ctx = ctx,
-                   .spec_name = spec_name,
-                   .problem = problem,
-                   .config = config,
-                   .level = level,
-                   .result = out,
-                   .arena = arena_new()};
-    if (!check.arena) return err_no_memory(err, sizeof(void *));
+    Check check = {ctx, spec_name, problem, config, level, out, NULL};
     PlanDesc desc;
-    Status status = plan_desc_of_problem(problem, &desc, err);
-    if (status == ST_OK) {
-        switch (desc.kind) {
-        case PLAN_ATTENTION: status = check_attention(&check, err); break;
-        case PLAN_ROPE: status = check_rope(&check, err); break;
-        }
-    }
-    if (status == ST_OK && out->cases == 0) {
-        err_wrap(err, "verifying %s: every case was refused", spec_name);
-        status = ST_UNSUPPORTED;
-    }
-    arena_free(check.arena);
-    return status;
+    const Status status = plan_desc_of_problem(problem, &desc, err);
+    return status == ST_OK ? with_arena(&check, whole_family, &desc, err) : status;
+}
+
+Status verify_attention_case(seqtune_context *ctx, const char *spec_name, const GenProblem *problem,
+                             const GenConfig *config, const AttentionCase *c, VerifyResult *out,
+                             Error *err) {
+    Check check = {ctx, spec_name, problem, config, VERIFY_FULL, out, NULL};
+    return with_arena(&check, one_attention_case, c, err);
 }

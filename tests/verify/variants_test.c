@@ -1,0 +1,416 @@
+/* Variants of every family, sampled by a covering array over GPU, static dimensions, tuning axes
+ * and case (docs/verification.md), verified on the software GPU.
+ *
+ *     test_verify_variants                 the sample
+ *     SEQTUNE_CASE=attn_prefill:17 ...     row 17 of one family's sample
+ *     SEQTUNE_ALL=1 ...                    also every legal configuration of three named problems
+ */
+#include <inttypes.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+#include "base/str.h"
+#include "runtime/context.h"
+#include "tests/verify/covering.h"
+#include "tests/verify/devices.h"
+#include "tuner/verify/attention_cases.h"
+#include "tuner/verify/verify.h"
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
+/* ---- the axes of attention that no spec lists ---- */
+
+typedef struct Lengths {
+    const char *name;
+    int q_blocks, q_plus; /* len_q = q_blocks * block_m + q_plus */
+    int kv_blocks, kv_plus;
+} Lengths;
+
+static const Lengths lengths[] = {
+    {"square, ragged", 1, 1, 2, 1}, {"decode", 0, 1, 2, 1},          {"short q", 0, 33, 1, 1},
+    {"one key", 1, -1, 0, 1},       {"more queries", 1, 3, 0, 21},   {"no keys", 0, 5, 0, 0},
+    {"whole tiles", 1, 0, 2, 0},    {"one key short", 0, 17, 3, -1},
+};
+
+typedef struct Window {
+    const char *name;
+    seqtune_mask mask;
+    seqtune_window_kind kind;
+    int left_tiles, left_plus, right_tiles, right_plus; /* tiles of block_n */
+} Window;
+
+static const Window windows[] = {
+    {"off", SEQTUNE_MASK_NONE, SEQTUNE_WINDOW_OFF, 0, 0, 0, 0},
+    {"own key", SEQTUNE_MASK_CAUSAL, SEQTUNE_WINDOW_LEFT, 0, 0, 0, 0},
+    {"causal, tile - 1", SEQTUNE_MASK_CAUSAL, SEQTUNE_WINDOW_LEFT, 1, -1, 0, 0},
+    {"left 2, right open", SEQTUNE_MASK_NONE, SEQTUNE_WINDOW_LEFT, 0, 2, 0, 0},
+    {"1 and 2", SEQTUNE_MASK_NONE, SEQTUNE_WINDOW_BOTH, 0, 1, 0, 2},
+    {"tile and tile + 1", SEQTUNE_MASK_NONE, SEQTUNE_WINDOW_BOTH, 1, 0, 1, 1},
+};
+
+static const int groups[] = {1, 3, 4, 7, 8};
+
+/* ---- a family's sample ---- */
+
+typedef struct Family {
+    const char *spec;
+    bool attention;
+    const char *triples[4][3]; /* by axis name; axes that a family lacks drop the triple */
+} Family;
+
+static const Family families[] = {
+    {"attn_prefill",
+     true,
+     {{"mask", "window", "lengths"},
+      {"mask", "window", "pack_group"},
+      {"window", "lengths", "pack_group"},
+      {"mask", "lengths", "pack_group"}}},
+    {"attn_naive", true, {{"mask", "window", "lengths"}}},
+    {"rope", false, {{NULL}}},
+};
+
+/* Where the value of an axis comes from. */
+typedef enum Origin { FROM_DEVICE, FROM_DIM, FROM_AXIS, FROM_CASE } Origin;
+
+typedef struct Sample {
+    const Family *family;
+    const Devices *devices;
+    const GenSpec *spec; /* of the first device; all share one source tree */
+    CoverSpec cover;
+    Origin origin[COVER_MAX_AXES];
+    size_t index[COVER_MAX_AXES]; /* of the dimension or axis in the spec */
+} Sample;
+
+static void add_axis(Sample *s, const char *name, size_t count, Origin origin, size_t index) {
+    const int at = s->cover.axis_count++;
+    assert_true(at < COVER_MAX_AXES);
+    s->cover.axes[at] = (CoverAxis){name, (int)count};
+    s->origin[at] = origin;
+    s->index[at] = index;
+}
+
+static int find_axis(const Sample *s, const char *name) {
+    for (int a = 0; a < s->cover.axis_count; a++) {
+        if (strcmp(s->cover.axes[a].name, name) == 0) return a;
+    }
+    return -1;
+}
+
+static int value(const Sample *s, const CoverRow *row, const char *name) {
+    return row->value[find_axis(s, name)];
+}
+
+/* Ranges without a list (rope's head_dim) take these values. */
+static const int64_t rope_dims[] = {128, 64, 80, 20};
+static const int64_t rope_rotary[] = {128, 64, 32, 20};
+static const int64_t rope_align[] = {8, 4, 2, 1};
+
+static size_t dim_values(const GenDim *dim, const int64_t **values) {
+    *values = dim->ints;
+    if (dim->kind == GEN_DIM_ENUM || dim->ints) return dim->count;
+    if (strcmp(dim->name, "head_dim") == 0) return *values = rope_dims, COUNT(rope_dims);
+    if (strcmp(dim->name, "rotary_dim") == 0) return *values = rope_rotary, COUNT(rope_rotary);
+    fail_msg("the test knows no values for the static dimension %s", dim->name);
+    return 0;
+}
+
+static void collect_axes(Sample *s) {
+    size_t count;
+    add_axis(s, "gpu", (size_t)s->devices->count, FROM_DEVICE, 0);
+    const GenDim *dims = gen_dims(s->spec, &count);
+    for (size_t i = 0; i < count; i++) {
+        const int64_t *values;
+        if (!dims[i].is_static) continue;
+        add_axis(s, dims[i].name, dim_values(&dims[i], &values), FROM_DIM, i);
+    }
+    const GenAxis *axes = gen_axes(s->spec, &count);
+    for (size_t i = 0; i < count; i++) add_axis(s, axes[i].name, axes[i].count, FROM_AXIS, i);
+    if (s->family->attention) {
+        add_axis(s, "window", COUNT(windows), FROM_CASE, 0);
+        add_axis(s, "lengths", COUNT(lengths), FROM_CASE, 0);
+        add_axis(s, "group", COUNT(groups), FROM_CASE, 0);
+        add_axis(s, "layout", LAYOUT_COUNT, FROM_CASE, 0);
+    } else {
+        add_axis(s, "align", COUNT(rope_align), FROM_CASE, 0);
+    }
+    for (size_t t = 0; t < COUNT(s->family->triples); t++) {
+        int found[3], hits = 0;
+        for (int i = 0; i < 3 && s->family->triples[t][0]; i++) {
+            found[i] = find_axis(s, s->family->triples[t][i]);
+            hits += found[i] >= 0;
+        }
+        if (hits == 3) memcpy(s->cover.triples[s->cover.triple_count++], found, sizeof found);
+    }
+}
+
+/* ---- a row: a variant and a case ---- */
+
+typedef struct Item {
+    seqtune_context *ctx;
+    GenProblem problem;
+    GenConfig config;
+    AttentionCase c;
+} Item;
+
+static bool set_dim(const Sample *s, GenProblem *problem, size_t index, int pick) {
+    size_t count;
+    const GenDim *dim = &gen_dims(s->spec, &count)[index];
+    const int64_t *values;
+    dim_values(dim, &values);
+    if (dim->kind == GEN_DIM_ENUM) {
+        return gen_problem_set_word(problem, dim->name, dim->words[pick], NULL) == ST_OK;
+    }
+    return gen_problem_set(problem, dim->name, values[pick], NULL) == ST_OK;
+}
+
+static bool make_attention_case(const Sample *s, const CoverRow *row, Item *item) {
+    const Window *w = &windows[value(s, row, "window")];
+    const Lengths *l = &lengths[value(s, row, "lengths")];
+    const char *mask = gen_problem_word(&item->problem, "mask");
+    if ((strcmp(mask, "window") == 0) != (w->kind != SEQTUNE_WINDOW_OFF)) return false;
+    int64_t bm, bn;
+    if (!gen_config_get(s->spec, &item->config, "block_m", &bm)) bm = 64;
+    if (!gen_config_get(s->spec, &item->config, "block_n", &bn)) bn = 64;
+    item->c = (AttentionCase){.batch = 1, .heads_kv = 2, .spare = 2, .lse = 1};
+    item->c.group = groups[value(s, row, "group")];
+    item->c.layout = (Layout)value(s, row, "layout");
+    item->c.len_q = l->q_blocks * bm + l->q_plus;
+    item->c.len_kv = l->kv_blocks * bn + l->kv_plus;
+    item->c.mask = strcmp(mask, "causal") == 0 ? SEQTUNE_MASK_CAUSAL : w->mask;
+    item->c.window.kind = w->kind;
+    item->c.window.left = w->left_tiles * bn + w->left_plus;
+    item->c.window.right = w->right_tiles * bn + w->right_plus;
+    if (item->c.len_q * item->c.group > 400) item->c.heads_kv = 1;
+    return gen_problem_set(&item->problem, "heads_q", item->c.heads_kv * item->c.group, NULL) ==
+               ST_OK &&
+           gen_problem_set(&item->problem, "heads_kv", item->c.heads_kv, NULL) == ST_OK;
+}
+
+static bool make_item(const Sample *s, const CoverRow *row, Item *item) {
+    size_t count;
+    const GenAxis *axes = gen_axes(s->spec, &count);
+    gen_problem_init(s->spec, &item->problem);
+    for (int a = 0; a < s->cover.axis_count; a++) {
+        const int pick = row->value[a];
+        if (s->origin[a] == FROM_DEVICE) item->ctx = s->devices->ctx[pick];
+        if (s->origin[a] == FROM_AXIS) {
+            item->config.value[s->index[a]] = axes[s->index[a]].values[pick];
+        }
+        if (s->origin[a] == FROM_DIM && !set_dim(s, &item->problem, s->index[a], pick))
+            return false;
+    }
+    if (s->family->attention) return make_attention_case(s, row, item);
+    return gen_problem_set(&item->problem, "align", rope_align[value(s, row, "align")], NULL) ==
+           ST_OK;
+}
+
+static bool legal(const void *context, const CoverRow *row) {
+    const Sample *s = context;
+    Item item;
+    GenReject why;
+    if (!make_item(s, row, &item)) return false;
+    if (gen_problem_check(&item.problem, NULL) != ST_OK) return false;
+    const GpuInfo *gpu = &item.ctx->device.gpu;
+    return gen_config_check(&item.problem, gpu, &item.config, NULL, &why, NULL) == ST_OK &&
+           !why.rejected;
+}
+
+/* The problem of this context's own library (specs belong to a library). */
+static Status rebind(const Sample *s, Item *item, Error *err) {
+    item->problem.spec = gen_spec_find(item->ctx->library, s->family->spec);
+    return gen_problem_check(&item->problem, err);
+}
+
+static Status verify_item(const Sample *s, Item *item, VerifyResult *result, Error *err) {
+    Status status = rebind(s, item, err);
+    if (status != ST_OK) return status;
+    if (!s->family->attention) {
+        return verify_variant(item->ctx, s->family->spec, &item->problem, &item->config,
+                              VERIFY_FULL, result, err);
+    }
+    static const Input inputs[] = {INPUT_RANDOM, INPUT_PROBE};
+    for (size_t i = 0; i < COUNT(inputs) && status == ST_OK; i++) {
+        item->c.input = inputs[i];
+        status = verify_attention_case(item->ctx, s->family->spec, &item->problem, &item->config,
+                                       &item->c, result, err);
+    }
+    return status;
+}
+
+static void print_row(const Sample *s, size_t number, const Item *item, const char *message) {
+    Str config = {0};
+    gen_config_text(s->spec, &item->config, &config);
+    printf("# %s row %zu on %s, %s\n# %s\n# again: SEQTUNE_CASE=%s:%zu "
+           "tests/bin/test_verify_variants\n",
+           s->family->spec, number, item->ctx->device.gpu.name, str_text(&config), message,
+           s->family->spec, number);
+    fflush(stdout);
+    str_free(&config);
+}
+
+static double seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Only this row of this family when SEQTUNE_CASE says so; -1: all, -2: none. */
+static long chosen_row(const char *spec) {
+    const char *text = getenv("SEQTUNE_CASE");
+    if (!text) return -1;
+    const size_t n = strlen(spec);
+    return strncmp(text, spec, n) == 0 && text[n] == ':' ? strtol(text + n + 1, NULL, 10) : -2;
+}
+
+static void run_sample(Sample *s, const CoverSet *set) {
+    const long only = chosen_row(s->family->spec);
+    const double begin = seconds();
+    size_t failed = 0, ran = 0;
+    double worst = 0;
+    for (size_t i = 0; i < set->count; i++) {
+        if (only != -1 && only != (long)i) continue;
+        Item item;
+        Error err = {0};
+        VerifyResult result = {0};
+        assert_true(make_item(s, &set->rows[i], &item));
+        const Status status = verify_item(s, &item, &result, &err);
+        ran++;
+        if (result.worst_ratio > worst) worst = result.worst_ratio;
+        if (status != ST_OK && failed++ < 10) print_row(s, i, &item, err.message);
+    }
+    printf("# %s: %zu rows run, %zu failed, worst error/limit %.3f, %.1f s\n", s->family->spec, ran,
+           failed, worst, seconds() - begin);
+    assert_int_equal(failed, 0);
+}
+
+static Devices devices;
+
+static void sample_family(const Family *family) {
+    Sample s = {.family = family, .devices = &devices};
+    s.spec = gen_spec_find(devices.ctx[0]->library, family->spec);
+    assert_non_null(s.spec);
+    collect_axes(&s);
+    s.cover.legal = legal;
+    s.cover.context = &s;
+    s.cover.seed = 20;
+    CoverSet set;
+    assert_true(covering_build(&s.cover, &set));
+    printf("# %s: %zu rows cover %zu pairs and triples (%zu more are illegal); the product has "
+           "%.3g rows; seed %" PRIu64 "\n",
+           family->spec, set.count, set.tuples - set.impossible, set.impossible, set.product,
+           s.cover.seed);
+    fflush(stdout);
+    run_sample(&s, &set);
+    covering_free(&set);
+}
+
+static void a_covering_sample_of_attn_prefill_is_right(void **state) {
+    (void)state;
+    sample_family(&families[0]);
+}
+
+static void a_covering_sample_of_attn_naive_is_right(void **state) {
+    (void)state;
+    sample_family(&families[1]);
+}
+
+static void a_covering_sample_of_rope_is_right(void **state) {
+    (void)state;
+    sample_family(&families[2]);
+}
+
+/* ---- the whole spaces of named problems ---- */
+
+typedef struct Whole {
+    seqtune_context *ctx;
+    const GenProblem *problem;
+    double deadline;
+    size_t legal, ran, failed;
+} Whole;
+
+static bool verify_config(void *context, const GenConfig *config, const GenResources *resources,
+                          const GenReject *why) {
+    Whole *w = context;
+    (void)resources;
+    if (why->rejected) return true;
+    w->legal++;
+    if (seconds() > w->deadline) return true;
+    VerifyResult result;
+    Error err;
+    w->ran++;
+    const char *spec = gen_spec_name(w->problem->spec);
+    if (verify_variant(w->ctx, spec, w->problem, config, VERIFY_QUICK, &result, &err) != ST_OK) {
+        Str text = {0};
+        gen_config_text(w->problem->spec, config, &text);
+        printf("# %s on %s: %s\n", str_text(&text), w->ctx->device.gpu.name, err.message);
+        str_free(&text);
+        w->failed++;
+    }
+    return true;
+}
+
+/* SEQTUNE_ALL: every legal configuration of three problems on every device, within
+ * SEQTUNE_ALL_SECONDS (default 3 h) in all; says how many of how many it reached. */
+static void whole_spaces_of_named_problems_are_right(void **state) {
+    (void)state;
+    static const char *const problems[] = {
+        "dtype=f16 head_dim=128 mask=causal heads_q=4 heads_kv=1",
+        "dtype=bf16 head_dim=64 mask=window heads_q=7 heads_kv=1 window_left=64 window_right=0",
+        "dtype=f16 head_dim=96 mask=none heads_q=2 heads_kv=2",
+    };
+    if (!getenv("SEQTUNE_ALL")) return; /* asked for by scripts/test.sh --all */
+    const char *limit = getenv("SEQTUNE_ALL_SECONDS");
+    const double budget = limit ? strtod(limit, NULL) : 10800;
+    const double begin = seconds();
+    size_t failed = 0, share = 0;
+    for (int d = 0; d < devices.count; d++) {
+        for (size_t p = 0; p < COUNT(problems); p++) {
+            GenProblem problem;
+            gen_problem_init(gen_spec_find(devices.ctx[d]->library, "attn_prefill"), &problem);
+            assert_int_equal(gen_problem_parse(&problem, problems[p], NULL), ST_OK);
+            assert_int_equal(gen_problem_check(&problem, NULL), ST_OK);
+            const double parts = (double)devices.count * (double)COUNT(problems);
+            Whole w = {.ctx = devices.ctx[d],
+                       .problem = &problem,
+                       .deadline = begin + budget * (double)++share / parts};
+            assert_int_equal(gen_enumerate(&problem, &w.ctx->device.gpu, verify_config, &w, NULL),
+                             ST_OK);
+            printf("# %s, %s: %zu of %zu legal configurations verified, %zu failed\n",
+                   devices.name[d], problems[p], w.ran, w.legal, w.failed);
+            fflush(stdout);
+            failed += w.failed;
+        }
+    }
+    assert_int_equal(failed, 0);
+}
+
+static int open_all(void **state) {
+    (void)state;
+    const char *why = devices_open(&devices);
+    if (why) print_error("%s\n", why);
+    return why ? -1 : 0;
+}
+
+static int close_all(void **state) {
+    (void)state;
+    devices_close(&devices);
+    return 0;
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_covering_sample_of_attn_prefill_is_right),
+        cmocka_unit_test(a_covering_sample_of_attn_naive_is_right),
+        cmocka_unit_test(a_covering_sample_of_rope_is_right),
+        cmocka_unit_test(whole_spaces_of_named_problems_are_right),
+    };
+    return cmocka_run_group_tests(tests, open_all, close_all);
+}
