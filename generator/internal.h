@@ -28,6 +28,8 @@ typedef struct GenTree {
 } GenTree;
 
 Status gen_tree_load(Arena *arena, const char *root, GenTree *out, Error *err);
+/* As gen_open, of texts in memory (sorted by path), which must outlive the library: for tests. */
+Status gen_open_tree(const GenTree *tree, GenLibrary **out, Error *err);
 const GenFile *gen_tree_find(const GenTree *tree, const char *path);
 /* Files below `prefix` that end in `suffix`: the first index and, through *count, how many entries
  * of the sorted list begin with the prefix. */

@@ -290,10 +290,23 @@ Status gen_layout_prove(const char *name, const GenLayoutShape *shape, TextPos p
 
 /* ---- text ---- */
 
-/* Terms of `index`'s bits as few shifts as possible: runs of bits whose values double are one
- * masked shift. `component` picks row or column. Returns whether any was written. */
+/* Do all basis vectors of a layout have their own bits in rows (or columns)? Then XOR is addition,
+ * which the compiler can fold into addresses and comparisons. */
+static bool disjoint(const GenLayoutDef *def, bool rows) {
+    int seen = 0;
+    for (int b = 0; b < def->reg_bits + 5; b++) {
+        const GenBasis *basis = b < def->reg_bits ? &def->reg[b] : &def->lane[b - def->reg_bits];
+        int v = rows ? basis->row : basis->col;
+        if (seen & v) return false;
+        seen |= v;
+    }
+    return true;
+}
+
+/* The contribution of an index's bits in as few shifts as possible: a run of bits whose values
+ * double is one masked shift. Returns true while nothing has been written yet. */
 static bool emit_bits(const GenBasis *basis, int bits, bool rows, const char *index, bool first,
-                      Str *out) {
+                      const char *combine, Str *out) {
     for (int b = 0; b < bits;) {
         int v = rows ? basis[b].row : basis[b].col, n = 1;
         if (v == 0) {
@@ -301,7 +314,7 @@ static bool emit_bits(const GenBasis *basis, int bits, bool rows, const char *in
             continue;
         }
         while (b + n < bits && (rows ? basis[b + n].row : basis[b + n].col) == v << n) n++;
-        str_puts(out, first ? "" : " ^ ");
+        if (!first) str_printf(out, " %s ", combine);
         if (b)
             str_printf(out, "(%s >> %d & %d)", index, b, (1 << n) - 1);
         else
@@ -331,8 +344,9 @@ static void emit_register(const char *name, const GenLayoutShape *shape, Str *ou
             else
                 str_printf(out, "(reg >> %d) * %d + (", def->reg_bits, size);
         }
-        first = emit_bits(def->reg, def->reg_bits, rows, "reg", first, out);
-        first = emit_bits(def->lane, 5, rows, "lane", first, out);
+        const char *combine = disjoint(def, rows) ? "+" : "^";
+        first = emit_bits(def->reg, def->reg_bits, rows, "reg", first, combine, out);
+        first = emit_bits(def->lane, 5, rows, "lane", first, combine, out);
         str_printf(out, "%s%s;\n}\n", first ? "0" : "", reps > 1 ? ")" : "");
     }
 }

@@ -62,23 +62,30 @@ static Status read_specs(GenLibrary *lib, Error *err) {
                           &lib->workload_count, err);
 }
 
+/* Takes over the arena, whatever happens. */
+static Status open_in(Arena *arena, const char *root, const GenTree *tree, GenLibrary **out,
+                      Error *err) {
+    GenLibrary *lib = ARENA_NEW(arena, GenLibrary);
+    Status status = lib ? ST_OK : err_no_memory(err, sizeof *lib);
+    if (lib) lib->arena = arena;
+    if (lib && tree) lib->tree = *tree;
+    if (lib && !tree) status = gen_tree_load(arena, root, &lib->tree, err);
+    if (status == ST_OK) status = read_specs(lib, err);
+    if (status != ST_OK) arena_free(arena);
+    *out = status == ST_OK ? lib : NULL;
+    return status;
+}
+
 Status gen_open(const char *root, GenLibrary **out, Error *err) {
     *out = NULL;
     Arena *arena = arena_new();
-    GenLibrary *lib = arena ? ARENA_NEW(arena, GenLibrary) : NULL;
-    if (!lib) {
-        if (arena) arena_free(arena);
-        return err_no_memory(err, sizeof *lib);
-    }
-    lib->arena = arena;
-    Status status = gen_tree_load(arena, root, &lib->tree, err);
-    if (status == ST_OK) status = read_specs(lib, err);
-    if (status != ST_OK) {
-        arena_free(arena);
-        return status;
-    }
-    *out = lib;
-    return ST_OK;
+    return arena ? open_in(arena, root, NULL, out, err) : err_no_memory(err, sizeof(GenLibrary));
+}
+
+Status gen_open_tree(const GenTree *tree, GenLibrary **out, Error *err) {
+    *out = NULL;
+    Arena *arena = arena_new();
+    return arena ? open_in(arena, NULL, tree, out, err) : err_no_memory(err, sizeof(GenLibrary));
 }
 
 void gen_close(GenLibrary *lib) {

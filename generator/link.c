@@ -128,12 +128,6 @@ static Status link_pipes(Linker *l, GenPipe *pipes) {
         Status status = load(l, pipe->path, pipe->pos, &pipe->tmpl);
         if (status == ST_OK) status = link_text(l, pipe->tmpl, ROLE_TEMPLATE, 0);
         if (status != ST_OK) return status;
-        for (size_t k = 0; k < l->spec->step_count; k++) {
-            const GenStep *step = &l->spec->steps[k];
-            if (!has_word(pipe->tmpl->file->text, step->entry))
-                return err_at(l->err, ST_SYNTAX, step->pos, "%s has no entry '%s'", pipe->path,
-                              step->entry);
-        }
     }
     return ST_OK;
 }
@@ -155,6 +149,22 @@ static Status link_parts(Linker *l, GenPart *parts) {
             if (status == ST_OK) status = link_text(l, choices[k].tmpl, ROLE_PART, 0);
             if (status != ST_OK) return status;
         }
+    }
+    return ST_OK;
+}
+
+/* An entry may stand in a template or in one of the parts. */
+static Status check_entries(Linker *l) {
+    for (size_t k = 0; k < l->spec->step_count; k++) {
+        const GenStep *step = &l->spec->steps[k];
+        bool found = false;
+        for (size_t i = 0; i < map_count(l->seen) && !found; i++) {
+            const GenTemplate *tmpl = map_value(l->seen, i);
+            found = has_word(tmpl->file->text, step->entry);
+        }
+        if (!found)
+            return err_at(l->err, ST_SYNTAX, step->pos, "neither %s nor a part has an entry '%s'",
+                          l->spec->pipes[0].path, step->entry);
     }
     return ST_OK;
 }
@@ -189,6 +199,7 @@ static Status link_all(Linker *l) {
                           headers[i]);
     Status status = link_pipes(l, pipes);
     if (status == ST_OK) status = link_parts(l, parts);
+    if (status == ST_OK) status = check_entries(l);
     return status == ST_OK ? keep_libs(l) : status;
 }
 

@@ -1,0 +1,1 @@
+    sum += HAS_cp_async + width;

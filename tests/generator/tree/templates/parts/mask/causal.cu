@@ -1,0 +1,1 @@
+    if (lane > p.cols) sum = 0;

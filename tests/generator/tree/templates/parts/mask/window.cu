@@ -1,0 +1,1 @@
+    if (lane > p.cols || lane < p.rows) sum = mask_window;
