@@ -18,6 +18,8 @@
 
 extern const EmbeddedFile db_schema_files[];
 
+enum { SMALLEST_PAGE = 512 };
+
 /* Step i makes version i + 1. */
 static const struct Migration {
     const char *file;
@@ -46,7 +48,7 @@ bool db_wal_works(long file_system_type) {
 /* "file:" URI with immutable=1: no locks, no -wal, no -shm. */
 static char *immutable_uri(const char *path) {
     Str uri = {0};
-    str_puts(&uri, path[0] == '/' ? "file://" : "file:"); /* an empty authority before "/..." */
+    str_puts(&uri, path[0] == '/' ? "file://" : "file:./"); /* an empty authority before "/..." */
     for (const char *p = path; *p; p++) {
         if (strchr("?#%", *p))
             str_printf(&uri, "%%%02X", (unsigned)(unsigned char)*p);
@@ -201,7 +203,7 @@ static Status open_read(Db *db, Error *err) {
     bool immutable = db->mode == DB_IMMUTABLE;
     Status st = connect_file(db, immutable, err);
     if (st == ST_OK) st = identify(db, &version, err);
-    int rc = db->sqlite ? sqlite3_extended_errcode(db->sqlite) & 0xff : SQLITE_OK;
+    int rc = db->failed & 0xff;
     if (st != ST_OK && !immutable && (rc == SQLITE_CANTOPEN || rc == SQLITE_READONLY) &&
         files_exists(db->path) && !has_wal(db)) {
         /* A WAL database in a read-only place: nobody can write it, so nothing needs a lock. */
@@ -233,8 +235,15 @@ static Status make_parent(const char *path, Error *err) {
 Status db_open(const char *path, DbOpen mode, Db **out, Error *err) {
     *out = NULL;
     struct stat info;
-    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode)) {
+    bool exists = stat(path, &info) == 0;
+    if (exists && !S_ISREG(info.st_mode)) {
         return err_set(err, ST_INVALID, "%s: not a file; a database is one file", path);
+    }
+    /* SQLite takes a file of one byte for an empty one and would write over it. */
+    if (exists && info.st_size > 0 && info.st_size < SMALLEST_PAGE) {
+        return err_set(err, ST_CORRUPT,
+                       "%s: not a seqtune database: truncated or of another program (%lld bytes)",
+                       path, (long long)info.st_size);
     }
     Status st = mode == DB_WRITE ? make_parent(path, err) : ST_OK;
     if (st != ST_OK) return st;

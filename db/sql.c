@@ -3,7 +3,9 @@
 #include "db/sql.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char *const texts[SQL_COUNT] = {
 #define SQL(name, text) text,
@@ -15,18 +17,39 @@ const char *sql_text(SqlId id) {
     return texts[id];
 }
 
+/* SQLite tries again read-only, so that its errno tells of the second failure: for a writer, ask
+ * the file system what is not writable. (Never by opening the file: closing it would drop the locks
+ * of this process.) */
+static int why_not_opened(Db *db) {
+    if (db->mode != DB_WRITE) return db->sqlite ? sqlite3_system_errno(db->sqlite) : 0;
+    const char *slash = strrchr(db->path, '/');
+    char dir[4096] = ".";
+    size_t length = slash ? (size_t)(slash - db->path) + (slash == db->path) : 0;
+    if (length >= sizeof dir) return ENAMETOOLONG;
+    if (slash) {
+        memcpy(dir, db->path, length);
+        dir[length] = '\0';
+    }
+    if (faccessat(AT_FDCWD, dir, W_OK | X_OK, AT_EACCESS) != 0) return errno;
+    if (faccessat(AT_FDCWD, db->path, R_OK | W_OK, AT_EACCESS) != 0 && errno != ENOENT)
+        return errno;
+    return db->sqlite ? sqlite3_system_errno(db->sqlite) : 0;
+}
+
 static Status fail_open(Db *db, const char *what, Error *err) {
-    int code = db->sqlite ? sqlite3_system_errno(db->sqlite) : 0;
-    Status st = code == ENOENT                    ? ST_NOT_FOUND
-                : code == EACCES || code == EROFS ? ST_PERMISSION
-                                                  : ST_IO;
-    char reason[128] = "cannot open the file or its -wal/-shm beside it";
+    int code = why_not_opened(db);
+    Status st = ST_IO;
+    if (code == ENOENT || code == ENOTDIR) st = ST_NOT_FOUND;
+    if (code == EACCES || code == EROFS || code == EPERM) st = ST_PERMISSION;
+    char reason[128];
     return err_set(err, st, "%s: cannot %s: %s", db->path, what,
-                   code ? strerror_r(code, reason, sizeof reason) : reason);
+                   code ? strerror_r(code, reason, sizeof reason)
+                        : "the file or its -wal or -shm cannot be opened");
 }
 
 Status sql_fail(Db *db, int rc, const char *what, Error *err) {
     const char *path = db->path;
+    db->failed = rc;
     switch (rc & 0xff) {
     case SQLITE_NOMEM:
         return err_set(err, ST_NO_MEMORY, "%s: cannot %s: out of memory", path, what);

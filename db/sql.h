@@ -27,6 +27,7 @@ struct Db {
     char *path;
     DbOpen mode;
     int wait_ms;
+    int failed;                          /* SQLite's code of the last failure */
     sqlite3_stmt *statements[SQL_COUNT]; /* prepared at first use */
 };
 
