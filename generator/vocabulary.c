@@ -43,18 +43,27 @@ static TextPos first_column(TextPos pos) {
     return pos;
 }
 
+/* The innermost line of the script itself: a function of scripts/lib works for its caller, whose
+ * line is the one to mend. While a module is being loaded, the module's own line. */
 TextPos host_caller(Host *host) {
     lua_Debug ar;
+    TextPos pos = {.file = host->files[0]->path, .text = host->files[0]->text, .line = 1};
+    bool found = false;
     for (int level = 1; lua_getstack(host->L, level, &ar); level++) {
         lua_getinfo(host->L, "Sl", &ar);
         if (ar.currentline < 1 || ar.source[0] != '@') continue;
-        for (int i = 0; i < host->file_count; i++)
-            if (strcmp(host->files[i]->path, ar.source + 1) == 0)
-                return first_column((TextPos){.file = host->files[i]->path,
-                                              .text = host->files[i]->text,
-                                              .line = ar.currentline});
+        int i = 0;
+        while (i < host->file_count && strcmp(host->files[i]->path, ar.source + 1) != 0) i++;
+        if (i == host->file_count) continue;
+        bool last = i == 0 || strcmp(ar.what, "main") == 0;
+        if (!found || last)
+            pos = (TextPos){.file = host->files[i]->path,
+                            .text = host->files[i]->text,
+                            .line = ar.currentline};
+        found = true;
+        if (last) break;
     }
-    return (TextPos){.file = host->files[0]->path, .text = host->files[0]->text, .line = 1};
+    return first_column(pos);
 }
 
 const Entry *host_entry(Host *host, int index) {
