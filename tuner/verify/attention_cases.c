@@ -66,12 +66,13 @@ static void quick(List *list) {
     /* Two row blocks, two key tiles, both ragged; causal with more queries than keys has empty
      * rows. */
     add(list, INPUT_RANDOM, usual(s), bm + 1, bn + 3)->layout = LAYOUT_HEADS_OUTER;
-    /* Few queries over three tiles (stages of a pipeline wrap), batch and heads. */
+    /* Few queries over three tiles (stages of a pipeline wrap), heads, and batches where the group
+     * leaves time for them. */
     AttentionCase *few = add(list, INPUT_RISING, usual(s), 3, 2 * bn + 1);
-    few->batch = 2;
-    few->heads_kv = s->group > 2 ? 1 : 2;
+    few->batch = s->group > 2 ? 1 : 2;
+    few->heads_kv = 2;
     add(list, INPUT_PROBE, usual(s), 18, 2 * bn + 1);
-    add(list, INPUT_RANDOM, usual(s), 2, 0);
+    add(list, INPUT_RANDOM, usual(s), 2, 0)->batch = 2;
     if (s->mask == MASK_KIND_NONE) return;
     /* Rows whose last key is on either side of a tile edge. */
     add(list, INPUT_PROBE, usual(s), bn + 2, bn + 1)->layout = LAYOUT_PACKED;
