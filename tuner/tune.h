@@ -91,7 +91,8 @@ typedef struct TuneProblem {
     bool final_asked, final_done, finished;
     /* the result; winner NULL: not reached, or every trial failed */
     const TuneTrial *winner, *standard; /* standard: the default configuration, when timed */
-    Spread ratio;                       /* winner / default */
+    const TuneTrial *untimed_default;   /* the same when it was tried and failed */
+    Spread ratio;                       /* winner / default; 1 without a time of the default */
     size_t effort;                      /* configurations timed */
     double flops, bytes;
 } TuneProblem;

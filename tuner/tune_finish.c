@@ -151,6 +151,9 @@ static void choose_winner(Tune *t, TuneProblem *p, Error *err, Status *st) {
     }
     for (size_t i = 0; i < t->trial_count; i++) {
         const TuneTrial *x = &t->trials[i];
+        if (x->owner == p && x->is_default && x->done && x->outcome != DB_OK) {
+            p->untimed_default = x;
+        }
         if (!counts_as_timed(x, p)) continue;
         p->effort++;
         if (x->is_default) p->standard = x;
@@ -162,30 +165,30 @@ static void choose_winner(Tune *t, TuneProblem *p, Error *err, Status *st) {
     if (winner < n) p->winner = who[winner];
 }
 
-/* A verdict says "winner against default": without the default there is none. When nothing was
- * tried anew and the database already says the same, it is not said again. */
+/* A verdict says "winner against default", so the default has to have been tried; one that failed
+ * has no time, and then the verdict matters all the more. When nothing was tried anew and the
+ * database already says the same, it is not said again. */
 static bool verdict_is_due(Tune *t, const TuneProblem *p, const DbKey *key) {
     bool fresh = false;
     DbWinner *known = NULL;
     for (size_t i = 0; i < t->trial_count; i++) {
         fresh = fresh || (t->trials[i].owner == p && t->trials[i].done && !t->trials[i].resumed);
     }
-    if (!p->winner || !p->standard) return false;
     if (fresh || db_winner(t->db, key, t->arena, &known, NULL) != ST_OK || !known) return true;
     return strcmp(known->verdict.config, p->winner->config_text) != 0 ||
            strcmp(known->verdict.spec_hash, p->spec_hash) != 0;
 }
 
 static Status record_verdict(Tune *t, const TuneProblem *p, Error *err) {
-    const TuneTrial *w = p->winner;
+    const TuneTrial *w = p->winner, *standard = p->standard ? p->standard : p->untimed_default;
     DbVerdict row = {.key = key_of(t, p->item->problem.spec, p->key),
                      .problem = p->text,
                      .gpu_name = t->target->gpu.name,
                      .spec_hash = p->spec_hash,
                      .config = w->config_text,
-                     .default_config = p->standard->config_text,
+                     .default_config = standard->config_text,
                      .time_s = w->time.median,
-                     .default_time_s = p->standard->time.median,
+                     .default_time_s = p->standard ? standard->time.median : 0,
                      .ratio = p->ratio.median,
                      .ratio_low = p->ratio.low,
                      .ratio_high = p->ratio.high,
@@ -208,8 +211,9 @@ Status tune_finish(Tune *t, TuneProblem *p, Error *err) {
     if (p->finished) return ST_OK;
     choose_winner(t, p, err, &st);
     if (st != ST_OK) return st;
-    if (p->winner && p->standard) {
-        p->ratio = ratio_of(p->winner, p->standard, p->final_done);
+    p->ratio = (Spread){1, 1, 1};
+    if (p->winner && p->standard) p->ratio = ratio_of(p->winner, p->standard, p->final_done);
+    if (p->winner && (p->standard || p->untimed_default)) {
         if ((st = record_verdict(t, p, err)) != ST_OK) return st;
     }
     p->finished = true;

@@ -1,0 +1,243 @@
+/* The command line as a contract: command -> exit code and text. No GPU, no tuning. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+#include "tests/tuner/program.h"
+#include "tuner/options.h"
+
+typedef struct Row {
+    const char *args;
+    int code;
+    const char *text; /* in stdout or stderr */
+} Row;
+
+static void assert_rows(const Row *rows, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        Ran ran = program_run("%s", rows[i].args);
+        program_expect(&ran, rows[i].code, rows[i].text);
+        program_free(&ran);
+    }
+}
+
+#define ASSERT_ROWS(rows) assert_rows(rows, sizeof rows / sizeof rows[0])
+
+static void what_is_not_a_command_is_named_with_the_nearest(void **state) {
+    (void)state;
+    static const Row rows[] = {
+        {"", EXIT_USAGE, "seqtune --gpu auto"},
+        {"frobnicate", EXIT_USAGE, "unknown command 'frobnicate'; legal: tune"},
+        {"tun", EXIT_USAGE, "did you mean tune?"},
+        {"db", EXIT_USAGE, "export, import, merge, check"},
+        {"db exprt x", EXIT_USAGE, "did you mean export?"},
+        {"help shwo", EXIT_USAGE, "did you mean show?"},
+    };
+    ASSERT_ROWS(rows);
+}
+
+static void what_is_not_an_option_or_a_value_is_named_with_the_legal_ones(void **state) {
+    (void)state;
+    static const Row rows[] = {
+        {"tune --gpuu auto", EXIT_USAGE, "did you mean --gpu?"},
+        {"gpus --ptx", EXIT_USAGE, "option --ptx is not for 'gpus'"},
+        {"--gpu", EXIT_USAGE, "--gpu wants a value: auto|N|soft[:MODEL]"},
+        {"--gpu=", EXIT_USAGE, "empty value"},
+        {"--gpu fast", EXIT_USAGE, "unknown GPU 'fast'; legal: auto"},
+        {"--gpu -1", EXIT_USAGE, "unknown GPU '-1'"},
+        {"--gpu soft:a10", EXIT_USAGE, "did you mean a100?"},
+        {"explain --op rope --gpu soft:zzz", EXIT_USAGE, "legal: t4"},
+        {"--budget soon", EXIT_USAGE, "'soon' is not a time above 0 (legal: 90s, 15m, 2h, 1.5h)"},
+        {"--budget 0", EXIT_USAGE, "is not a time above 0"},
+        {"--compile-limit x", EXIT_USAGE, "--compile-limit"},
+        {"--run-limit -3s", EXIT_USAGE, "--run-limit"},
+        {"--jobs 0", EXIT_USAGE, "'0' is not a number from 1"},
+        {"--effort many", EXIT_USAGE, "'many' is not a number"},
+        {"--json=1 gpus", EXIT_USAGE, "--json takes no value"},
+        {"gpus 7", EXIT_USAGE, "'gpus' does not take '7'"},
+        {"db export", EXIT_USAGE, "wants FILE"},
+        {"db merge one", EXIT_USAGE, "wants OUT FILE..."},
+        {"--op rop --gpu soft", EXIT_USAGE, "unknown kernel 'rop' in --op; did you mean rope?"},
+        {"list --op nothing_like_it", EXIT_USAGE, "legal: attn_naive"},
+        {"--workload comon --gpu soft", EXIT_USAGE, "comon"},
+        {"--workload ./absent.lua --gpu soft", EXIT_USAGE, "absent.lua"},
+        {"--workload smoke --op attn_naive --gpu soft", EXIT_USAGE, "has no problem of --op"},
+        {"explain --gpu soft", EXIT_USAGE, "name one with --op"},
+        {"explain --op rope,attn_prefill --gpu soft", EXIT_USAGE, "one kernel is wanted"},
+        {"explain --op rope --gpu soft --problem dtyp=f16", EXIT_USAGE, "did you mean 'dtype'"},
+        {"explain --op rope --gpu soft --problem dtype=f8", EXIT_USAGE, "f8"},
+        {"explain --op rope --gpu soft --problem tokens=-1", EXIT_USAGE, "-1"},
+        {"explain --op rope --gpu soft --config vec=2", EXIT_USAGE, "vec"},
+        {"explain --op rope --gpu soft --config 'vec_bytes=3 block_threads=128 head_sequential=0'",
+         EXIT_USAGE, "3"},
+        {"list --source /nonexistent/tree", EXIT_USAGE, "there is no directory"},
+    };
+    ASSERT_ROWS(rows);
+}
+
+static void commands_that_only_tell_work_without_a_gpu(void **state) {
+    (void)state;
+    static const Row rows[] = {
+        {"version", EXIT_OK, "seqtune 0."},
+        {"--version", EXIT_OK, "seqtune 0."},
+        {"version --json", EXIT_OK, "\"version\": \"seqtune 0."},
+        {"gpus", EXIT_OK, "rtx4090"},
+        {"gpus --json", EXIT_OK, "\"models\""},
+        {"list", EXIT_OK, "attn_prefill: "},
+        {"list --op rope", EXIT_OK, "axis  vec_bytes"},
+        {"list --json", EXIT_OK, "\"workloads\""},
+        {"list --source " SEQTUNE_SOURCE_DIR, EXIT_OK, "smoke"},
+        {"explain --op attn_prefill --gpu soft", EXIT_OK, "scripts/kernels/attn_prefill.lua:"},
+        {"explain --op attn_prefill --gpu soft:t4 --problem dtype=f16", EXIT_OK, "on NVIDIA T4"},
+        {"explain --op attn_prefill --gpu soft:t4 --problem dtype=bf16", EXIT_OK, " 0 legal"},
+        {"explain --op rope --gpu soft --json", EXIT_OK, "\"dropped\""},
+        {"emit --op rope --gpu soft", EXIT_OK, "extern \"C\""},
+        {"emit --op rope --gpu soft:t4 --ptx", EXIT_OK, "// seqtune-ptxas: entry=rope"},
+        {"emit --op attn_prefill --gpu soft --config 'block_m=1'", EXIT_USAGE, "block_m"},
+        {"emit --op rope --gpu soft --output emitted.cu", EXIT_OK, ""},
+        {"emit --op rope --gpu soft --output /nonexistent/x.cu", EXIT_STORAGE, "/nonexistent/x.cu"},
+        {"show", EXIT_STORAGE, "there is no database"},
+        {"show --db absent.db", EXIT_STORAGE, "absent.db"},
+        {"db check absent.db", EXIT_STORAGE, "absent.db"},
+        {"db export x.db --db absent.db", EXIT_STORAGE, "absent.db"},
+    };
+    ASSERT_ROWS(rows);
+    struct stat st;
+    assert_int_equal(stat("emitted.cu", &st), 0);
+}
+
+static void a_full_disk_under_stdout_is_an_error(void **state) {
+    (void)state;
+    char shell[1024];
+    snprintf(shell, sizeof shell, "%s/tuner/seqtune list >/dev/full 2>full.err",
+             SEQTUNE_BINARY_DIR);
+    assert_int_equal(system(shell) >> 8, EXIT_STORAGE);
+    char *err = program_read("full.err");
+    assert_non_null(strstr(err, "No space left"));
+    free(err);
+}
+
+static void a_configuration_that_is_out_says_rule_reason_and_line(void **state) {
+    (void)state;
+    static const char config[] = "block_m=64 block_n=32 warps=8 stages=1 q_in_regs=0 pack_group=0";
+    Ran ran = program_run("explain --op attn_prefill --gpu soft --config '%s'", config);
+    program_expect(&ran, EXIT_OK, "out: each warp owns whole m16 row blocks of Q");
+    program_expect(&ran, EXIT_OK, "scripts/kernels/attn_prefill.lua:");
+    program_free(&ran);
+    ran = program_run("explain --op attn_prefill --gpu soft --json --config '%s'", config);
+    assert_string_equal(json_at(&ran, "$.legal"), "0");
+    assert_string_equal(json_at(&ran, "$.rule"), "block_m % (16 * warps) == 0");
+    assert_true(json_number(&ran, "$.line") > 1);
+    program_free(&ran);
+    ran = program_run("emit --op attn_prefill --gpu soft --config '%s'", config);
+    program_expect(&ran, EXIT_UNSERVED, "each warp owns whole m16 row blocks of Q");
+    program_free(&ran);
+}
+
+static void explain_counts_add_up(void **state) {
+    (void)state;
+    Ran ran = program_run("explain --op attn_prefill --gpu soft --json");
+    double dropped = 0;
+    char path[64];
+    for (int i = 0;; i++) {
+        snprintf(path, sizeof path, "$.rules[%d].dropped", i);
+        if (json_at(&ran, path)[0] == '\0') break;
+        dropped += json_number(&ran, path);
+    }
+    for (int i = 0;; i++) {
+        snprintf(path, sizeof path, "$.limits[%d].dropped", i);
+        if (json_at(&ran, path)[0] == '\0') break;
+        dropped += json_number(&ran, path);
+    }
+    assert_true(dropped > 0);
+    assert_true(dropped + json_number(&ran, "$.legal") == json_number(&ran, "$.configurations"));
+    program_free(&ran);
+}
+
+static void every_json_document_parses(void **state) {
+    (void)state;
+    static const char *const commands[] = {"version --json", "gpus --json", "list --json",
+                                           "explain --op rope --gpu soft --json"};
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
+        Ran ran = program_run("%s", commands[i]);
+        json_at(&ran, "$");
+        program_free(&ran);
+    }
+}
+
+/* Text of a file of the source tree. */
+static char *source_text(const char *name) {
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s", SEQTUNE_SOURCE_DIR, name);
+    char *text = calloc(1, PROGRAM_TEXT);
+    FILE *f = fopen(path, "r");
+    if (!f) fail_msg("cannot read %s", path);
+    assert_non_null(text);
+    assert_true(fread(text, 1, PROGRAM_TEXT - 1, f) > 0);
+    fclose(f);
+    return text;
+}
+
+static void every_option_of_every_help_is_documented_and_used_by_a_test(void **state) {
+    (void)state;
+    char *docs = source_text("docs/cli.md"), *cli = source_text("tests/tuner/test_cli.c");
+    char *session = source_text("tests/tuner/test_session.c");
+    for (Command c = 0; c < CMD_COUNT; c++) {
+        Ran ran = program_run("help %s", command_name(c));
+        program_expect(&ran, EXIT_OK, command_name(c));
+        if (!strstr(docs, command_name(c))) fail_msg("docs/cli.md lacks %s", command_name(c));
+        for (char *at = ran.out; (at = strstr(at, "\n  --"));) {
+            char option[32];
+            at += 3;
+            snprintf(option, sizeof option, "%.*s", (int)strcspn(at, " \n"), at);
+            if (!strstr(docs, option)) fail_msg("docs/cli.md lacks %s", option);
+            if (!strstr(cli, option) && !strstr(session, option))
+                fail_msg("no test uses %s", option);
+        }
+        program_free(&ran);
+        ran = program_run("%s --help", command_name(c));
+        program_expect(&ran, EXIT_OK, "options");
+        program_free(&ran);
+    }
+    free(docs);
+    free(cli);
+    free(session);
+}
+
+static void exit_codes_are_documented(void **state) {
+    (void)state;
+    char *docs = source_text("docs/cli.md");
+    Ran ran = program_run("--help");
+    static const int codes[] = {EXIT_OK,        EXIT_FAILED,  EXIT_USAGE,      EXIT_UNSERVED,
+                                EXIT_NO_DEVICE, EXIT_STORAGE, EXIT_INTERRUPTED};
+    for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++) {
+        char in_docs[32], in_help[32];
+        snprintf(in_docs, sizeof in_docs, "| %d |", codes[i]);
+        snprintf(in_help, sizeof in_help, "\n  %-4d ", codes[i]);
+        if (!strstr(docs, in_docs)) fail_msg("docs/cli.md lacks exit code %d", codes[i]);
+        program_expect(&ran, EXIT_OK, in_help);
+    }
+    program_free(&ran);
+    free(docs);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_not_a_command_is_named_with_the_nearest),
+        cmocka_unit_test(what_is_not_an_option_or_a_value_is_named_with_the_legal_ones),
+        cmocka_unit_test(commands_that_only_tell_work_without_a_gpu),
+        cmocka_unit_test(a_full_disk_under_stdout_is_an_error),
+        cmocka_unit_test(a_configuration_that_is_out_says_rule_reason_and_line),
+        cmocka_unit_test(explain_counts_add_up),
+        cmocka_unit_test(every_json_document_parses),
+        cmocka_unit_test(every_option_of_every_help_is_documented_and_used_by_a_test),
+        cmocka_unit_test(exit_codes_are_documented),
+    };
+    return cmocka_run_group_tests(tests, program_setup, program_teardown);
+}

@@ -1,0 +1,393 @@
+/* The program end to end on the software GPU: what a user and a script see, and what survives
+ * faults, signals, other tuners and bad storage. */
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <sqlite3.h>
+
+#include "tests/tuner/program.h"
+#include "tuner/options.h"
+
+/* The smallest session: the smoke workload, seeds and one configuration by score. */
+#define SMOKE "tune --gpu soft:a100 --workload smoke --effort 1 --jobs 2 --budget 10m"
+#define ROPE  SMOKE " --op rope --effort 8"
+
+static void smoke_tunes_every_problem_and_says_so_in_json(void **state) {
+    (void)state;
+    Ran ran = program_run(SMOKE " --db smoke.db --json");
+    program_expect(&ran, EXIT_OK, NULL);
+    assert_string_equal(json_at(&ran, "$.gpus[0].evidence"), "modelled");
+    assert_string_equal(json_at(&ran, "$.gpus[0].model"), "a100");
+    assert_true(json_number(&ran, "$.gpus[0].counts.failed") == 0);
+    assert_true(json_number(&ran, "$.gpus[0].counts.done") ==
+                json_number(&ran, "$.gpus[0].counts.trials"));
+    for (int i = 0; i < 3; i++) {
+        char path[64];
+#define AT(name) (snprintf(path, sizeof path, "$.gpus[0].results[%d]." name, i), path)
+        assert_true(json_at(&ran, AT("config"))[0] != '\0');
+        assert_true(json_number(&ran, AT("time_us")) > 0);
+        assert_true(json_number(&ran, AT("ratio_to_default")) <= 1);
+        assert_true(json_number(&ran, AT("verify_error")) > 0);
+        assert_true(json_number(&ran, AT("verify_error")) <= 1);
+        assert_true(json_number(&ran, AT("spill_bytes")) == 0);
+        bool attention = strcmp(json_at(&ran, AT("kernel")), "attn_prefill") == 0;
+        assert_int_equal(attention, json_number(&ran, AT("naive_time_us")) > 0);
+#undef AT
+    }
+    program_free(&ran);
+}
+
+static void a_second_run_takes_everything_from_the_database(void **state) {
+    (void)state;
+    Ran ran = program_run(SMOKE " --db smoke.db --json --quiet");
+    program_expect(&ran, EXIT_OK, NULL);
+    assert_string_equal(ran.err, "");
+    assert_true(json_number(&ran, "$.gpus[0].counts.resumed") ==
+                json_number(&ran, "$.gpus[0].counts.trials"));
+    assert_true(json_number(&ran, "$.gpus[0].counts.compiled") == 0);
+    program_free(&ran);
+}
+
+static void the_table_says_times_ratios_and_that_they_are_modelled(void **state) {
+    (void)state;
+    static const char *const texts[] = {
+        "workload  smoke: 3 problems", "budget    10m 00s", "effort ",  "GPU       ",
+        "database  smoke.db",          "vs default",        "vs naive", "modelled (a100)",
+        "untried (--effort 1)"};
+    Ran ran = program_run(SMOKE " --db smoke.db");
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        program_expect(&ran, EXIT_OK, texts[i]);
+    }
+    program_free(&ran);
+}
+
+static void show_and_why_read_what_tune_wrote(void **state) {
+    (void)state;
+    Ran ran = program_run("show --db smoke.db --json");
+    program_expect(&ran, EXIT_OK, NULL);
+    assert_string_equal(json_at(&ran, "$.winners[0].kernel"), "attn_prefill");
+    assert_true(json_number(&ran, "$.winners[0].naive_time_us") > 0);
+    assert_string_equal(json_at(&ran, "$.winners[3]"), "");
+    program_free(&ran);
+    ran = program_run("show --db smoke.db --op rope --gpu soft:a100");
+    program_expect(&ran, EXIT_OK, "x default");
+    program_free(&ran);
+    ran = program_run("show --db smoke.db --gpu soft:rtx4090");
+    program_expect(&ran, EXIT_UNSERVED, "holds no winner");
+    program_free(&ran);
+    static const char rope[] = "--op rope --gpu soft:a100 --db smoke.db --problem 'dtype=f16 "
+                               "style=interleaved head_dim=64 rotary_dim=32 heads=3 tokens=%d'";
+    char args[400];
+    snprintf(args, sizeof args, rope, 33);
+    ran = program_run("why %s --json", args);
+    program_expect(&ran, EXIT_OK, NULL);
+    assert_string_equal(json_at(&ran, "$.step"), "exact");
+    assert_true(json_number(&ran, "$.row") > 0);
+    program_free(&ran);
+    snprintf(args, sizeof args, rope, 3300);
+    ran = program_run("why %s", args);
+    program_expect(&ran, EXIT_OK, "step     nearest");
+    program_free(&ran);
+    ran = program_run("why --op rope --gpu soft:a100 --db smoke.db --problem head_dim=256");
+    program_expect(&ran, EXIT_OK, "step     default");
+    program_free(&ran);
+}
+
+static void whole_files_travel(void **state) {
+    (void)state;
+    static const struct {
+        const char *args;
+        int code;
+        const char *text;
+    } rows[] = {
+        {"db check --db smoke.db", EXIT_OK, "sound"},
+        {"db check smoke.db --json", EXIT_OK, "\"sound\": true"},
+        {"db export shipped.db --db smoke.db", EXIT_OK, "shipped.db"},
+        {"db export shipped.db --db smoke.db", EXIT_STORAGE, "shipped.db"},
+        {"db check shipped.db", EXIT_OK, "sound"},
+        {"db import shipped.db --db mine.db", EXIT_OK, "3 of 3 verdicts were new"},
+        {"db import shipped.db --db mine.db --json", EXIT_OK, "\"verdicts_new\": 0"},
+        {"db merge both.db smoke.db shipped.db", EXIT_OK, "3 of 6 verdicts were new"},
+        {"db merge both.db smoke.db shipped.db", EXIT_USAGE, "both.db exists"},
+        {"db merge third.db smoke.db absent.db", EXIT_STORAGE, "absent.db"},
+        {"db check third.db", EXIT_STORAGE, "third.db"},
+        {"show --db both.db", EXIT_OK, "rope"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        Ran ran = program_run("%s", rows[i].args);
+        program_expect(&ran, rows[i].code, rows[i].text);
+        program_free(&ran);
+    }
+}
+
+static void auto_without_a_gpu_says_so_in_one_line(void **state) {
+    (void)state;
+    Ran real = program_run("gpus --json");
+    bool has_gpu = json_at(&real, "$.gpus[0]")[0] != '\0';
+    program_free(&real);
+    Ran ran = program_run("--gpu auto --workload smoke --op rope --effort 1 --db auto.db");
+    program_expect(&ran, EXIT_OK, has_gpu ? "measured" : "using the software GPU as an A100");
+    program_free(&ran);
+}
+
+static void a_worker_that_fails_costs_one_trial(void **state) {
+    (void)state;
+    static const struct {
+        const char *fault, *outcome;
+    } rows[] = {{"time:crash:2", "crash"},    {"time:exit:1", "crash"},
+                {"time:garbage:1", "crash"},  {"time:sticky:2", "crash"},
+                {"verify:crash:1", "crash"},  {"time:hang:1", "timeout"},
+                {"compile:crash:1", "crash"}, {"compile:hang:1", "timeout"}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        Ran ran = program_run(ROPE " --db fault%zu.db --json --run-limit 20s --compile-limit 20s "
+                                   "--worker-fault %s",
+                              i, rows[i].fault);
+        char found[200];
+        program_expect(&ran, EXIT_OK, NULL);
+        snprintf(found, sizeof found, "\"outcome\": \"%s\"", rows[i].outcome);
+        program_expect(&ran, EXIT_OK, found);
+        if (json_number(&ran, "$.gpus[0].counts.failed") != 1) program_fail(&ran, "one failure");
+        program_expect(&ran, EXIT_OK, "going on with a new one");
+        program_free(&ran);
+        ran = program_run("db check fault%zu.db", i);
+        program_expect(&ran, EXIT_OK, "sound");
+        program_free(&ran);
+    }
+}
+
+/* Waits until the file HOME/NAME.err holds `text`. */
+static void wait_for(const char *name, const char *text) {
+    char file[64];
+    snprintf(file, sizeof file, "%s.err", name);
+    for (int i = 0; i < 6000; i++) {
+        char *err = program_read(file);
+        bool found = strstr(err, text) != NULL;
+        free(err);
+        if (found) return;
+        usleep(10000);
+    }
+    fail_msg("%s never said '%s'", name, text);
+}
+
+static double trials_of(const char *db) {
+    sqlite3 *sql = NULL;
+    sqlite3_stmt *query = NULL;
+    assert_int_equal(sqlite3_open_v2(db, &sql, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(sql, "SELECT count(*) FROM trial", -1, &query, NULL),
+                     SQLITE_OK);
+    assert_int_equal(sqlite3_step(query), SQLITE_ROW);
+    double n = sqlite3_column_double(query, 0);
+    sqlite3_finalize(query);
+    sqlite3_close(sql);
+    return n;
+}
+
+/* The third timing hangs: two trials are done, one is in flight, for as long as it takes. */
+#define STUCK ROPE " --run-limit 10m --worker-fault time:hang:3"
+
+static void assert_resumes(const char *db, int expected_least) {
+    Ran ran = program_run("db check %s", db);
+    program_expect(&ran, EXIT_OK, "sound");
+    program_free(&ran);
+    ran = program_run(ROPE " --db %s --json", db);
+    program_expect(&ran, EXIT_OK, NULL);
+    assert_true(json_number(&ran, "$.gpus[0].counts.resumed") >= expected_least);
+    assert_true(json_number(&ran, "$.gpus[0].counts.done") ==
+                json_number(&ran, "$.gpus[0].counts.trials"));
+    program_free(&ran);
+}
+
+static void control_c_ends_cleanly_with_what_is_known(void **state) {
+    (void)state;
+    pid_t pid = program_start("int", STUCK " --db int.db");
+    wait_for("int", "[2/");
+    usleep(300000);
+    kill(pid, SIGINT);
+    assert_int_equal(program_wait(pid), EXIT_INTERRUPTED);
+    char *out = program_read("int.out");
+    assert_non_null(strstr(out, "interrupted"));
+    assert_non_null(strstr(out, "vec_bytes=")); /* a winner of what is known */
+    free(out);
+    assert_true(trials_of("int.db") == 2);
+    assert_resumes("int.db", 2);
+}
+
+static void kill_9_loses_at_most_the_trial_in_flight(void **state) {
+    (void)state;
+    pid_t pid = program_start("kill", STUCK " --db kill.db");
+    wait_for("kill", "[2/");
+    kill(pid, SIGKILL);
+    assert_int_equal(program_wait(pid), 128 + SIGKILL);
+    assert_true(trials_of("kill.db") == 2);
+    assert_resumes("kill.db", 2);
+}
+
+static void two_tuners_share_one_database(void **state) {
+    (void)state;
+    pid_t a = program_start("a", ROPE " --db two.db --json --quiet");
+    pid_t b = program_start("b", ROPE " --db two.db --json --quiet");
+    assert_int_equal(program_wait(a), EXIT_OK);
+    assert_int_equal(program_wait(b), EXIT_OK);
+    assert_resumes("two.db", 3);
+}
+
+static void write_file(const char *name, const char *text) {
+    FILE *f = fopen(name, "w");
+    assert_non_null(f);
+    assert_true(fputs(text, f) >= 0);
+    assert_int_equal(fclose(f), 0);
+}
+
+static void bad_storage_is_named_and_nothing_is_overwritten(void **state) {
+    (void)state;
+    Ran ran;
+    write_file("foreign.txt.db", "this is not a database, and long enough not to be taken for one");
+    assert_int_equal(system("head -c 5000 smoke.db > truncated.db"), 0);
+    assert_int_equal(system("mkdir -p sealed && chmod 555 sealed"), 0);
+    sqlite3 *other = NULL;
+    assert_int_equal(sqlite3_open("foreign.db", &other), SQLITE_OK);
+    sqlite3_exec(other, "CREATE TABLE people(name)", NULL, NULL, NULL);
+    sqlite3_close(other);
+    static const char *const paths[] = {"foreign.txt.db", "truncated.db", "foreign.db",
+                                        "/proc/seqtune.db", "absent/dir/x.db"};
+    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
+        ran = program_run(ROPE " --db %s", paths[i]);
+        program_expect(&ran, EXIT_STORAGE, paths[i]);
+        program_free(&ran);
+    }
+    char *text = program_read("foreign.txt.db");
+    assert_non_null(strstr(text, "not a database"));
+    free(text);
+}
+
+static void a_locked_database_is_said_to_be_locked(void **state) {
+    (void)state;
+    sqlite3 *other = NULL;
+    assert_int_equal(system("cp smoke.db locked.db"), 0);
+    assert_int_equal(sqlite3_open("locked.db", &other), SQLITE_OK);
+    assert_int_equal(
+        sqlite3_exec(other, "PRAGMA locking_mode=EXCLUSIVE; BEGIN EXCLUSIVE", NULL, NULL, NULL),
+        SQLITE_OK);
+    Ran ran = program_run(ROPE " --db locked.db --again");
+    program_expect(&ran, EXIT_STORAGE, "locked");
+    program_free(&ran);
+    sqlite3_close(other);
+}
+
+static void a_disk_that_fills_up_stops_with_what_is_recorded(void **state) {
+    (void)state;
+    /* A limit on file sizes fails writes as a full disk does, with another errno. */
+    char shell[1400];
+    snprintf(shell, sizeof shell,
+             "trap '' XFSZ; ulimit -f 160; SEQTUNE_CACHE_DIR=%s/small %s/tuner/seqtune " ROPE
+             " --db full.db >full.out 2>full.err",
+             program_home, SEQTUNE_BINARY_DIR);
+    int code = system(shell) >> 8;
+    char *err = program_read("full.err");
+    if (code != EXIT_OK && (code != EXIT_STORAGE || !strstr(err, "full.db"))) {
+        fail_msg("exit code %d: %s", code, err);
+    }
+    free(err);
+    assert_resumes("full.db", 0);
+}
+
+static void without_a_toolchain_or_driver_one_message_says_what_to_do(void **state) {
+    (void)state;
+    char shell[1024];
+    snprintf(shell, sizeof shell,
+             "SEQTUNE_NVRTC=/nonexistent/libnvrtc.so %s/tuner/seqtune " ROPE
+             " --db nonvrtc.db >tool.out 2>tool.err",
+             SEQTUNE_BINARY_DIR);
+    assert_int_equal(system(shell) >> 8, EXIT_NO_DEVICE);
+    char *err = program_read("tool.err");
+    assert_non_null(strstr(err, "/nonexistent/libnvrtc.so"));
+    free(err);
+    snprintf(shell, sizeof shell,
+             "SEQTUNE_DRIVER=/nonexistent/libcuda.so %s/tuner/seqtune --gpu auto >tool.out "
+             "2>tool.err",
+             SEQTUNE_BINARY_DIR);
+    assert_int_equal(system(shell) >> 8, EXIT_NO_DEVICE);
+    err = program_read("tool.err");
+    assert_non_null(strstr(err, "/nonexistent/libcuda.so"));
+    free(err);
+}
+
+static void a_spec_or_workload_with_an_error_is_named_by_file_and_line(void **state) {
+    (void)state;
+    static const struct {
+        const char *text, *expected;
+    } workloads[] = {
+        {"workload \"w\" {\n  items = {\n    item { op = \"rope\", \n", "bad.lua:"},
+        {"workload \"w\" {\n  items = {\n    item { op = \"rop\", label = \"x\" },\n  },\n}\n",
+         "rop"},
+        {"workload \"w\" { items = { item { op = \"rope\", label = \"x\", tokns = 4 } } }\n",
+         "tokns"},
+        {"workload \"w\" { items = { item { op = \"rope\", label = \"x\", dtype = \"f8\" } } }\n",
+         "f8"},
+        {"workload \"w\" { items = { item { op = \"rope\", label = \"x\", tokens = \"many\" } } "
+         "}\n",
+         "tokens"},
+    };
+    for (size_t i = 0; i < sizeof workloads / sizeof workloads[0]; i++) {
+        write_file("bad.lua", workloads[i].text);
+        Ran ran = program_run("--gpu soft --workload ./bad.lua --db bad.db");
+        program_expect(&ran, EXIT_USAGE, workloads[i].expected);
+        program_free(&ran);
+    }
+    char shell[1024];
+    snprintf(shell, sizeof shell,
+             "mkdir tree && cp -r %s/scripts %s/templates tree/ && mkdir -p tree/runtime && cp -r "
+             "%s/runtime/params tree/runtime/ && echo 'kernel \"x\" {' >> "
+             "tree/scripts/kernels/rope.lua",
+             SEQTUNE_SOURCE_DIR, SEQTUNE_SOURCE_DIR, SEQTUNE_SOURCE_DIR);
+    assert_int_equal(system(shell), 0);
+    Ran ran = program_run("--gpu soft --workload smoke --source tree --db bad.db");
+    program_expect(&ran, EXIT_FAILED, "rope.lua:");
+    program_free(&ran);
+}
+
+static void a_problem_no_variant_supports_is_said_and_the_others_are_tuned(void **state) {
+    (void)state;
+    write_file(
+        "mixed.lua",
+        "workload \"mixed\" { items = {\n"
+        "  item { op = \"attn_prefill\", label = \"bf16\", dtype = \"bf16\", head_dim = 64,\n"
+        "         len_q = 64, len_kv = 64, heads_q = 1, heads_kv = 1 },\n"
+        "  item { op = \"rope\", label = \"small\", tokens = 16, heads = 2 } } }\n");
+    Ran ran = program_run("--gpu soft:t4 --workload ./mixed.lua --effort 1 --db mixed.db");
+    program_expect(&ran, EXIT_UNSERVED, "1 of 2 problems have no winner");
+    program_expect(&ran, EXIT_UNSERVED, "modelled (t4)");
+    program_free(&ran);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(smoke_tunes_every_problem_and_says_so_in_json),
+        cmocka_unit_test(a_second_run_takes_everything_from_the_database),
+        cmocka_unit_test(the_table_says_times_ratios_and_that_they_are_modelled),
+        cmocka_unit_test(show_and_why_read_what_tune_wrote),
+        cmocka_unit_test(whole_files_travel),
+        cmocka_unit_test(auto_without_a_gpu_says_so_in_one_line),
+        cmocka_unit_test(a_worker_that_fails_costs_one_trial),
+        cmocka_unit_test(control_c_ends_cleanly_with_what_is_known),
+        cmocka_unit_test(kill_9_loses_at_most_the_trial_in_flight),
+        cmocka_unit_test(two_tuners_share_one_database),
+        cmocka_unit_test(bad_storage_is_named_and_nothing_is_overwritten),
+        cmocka_unit_test(a_locked_database_is_said_to_be_locked),
+        cmocka_unit_test(a_disk_that_fills_up_stops_with_what_is_recorded),
+        cmocka_unit_test(without_a_toolchain_or_driver_one_message_says_what_to_do),
+        cmocka_unit_test(a_spec_or_workload_with_an_error_is_named_by_file_and_line),
+        cmocka_unit_test(a_problem_no_variant_supports_is_said_and_the_others_are_tuned),
+    };
+    signal(SIGPIPE, SIG_IGN);
+    return cmocka_run_group_tests(tests, program_setup, program_teardown);
+}
