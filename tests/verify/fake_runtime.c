@@ -125,13 +125,12 @@ static void spoil_question(Defect defect, RefAttention *a) {
     }
 }
 
-/* Reorders K/V heads so that head h of Q meets h % heads_kv. */
-static void interleave_groups(const RefAttention *a, const double *from, double *to) {
-    const int64_t group = a->heads_q / a->heads_kv;
+/* The heads of K in the other order. */
+static void reverse_heads(const RefAttention *a, const double *from, double *to) {
     for (int64_t t = 0; t < a->batch * a->len_kv; t++) {
         for (int64_t h = 0; h < a->heads_kv; h++) {
             memcpy(to + (t * a->heads_kv + h) * a->head_dim,
-                   from + (t * a->heads_kv + h * group % a->heads_kv) * a->head_dim,
+                   from + (t * a->heads_kv + a->heads_kv - 1 - h) * a->head_dim,
                    (size_t)a->head_dim * sizeof *to);
         }
     }
@@ -227,9 +226,9 @@ seqtune_status seqtune_run_attention(const seqtune_plan *plan, const seqtune_att
             dtype_decode(w.type, ((const uint16_t *)(uintptr_t)args->v)[a->len_kv * vs.token]);
     }
     double *mixed = mem_alloc((size_t)(a->batch * a->len_kv * a->heads_kv * a->head_dim + 1) * 8);
-    interleave_groups(a, k, mixed);
+    reverse_heads(a, k, mixed);
     a->q = q;
-    a->k = defect == DEFECT_GROUPS_INTERLEAVED ? mixed : k;
+    a->k = defect == DEFECT_K_HEADS_REVERSED ? mixed : k;
     a->v = v;
     w.o = mem_alloc((size_t)(a->batch * a->len_q * a->heads_q * a->head_dim + 1) * sizeof *w.o);
     w.lse = mem_alloc((size_t)(a->batch * a->len_q * a->heads_q + 1) * sizeof *w.lse);
