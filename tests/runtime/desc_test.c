@@ -1,0 +1,332 @@
+/* Descriptions: what every bad field is answered, what defaults and strides become, and the way
+ * from problem to description and back. */
+#include "tests/runtime/test.h"
+
+#include "base/str.h"
+#include "runtime/plan_internal.h"
+
+static GenLibrary *library;
+
+static seqtune_attention_desc attention(void) {
+    seqtune_attention_desc d = SEQTUNE_ATTENTION_DESC_INIT;
+    d.heads_q = 8;
+    d.heads_kv = 2;
+    d.head_dim = 64;
+    d.max_len_q = 100;
+    return d;
+}
+
+static seqtune_rope_desc rope(void) {
+    seqtune_rope_desc d = SEQTUNE_ROPE_DESC_INIT;
+    d.max_tokens = 100;
+    d.heads = 4;
+    d.head_dim = 64;
+    d.table_rows = 200;
+    return d;
+}
+
+static Status problem_of_attention(const seqtune_attention_desc *d, GenProblem *out, Error *err) {
+    PlanDesc any = {.kind = PLAN_ATTENTION, .u.attention = *d};
+    return plan_problem(gen_spec_find(library, "attn_prefill"), &any, out, err);
+}
+
+static Status problem_of_rope(const seqtune_rope_desc *d, GenProblem *out, Error *err) {
+    PlanDesc any = {.kind = PLAN_ROPE, .u.rope = *d};
+    return plan_problem(gen_spec_find(library, "rope"), &any, out, err);
+}
+
+/* One field set to a bad value; the message must name the field and the value or the limit. */
+typedef enum Type { I64, INT, F32 } Type;
+typedef struct BadField {
+    size_t offset;
+    Type type;
+    double value;
+    const char *part;
+} BadField;
+
+static void put(void *base, const BadField *bad) {
+    int64_t i = (int64_t)bad->value;
+    int n = (int)bad->value;
+    float x = (float)bad->value;
+    char *to = (char *)base + bad->offset;
+    if (bad->type == I64) memcpy(to, &i, sizeof i);
+    if (bad->type == INT) memcpy(to, &n, sizeof n);
+    if (bad->type == F32) memcpy(to, &x, sizeof x);
+}
+
+#define A(field, type, value, part)                                                                \
+    { offsetof(seqtune_attention_desc, field), type, value, part }
+#define R(field, type, value, part)                                                                \
+    { offsetof(seqtune_rope_desc, field), type, value, part }
+
+static void every_bad_field_of_attention_is_named(void **state) {
+    (void)state;
+    static const BadField rows[] = {
+        A(size, I64, 0, "size of the attention description is 0"),
+        A(size, I64, 8, "is 8, this library's is"),
+        A(dtype, INT, 3, "dtype is 3"),
+        A(dtype, INT, -1, "dtype is -1"),
+        A(batch, I64, -1, "batch is -1"),
+        A(batch, I64, 70000, "batch"),
+        A(heads_q, I64, 0, "heads_q (number of query heads) is 0"),
+        A(heads_q, I64, -8, "-8"),
+        A(heads_kv, I64, 3, "heads_kv is 3: must divide heads_q (8)"),
+        A(heads_kv, I64, -2, "heads_kv"),
+        A(head_dim, I64, 0, "head_dim"),
+        A(head_dim, I64, 72, "72"),
+        A(max_len_q, I64, 0, "SEQTUNE_LENGTH_ZERO"),
+        A(max_len_q, I64, -5, "max_len_q"),
+        A(max_len_kv, I64, -7, "max_len_kv"),
+        A(max_len_kv, I64, 1e12, "max_len_kv"),
+        A(max_len_kv, I64, 2e6, "len_kv"),
+        A(mask, INT, 2, "mask is 2"),
+        A(window.kind, INT, 7, "window.kind is 7"),
+        A(window.left, I64, 5, "window.left is 5, but window.kind is SEQTUNE_WINDOW_OFF"),
+        A(window.right, I64, 5, "window.right is 5"),
+        A(scale, F32, -1, "scale is -1"),
+        A(want_lse, INT, 2, "want_lse is 2"),
+        A(q_stride_token, I64, 12, "q_stride_token is 12: must be a positive multiple of 8"),
+        A(k_stride_head, I64, -64, "k_stride_head is -64"),
+        A(v_stride_batch, I64, 4, "v_stride_batch is 4"),
+        A(o_stride_head, I64, 32, "o_stride_head is 32: rows that are written would overlap"),
+        A(o_stride_token, I64, 256, "o_stride_token is 256"),
+        A(q_stride_token, I64, 4e18, "q: its strides reach"),
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        seqtune_attention_desc d = attention();
+        GenProblem p;
+        Error err = {0};
+        put(&d, &rows[i]);
+        Status st = problem_of_attention(&d, &p, &err);
+        if (st != ST_INVALID && st != ST_UNSUPPORTED)
+            fail_msg("row %zu (%s): %s", i, rows[i].part, st == ST_OK ? "accepted" : err.message);
+        assert_has(err.message, rows[i].part);
+    }
+}
+
+static void every_bad_field_of_rope_is_named(void **state) {
+    (void)state;
+    static const BadField rows[] = {
+        R(size, I64, 0, "size of the rope description is 0"),
+        R(dtype, INT, 9, "dtype is 9"),
+        R(style, INT, 2, "style is 2"),
+        R(max_tokens, I64, 0, "max_tokens"),
+        R(max_tokens, I64, -2, "max_tokens"),
+        R(heads, I64, 0, "heads"),
+        R(head_dim, I64, 0, "head_dim"),
+        R(rotary_dim, I64, 63, "rotary_dim is 63: must be even"),
+        R(rotary_dim, I64, 66, "above head_dim 64"),
+        R(rotary_offset, I64, 2, "rotary_offset 2 + rotary_dim 64"),
+        R(rotary_offset, I64, -1, "rotary_offset"),
+        R(table_rows, I64, 0, "table_rows"),
+        R(table_stride, I64, -4, "table_stride"),
+        R(x_stride_token, I64, -1, "x_stride_token"),
+        R(out_stride_head, I64, 60, "out_stride_head is 60"),
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        seqtune_rope_desc d = rope();
+        GenProblem p;
+        Error err = {0};
+        put(&d, &rows[i]);
+        Status st = problem_of_rope(&d, &p, &err);
+        if (st != ST_INVALID && st != ST_UNSUPPORTED)
+            fail_msg("row %zu (%s): %s", i, rows[i].part, st == ST_OK ? "accepted" : err.message);
+        assert_has(err.message, rows[i].part);
+    }
+}
+
+static void a_window_open_on_both_sides_is_no_window(void **state) {
+    (void)state;
+    seqtune_attention_desc d = attention();
+    GenProblem p;
+    Error err = {0};
+    d.window = (seqtune_window){SEQTUNE_WINDOW_LEFT, -1, 0};
+    assert_int_equal(problem_of_attention(&d, &p, &err), ST_INVALID);
+    assert_has(err.message, "SEQTUNE_WINDOW_OFF");
+    d.window = (seqtune_window){SEQTUNE_WINDOW_BOTH, -1, -1};
+    assert_int_equal(problem_of_attention(&d, &p, &err), ST_INVALID);
+    d.window = (seqtune_window){SEQTUNE_WINDOW_BOTH, -2, 0};
+    assert_int_equal(problem_of_attention(&d, &p, &err), ST_INVALID);
+    assert_has(err.message, "-2");
+}
+
+static int64_t dim(const GenProblem *p, const char *name) {
+    int64_t value = 0;
+    assert_true(gen_problem_get(p, name, &value));
+    return value;
+}
+
+static void masks_and_windows_become_the_specs_dimensions(void **state) {
+    (void)state;
+    static const struct {
+        seqtune_mask mask;
+        seqtune_window window;
+        const char *word;
+        int left, right;               /* of the problem */
+        int kernel_left, kernel_right; /* of the parameters */
+    } rows[] = {
+        {SEQTUNE_MASK_NONE, {SEQTUNE_WINDOW_OFF, 0, 0}, "none", -1, -1, -1, -1},
+        {SEQTUNE_MASK_CAUSAL, {SEQTUNE_WINDOW_OFF, 0, 0}, "causal", -1, -1, -1, 0},
+        {SEQTUNE_MASK_NONE, {SEQTUNE_WINDOW_LEFT, 7, 0}, "window", 7, -1, 7, -1},
+        {SEQTUNE_MASK_CAUSAL, {SEQTUNE_WINDOW_LEFT, 7, 0}, "window", 7, 0, 7, 0},
+        {SEQTUNE_MASK_CAUSAL, {SEQTUNE_WINDOW_BOTH, 7, 3}, "window", 7, 0, 7, 0},
+        {SEQTUNE_MASK_NONE, {SEQTUNE_WINDOW_BOTH, 7, 3}, "window", 7, 3, 7, 3},
+        {SEQTUNE_MASK_NONE, {SEQTUNE_WINDOW_BOTH, -1, 3}, "window", -1, 3, -1, 3},
+        {SEQTUNE_MASK_NONE, {SEQTUNE_WINDOW_BOTH, 0, 0}, "window", 0, 0, 0, 0},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        Error err = {0};
+        GenProblem p;
+        PlanParams params;
+        PlanDesc any = {.kind = PLAN_ATTENTION, .u.attention = attention()}, normal;
+        any.u.attention.mask = rows[i].mask;
+        any.u.attention.window = rows[i].window;
+        assert_ok(plan_problem(gen_spec_find(library, "attn_prefill"), &any, &p, &err), err);
+        assert_string_equal(gen_problem_word(&p, "mask"), rows[i].word);
+        assert_int_equal(dim(&p, "window_left"), rows[i].left);
+        assert_int_equal(dim(&p, "window_right"), rows[i].right);
+        assert_ok(attention_family()->normalise(&any, &normal, &err), err);
+        attention_family()->set_params(&normal, &params);
+        assert_int_equal(params.attn.window_left, rows[i].kernel_left);
+        assert_int_equal(params.attn.window_right, rows[i].kernel_right);
+    }
+}
+
+static void defaults_and_packed_strides_are_filled_in(void **state) {
+    (void)state;
+    Error err = {0};
+    PlanDesc any = {.kind = PLAN_ATTENTION, .u.attention = attention()}, out;
+    any.u.attention.batch = 3;
+    any.u.attention.heads_kv = 0;
+    assert_ok(attention_family()->normalise(&any, &out, &err), err);
+    const seqtune_attention_desc *d = &out.u.attention;
+    assert_int_equal(d->heads_kv, 8);
+    assert_int_equal(d->max_len_kv, 100);
+    assert_int_equal(d->dtype, SEQTUNE_F16);
+    assert_true(d->scale > 0.12499f && d->scale < 0.12501f);
+    assert_int_equal(d->q_stride_head, 64);
+    assert_int_equal(d->q_stride_token, 512);
+    assert_int_equal(d->q_stride_batch, 51200);
+    assert_int_equal(d->o_stride_batch, 51200);
+    /* Head-major K: the given strides stay, the batch starts behind them. */
+    any.u.attention.k_stride_token = 64;
+    any.u.attention.k_stride_head = 6400;
+    assert_ok(attention_family()->normalise(&any, &out, &err), err);
+    assert_int_equal(out.u.attention.k_stride_token, 64);
+    assert_int_equal(out.u.attention.k_stride_batch, 51200);
+}
+
+static void lengths_may_really_be_zero(void **state) {
+    (void)state;
+    Error err = {0};
+    GenProblem p;
+    seqtune_attention_desc d = attention();
+    d.max_len_kv = SEQTUNE_LENGTH_ZERO;
+    assert_ok(problem_of_attention(&d, &p, &err), err);
+    assert_int_equal(dim(&p, "len_kv"), 0);
+    assert_int_equal(dim(&p, "len_q"), 100);
+    d = attention();
+    d.max_len_q = SEQTUNE_LENGTH_ZERO;
+    assert_ok(problem_of_attention(&d, &p, &err), err);
+    assert_int_equal(dim(&p, "len_q"), 0);
+    assert_int_equal(dim(&p, "len_kv"), 0); /* its default is max_len_q */
+}
+
+static void rope_knows_the_alignment_of_its_strides(void **state) {
+    (void)state;
+    static const struct {
+        int64_t head_dim, rotary_dim, offset, x_token;
+        int align;
+    } rows[] = {
+        {64, 64, 0, 0, 8},   {64, 32, 4, 0, 4}, {64, 64, 0, 258, 2},
+        {64, 64, 0, 257, 1}, {80, 40, 0, 0, 4}, {2, 2, 0, 0, 1},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        Error err = {0};
+        GenProblem p;
+        seqtune_rope_desc d = rope();
+        d.head_dim = rows[i].head_dim;
+        d.rotary_dim = rows[i].rotary_dim;
+        d.rotary_offset = rows[i].offset;
+        d.x_stride_token = rows[i].x_token;
+        assert_ok(problem_of_rope(&d, &p, &err), err);
+        assert_int_equal(dim(&p, "align"), rows[i].align);
+    }
+}
+
+static void a_problem_described_and_planned_is_the_same_problem(void **state) {
+    (void)state;
+    static const struct {
+        const char *spec, *text;
+    } rows[] = {
+        {"attn_prefill", "dtype=bf16 head_dim=96 batch=3 heads_q=28 heads_kv=4 len_q=77 len_kv=99"},
+        {"attn_prefill", "mask=causal len_q=1 len_kv=8192"},
+        {"attn_prefill", "mask=window window_left=5 window_right=-1 len_q=8"},
+        {"attn_prefill", "mask=window window_left=-1 window_right=0"},
+        {"attn_prefill", "mask=window window_left=4096 window_right=0 len_q=17 len_kv=17"},
+        {"attn_prefill", "len_q=0"},
+        {"attn_prefill", "len_kv=0"},
+        {"attn_naive", "mask=causal head_dim=64"},
+        {"rope", "style=interleaved rotary_dim=64 rotary_offset=8 tokens=3"},
+        {"rope", "align=1 head_dim=64 rotary_dim=64"},
+        {"rope", "align=2 tokens=0"},
+        {"rope", "align=8 head_dim=4 rotary_dim=4"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        Error err = {0};
+        GenProblem p, q;
+        PlanDesc desc;
+        const GenSpec *spec = gen_spec_find(library, rows[i].spec);
+        gen_problem_init(spec, &p);
+        assert_ok(gen_problem_parse(&p, rows[i].text, &err), err);
+        assert_ok(gen_problem_check(&p, &err), err);
+        assert_ok(plan_desc_of_problem(&p, &desc, &err), err);
+        assert_ok(plan_problem(spec, &desc, &q, &err), err);
+        Str a = {0}, b = {0};
+        gen_problem_text(&p, &a);
+        gen_problem_text(&q, &b);
+        assert_string_equal(str_text(&a), str_text(&b));
+        str_free(&a);
+        str_free(&b);
+    }
+}
+
+static void an_alignment_that_the_offset_forbids_has_no_description(void **state) {
+    (void)state;
+    Error err = {0};
+    GenProblem p;
+    PlanDesc desc;
+    gen_problem_init(gen_spec_find(library, "rope"), &p);
+    assert_ok(gen_problem_parse(&p, "align=8 rotary_dim=64 rotary_offset=4", &err), err);
+    assert_int_equal(plan_desc_of_problem(&p, &desc, &err), ST_INVALID);
+    assert_has(err.message, "rotary_offset 4");
+}
+
+static int setup(void **state) {
+    (void)state;
+    Error err = {0};
+    if (gen_open(NULL, &library, &err) == ST_OK) return 0;
+    print_error("%s\n", err.message);
+    return -1;
+}
+
+static int teardown(void **state) {
+    (void)state;
+    gen_close(library);
+    return 0;
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_bad_field_of_attention_is_named),
+        cmocka_unit_test(every_bad_field_of_rope_is_named),
+        cmocka_unit_test(a_window_open_on_both_sides_is_no_window),
+        cmocka_unit_test(masks_and_windows_become_the_specs_dimensions),
+        cmocka_unit_test(defaults_and_packed_strides_are_filled_in),
+        cmocka_unit_test(lengths_may_really_be_zero),
+        cmocka_unit_test(rope_knows_the_alignment_of_its_strides),
+        cmocka_unit_test(a_problem_described_and_planned_is_the_same_problem),
+        cmocka_unit_test(an_alignment_that_the_offset_forbids_has_no_description),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
