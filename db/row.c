@@ -91,7 +91,7 @@ static double real_of(const void *row, const Field *f) {
     double value;
     memcpy(&value, at(row, f), sizeof value);
     if (f->kind == FIELD_ERROR && !isfinite(value)) return INFINITY;
-    return value == 0 ? 0.0 : value;
+    return value;
 }
 
 static int64_t int_of(const void *row, const Field *f) {
@@ -154,7 +154,7 @@ Status row_validate(RowKind kind, const void *row, Error *err) {
 
 static uint64_t bits_of(double value) {
     uint64_t bits;
-    value = value == 0 ? 0.0 : value; /* -0.0 */
+    value = value == 0 ? 0.0 : value; /* -0.0: SQLite drops the sign of a whole real */
     memcpy(&bits, &value, sizeof bits);
     return bits;
 }

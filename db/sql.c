@@ -47,6 +47,7 @@ static Status fail_open(Db *db, const char *what, Error *err) {
                         : "the file or its -wal or -shm cannot be opened");
 }
 
+/* One dispatch switch: a message per kind of failure. */
 Status sql_fail(Db *db, int rc, const char *what, Error *err) {
     const char *path = db->path;
     db->failed = rc;

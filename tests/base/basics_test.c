@@ -96,6 +96,14 @@ static void arena_memory_is_zeroed_aligned_and_disjoint(void **state) {
         for (size_t k = 0; k < i * i % 5000; k++) assert_int_equal(blocks[i][k], i & 255);
     }
     assert_int_equal(arena_bytes(arena), total);
+    arena_reset(arena);
+    for (size_t size = 1; size <= 4u << 20; size *= 3) { /* bigger than any block */
+        unsigned char *big = arena_alloc(arena, size), *small = arena_alloc(arena, 16);
+        memset(big, 255, size);
+        for (int k = 0; k < 16; k++) assert_int_equal(small[k], 0);
+        memset(small, 1, 16);
+        assert_int_equal(big[size - 1], 255);
+    }
     assert_null(arena_array(arena, SIZE_MAX / 2, 3));
     assert_null(arena_alloc(arena, SIZE_MAX));
     assert_string_equal(arena_printf(arena, "%d-%s", 7, "x"), "7-x");

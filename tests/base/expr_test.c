@@ -55,6 +55,9 @@ static void formulas_have_their_value(void **state) {
         {"min(3, 1, 2)", 1},
         {"max(3, 9, 2) + 1", 10},
         {"max(5)", 5},
+        {"min(2, 4 / 2) * 9007199254740993",
+         18014398509481986}, /* the first of equals: not a float */
+        {"max(2, 4 / 2) * 9007199254740993", 18014398509481986},
         {"ilog2(1)", 0},
         {"ilog2(129)", 7},
         {"0xFf", 255},

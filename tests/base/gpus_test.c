@@ -142,9 +142,15 @@ static void the_key_is_rounded_and_nameless(void **state) {
     g.power_watt = 0;
     gpu_key(&g, again, sizeof again);
     assert_contains(again, "power=0 ");
-    g.power_watt = 300;
-    gpu_key(&g, again, sizeof again);
-    assert_contains(again, "power=300 ");
+    static const int watts[][2] = {{70, 70},   {75, 76},   {130, 130},  {250, 250},
+                                   {300, 300}, {575, 580}, {1000, 1000}};
+    for (size_t i = 0; i < sizeof watts / sizeof watts[0]; i++) {
+        char part[16];
+        g.power_watt = watts[i][0];
+        gpu_key(&g, again, sizeof again);
+        snprintf(part, sizeof part, "power=%d ", watts[i][1]);
+        assert_contains(again, part);
+    }
     char cut[10];
     assert_int_equal(gpu_key(&g, cut, sizeof cut), 9);
     assert_string_equal(cut, "cc=80 sms");
