@@ -318,6 +318,21 @@ static void lock_globals(lua_State *L) {
 
 /* ---- a run ---- */
 
+/* Message handler: every message gets a place, also those of C functions called by C functions and
+ * objects that are no text. Runs where the error happened. */
+static int add_place(lua_State *L) {
+    Host *host = host_of(L);
+    if (lua_islightuserdata(L, 1)) return 1; /* ours, complete */
+    const char *text = lua_type(L, 1) == LUA_TSTRING ? lua_tostring(L, 1) : NULL;
+    for (int i = 0; text && i < host->file_count; i++) {
+        size_t n = strlen(host->files[i]->path);
+        if (strncmp(text, host->files[i]->path, n) == 0 && text[n] == ':') return 1;
+    }
+    TextPos pos = host_caller(host);
+    lua_pushfstring(L, "%s:%d: %s", pos.file, pos.line, text ? text : "error() was given no text");
+    return 1;
+}
+
 static int run_script(lua_State *L) {
     Host *host = host_of(L);
     const GenFile *file = host->files[0];
@@ -329,6 +344,14 @@ static int run_script(lua_State *L) {
     if (luaL_loadbufferx(L, file->text, file->size, chunk, "t") != LUA_OK) return lua_error(L);
     lua_call(L, 0, 0);
     return 0;
+}
+
+/* Are the n bytes at i a piece of a longer word? */
+static bool inside_word(const char *line, size_t i, size_t n, size_t size) {
+    static const char word[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_";
+    bool head = strchr(word, line[i]) != NULL, tail = strchr(word, line[i + n - 1]) != NULL;
+    return (head && i > 0 && strchr(word, line[i - 1])) ||
+           (tail && i + n < size && strchr(word, line[i + n]));
 }
 
 /* The column of the quoted word in Lua's message ("near 'x'", "(global 'x')"), else of the first
@@ -346,7 +369,8 @@ static int column_of(const TextPos *pos, const char *message) {
     if (end && end > quote + 1) {
         size_t n = (size_t)(end - quote - 1);
         for (size_t i = 0; i + n <= size; i++)
-            if (memcmp(line + i, quote + 1, n) == 0) return (int)i + 1;
+            if (memcmp(line + i, quote + 1, n) == 0 && !inside_word(line, i, n, size))
+                return (int)i + 1;
     }
     return first < size ? (int)first + 1 : 1;
 }
@@ -367,8 +391,8 @@ static Status lua_fault(Host *host, int code, Error *err) {
                            main_file->path, HOST_SECONDS);
         return err_no_memory(err, 0);
     }
-    const char *text = lua_type(host->L, -1) == LUA_TSTRING ? lua_tostring(host->L, -1) : NULL;
-    if (!text) return err_set(err, ST_SYNTAX, "%s: error() was given no text", main_file->path);
+    const char *text = lua_tostring(host->L, -1); /* add_place made it a string */
+    if (!text) text = "unknown error";
     for (int i = 0; i < host->file_count; i++) {
         const GenFile *file = host->files[i];
         size_t n = strlen(file->path);
@@ -395,8 +419,9 @@ Status host_run(Host *host, const GenFile *file, Error *err) {
     host->L = lua_newstate(allocate, host);
     if (!host->L) return err_no_memory(err, sizeof(void *) * 256);
     *(Host **)lua_getextraspace(host->L) = host;
+    lua_pushcfunction(host->L, add_place);
     lua_pushcfunction(host->L, run_script);
-    int code = lua_pcall(host->L, 0, 0, 0);
+    int code = lua_pcall(host->L, 0, 0, 1);
     Status status = code == LUA_OK ? ST_OK : lua_fault(host, code, err);
     lua_close(host->L);
     host->L = NULL;

@@ -6,8 +6,8 @@
 
 #include <string.h>
 
-static const char entry_type[] = "seqtune.entry";
-static const char layout_type[] = "seqtune.layout";
+static const char entry_type[] = "description";
+static const char layout_type[] = "layout";
 
 /* How a word is called. */
 typedef enum Shape {
@@ -57,9 +57,8 @@ TextPos host_caller(Host *host) {
         if (i == host->file_count) continue;
         bool last = i == 0 || strcmp(ar.what, "main") == 0;
         if (!found || last)
-            pos = (TextPos){.file = host->files[i]->path,
-                            .text = host->files[i]->text,
-                            .line = ar.currentline};
+            pos = (TextPos){
+                .file = host->files[i]->path, .text = host->files[i]->text, .line = ar.currentline};
         found = true;
         if (last) break;
     }

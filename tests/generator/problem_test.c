@@ -257,8 +257,8 @@ static void a_configuration_is_out_by_rule_feature_or_limit(void **state) {
                  "regs = \"unused == 8 and 3000 or 40\"");
     assert_ok(gen_open_tree(&edit.tree, &small, &err), err);
     lib = small;
-    check_reject("", "sm_75", "tile_m=32 warps=2 packed=0 unused=7",
-                 "needs tma, which sm_75 lacks", 0);
+    check_reject("", "sm_75", "tile_m=32 warps=2 packed=0 unused=7", "needs tma, which sm_75 lacks",
+                 0);
     check_reject("width=64", "sm_80", "tile_m=32 warps=2 packed=0 unused=7",
                  "is only for width >= 96", 0);
     check_reject("", "sm_80", "tile_m=64 warps=4 packed=0 unused=7",

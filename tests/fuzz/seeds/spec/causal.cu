@@ -1,0 +1,1 @@
+../../../generator/tree/templates/parts/mask/causal.cu

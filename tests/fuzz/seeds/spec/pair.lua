@@ -1,0 +1,1 @@
+../../../generator/tree/scripts/workloads/pair.lua

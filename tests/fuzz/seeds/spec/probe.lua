@@ -1,0 +1,1 @@
+../../../generator/tree/scripts/kernels/probe.lua

@@ -1,0 +1,1 @@
+../../../generator/tree/templates/probe/wide.cu
