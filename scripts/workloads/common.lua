@@ -9,22 +9,22 @@ local mistral = "mistralai/Mistral-7B-v0.1 config.json: 32 heads, 8 KV heads, hi
 local qwen    = "Qwen/Qwen2.5-7B config.json: 28 heads, 4 KV heads, hidden 3584"
 
 local function prefill(label, source, heads_q, heads_kv, length, batch)
-  return item { kernel = "attn_prefill", label = label, source = source,
-    problem = { dtype = "bf16", head_dim = 128, mask = "causal", batch = batch or 1,
-                heads_q = heads_q, heads_kv = heads_kv, len_q = length, len_kv = length } }
+  return item { op = "attn_prefill", label = label, source = source,
+      dtype = "bf16", head_dim = 128, mask = "causal", batch = batch or 1,
+      heads_q = heads_q, heads_kv = heads_kv, len_q = length, len_kv = length }
 end
 
 local function windowed(label, source, heads_q, heads_kv, length, window)
-  return item { kernel = "attn_prefill", label = label, source = source,
-    problem = { dtype = "bf16", head_dim = 128, mask = "window", batch = 1,
-                heads_q = heads_q, heads_kv = heads_kv, len_q = length, len_kv = length,
-                window_left = window - 1, window_right = 0 } }
+  return item { op = "attn_prefill", label = label, source = source,
+      dtype = "bf16", head_dim = 128, mask = "window", batch = 1,
+      heads_q = heads_q, heads_kv = heads_kv, len_q = length, len_kv = length,
+      window_left = window - 1, window_right = 0 }
 end
 
 local function rope(label, source, heads, tokens)
-  return item { kernel = "rope", label = label, source = source,
-    problem = { dtype = "bf16", style = "neox", head_dim = 128, rotary_dim = 128,
-                tokens = tokens, heads = heads } }
+  return item { op = "rope", label = label, source = source,
+      dtype = "bf16", style = "neox", head_dim = 128, rotary_dim = 128,
+      tokens = tokens, heads = heads }
 end
 
 workload "common" {

@@ -36,28 +36,48 @@ enum : int {
     row_bytes = head_dim * 2
 };
 
-// Where this lane's ldmatrix rows are, relative to any 16 x 16 corner of a tile: lane i names row
-// i % 16, columns 8 * (i / 16). The same offsets serve Q, K and V, as the tiles share one layout.
-struct LaneOffsets {
+// The addresses of this lane's ldmatrix rows in the 16 x 16 blocks of a tile: lane i names row
+// i % 16, columns 8 * (i / 16). The swizzle depends on the lane and on step % span_steps; the rest is
+// an immediate. One pattern serves Q, K and V, as their tiles share one layout.
+struct LaneRows {
     u32 step[span_steps];
 };
 
-__device__ __forceinline__ u32 operand_offset(const LaneOffsets &lanes, int row, int step) {
-    return lanes.step[step % span_steps] + row * row_bytes + step / span_steps * span_bytes;
+__device__ __forceinline__ LaneRows lane_rows_at(u32 tile, int lane) {
+    LaneRows rows;
+#pragma unroll
+    for (int i = 0; i < span_steps; ++i) rows.step[i] = tile + KV_offset(lane % 16, i * 16 + lane / 16 * 8);
+    return rows;
+}
+
+__device__ __forceinline__ LaneRows moved(LaneRows rows, u32 bytes) {
+#pragma unroll
+    for (int i = 0; i < span_steps; ++i) rows.step[i] += bytes;
+    return rows;
+}
+
+__device__ __forceinline__ void opaque(LaneRows &rows) {
+#pragma unroll
+    for (int i = 0; i < span_steps; ++i) opaque(rows.step[i]);
+}
+
+// Block (row, 16 * step) of the tile.
+__device__ __forceinline__ u32 block_address(const LaneRows &rows, int row, int step) {
+    return rows.step[step % span_steps] + row * row_bytes + step / span_steps * span_bytes;
 }
 
 struct Query {
     u32 tile; // of this warp's rows in shared memory
-    LaneOffsets lanes;
     u32 regs[q_in_regs ? row_blocks * dim_steps : 1][4];
 };
 
 // Shared memory to registers, once.
-__device__ __forceinline__ void query_load(Query &query) {
+__device__ __forceinline__ void query_load(Query &query, int lane) {
     if constexpr (q_in_regs) {
+        const LaneRows rows = lane_rows_at(query.tile, lane);
 #pragma unroll
         for (int i = 0; i < row_blocks * dim_steps; ++i)
-            ldmatrix_x4(query.regs[i], query.tile + operand_offset(query.lanes, i / dim_steps * 16, i % dim_steps));
+            ldmatrix_x4(query.regs[i], block_address(rows, i / dim_steps * 16, i % dim_steps));
     }
 }
 
@@ -66,8 +86,9 @@ __device__ __forceinline__ void query_load(Query &query) {
 //% slot kv
 //% slot epilogue
 
-// s = Q K^T for the tile of K at `k_tile`.
-__device__ __forceinline__ void scores(float (&s)[S_regs], const Query &query, u32 k_tile) {
+// s = Q K^T for one tile of K.
+__device__ __forceinline__ void scores(float (&s)[S_regs], const Query &query, const LaneRows &q_rows,
+                                       const LaneRows &k_rows) {
     float(*acc)[4] = reinterpret_cast<float(*)[4]>(s);
 #pragma unroll
     for (int i = 0; i < S_regs; ++i) s[i] = 0.0f;
@@ -80,7 +101,7 @@ __device__ __forceinline__ void scores(float (&s)[S_regs], const Query &query, u
 #pragma unroll
                 for (int i = 0; i < 4; ++i) q[m][i] = query.regs[m * dim_steps + step][i];
             } else {
-                ldmatrix_x4(q[m], query.tile + operand_offset(query.lanes, m * 16, step));
+                ldmatrix_x4(q[m], block_address(q_rows, m * 16, step));
             }
         }
 #pragma unroll
@@ -88,7 +109,7 @@ __device__ __forceinline__ void scores(float (&s)[S_regs], const Query &query, u
             // Blocks {keys 0-7 k 0-7, keys 8-15 k 0-7, keys 0-7 k 8-15, keys 8-15 k 8-15}: rows of K
             // are columns of the product, so no transpose.
             u32 k[4];
-            ldmatrix_x4(k, k_tile + operand_offset(query.lanes, n * 16, step));
+            ldmatrix_x4(k, block_address(k_rows, n * 16, step));
 #pragma unroll
             for (int m = 0; m < row_blocks; ++m) {
                 mma_16x8x16(acc[(m * key_steps + n) * 2], q[m], k[0], k[2]);
@@ -98,9 +119,8 @@ __device__ __forceinline__ void scores(float (&s)[S_regs], const Query &query, u
     }
 }
 
-// o += P V for the tile of V at `v_tile`.
-__device__ __forceinline__ void output(float (&o)[O_regs], const float (&s)[S_regs], const Query &query,
-                                       u32 v_tile) {
+// o += P V for one tile of V.
+__device__ __forceinline__ void output(float (&o)[O_regs], const float (&s)[S_regs], const LaneRows &v_rows) {
     float(*acc)[4] = reinterpret_cast<float(*)[4]>(o);
 #pragma unroll
     for (int step = 0; step < key_steps; ++step) {
@@ -117,7 +137,7 @@ __device__ __forceinline__ void output(float (&o)[O_regs], const float (&s)[S_re
         for (int n = 0; n < dim_steps; ++n) {
             // Transposed blocks {keys 0-7 d 0-7, keys 8-15 d 0-7, keys 0-7 d 8-15, keys 8-15 d 8-15}.
             u32 v[4];
-            ldmatrix_x4_trans(v, v_tile + operand_offset(query.lanes, step * 16, n));
+            ldmatrix_x4_trans(v, block_address(v_rows, step * 16, n));
 #pragma unroll
             for (int m = 0; m < row_blocks; ++m) {
                 mma_16x8x16(acc[(m * dim_steps + n) * 2], weights[m], v[0], v[1]);
@@ -132,37 +152,49 @@ __device__ __forceinline__ void mask_scores(const AttnParams &p, float (&s)[S_re
                                             int lane) {
 #pragma unroll
     for (int r = 0; r < lane_rows; ++r) {
-        const int row = warp_row + r / 2 * 16 + r % 2 * 8 + lane / 4;
+        int row = warp_row + r / 2 * 16 + r % 2 * 8 + lane / 4;
+        opaque(row); // its bounds are computed here, not kept through the loop
         const KeyBounds seen = key_bounds(p, token_of_row(p, row));
-        const int first = seen.first - tile * block_n;
-        const int last = seen.last - tile * block_n;
+        // The lane's first column is taken off the bounds, so that columns compare as constants.
+        const int first = seen.first - tile * block_n - S_col(0, lane);
+        const int last = seen.last - tile * block_n - S_col(0, lane);
 #pragma unroll
         for (int i = 0; i < S_regs; ++i) {
-            if (S_row(i, 0) / 8 != r) continue;
-            const int column = S_col(i, lane);
-            if (column > last || (mask_cuts_left && column < first)) s[i] = -infinity();
+            const int column = S_col(i, 0);
+            if (S_row(i, 0) / 8 == r && (column > last || (mask_cuts_left && column < first))) s[i] = -infinity();
         }
     }
 }
 
+// Whether some row of the warp sees only a part of the tile.
+__device__ __forceinline__ bool tile_is_cut(const AttnParams &p, int tile, int warp_row) {
+    const KeyBounds top = key_bounds(p, token_of_row(p, warp_row));
+    const KeyBounds bottom = key_bounds(p, token_of_row(p, warp_row + rows_per_warp - 1));
+    return top.last < (tile + 1) * block_n - 1 || bottom.first > tile * block_n;
+}
+
 struct Warp {
-    u32 k_tile, v_tile; // first buffers
-    int row;            // first row, in the numbering of BlockWork
+    LaneRows k_rows; // of K's first buffer
+    u32 k_to_q;      // from there to this warp's rows of Q
+    int row;         // first row, in the numbering of BlockWork
     int lane;
 };
 
 template <bool cut>
-__device__ __forceinline__ void step(const AttnParams &p, const BlockWork &work, const TileList &tiles,
-                                     const Warp &warp, const Query &query, KvPipe &kv, RowState &rows,
-                                     float (&o)[O_regs], float scale_log2, int i) {
+__device__ __forceinline__ void step(const AttnParams &p, const Warp &warp, const Query &query, KvPipe &kv, RowState &rows,
+                                     float (&o)[O_regs], int tile, int v_next, int k_next) {
     float s[S_regs];
-    kv_before_scores<cut>(p, work, tiles, kv, i);
-    scores(s, query, warp.k_tile + kv.k_read);
-    kv_after_scores<cut>(p, work, tiles, kv, i);
-    if constexpr (cut) mask_scores(p, s, tile_at(tiles, i), warp.row, warp.lane);
-    softmax_tile<cut>(s, o, rows, scale_log2);
-    kv_before_output<cut>(p, work, tiles, kv, i);
-    output(o, s, query, warp.v_tile + kv.v_read);
+    LaneRows k_rows = warp.k_rows;
+    opaque(k_rows);
+    kv_before_scores<cut>(p, kv, v_next);
+    scores(s, query, moved(k_rows, warp.k_to_q), moved(k_rows, kv.k_read));
+    kv_after_scores<cut>(p, kv, k_next);
+    if constexpr (cut) {
+        if (tile_is_cut(p, tile, warp.row)) mask_scores(p, s, tile, warp.row, warp.lane);
+    }
+    softmax_tile<cut>(s, o, rows, p.scale_log2);
+    kv_before_output<cut>(p, kv, k_next);
+    output(o, s, moved(k_rows, kv.v_read + (v_base - k_base)));
     kv_after_output(kv);
 }
 
@@ -170,7 +202,8 @@ __device__ __forceinline__ void step(const AttnParams &p, const BlockWork &work,
 // all heads at once: the short ones fill the tail. Otherwise the tiles of one head are neighbours.
 __device__ __forceinline__ BlockWork block_work(const AttnParams &p) {
     const int heads = pack_group ? p.heads_kv : p.heads_q;
-    const int index = int(blockIdx.x);
+    int index = int(blockIdx.x);
+    opaque(index); // computed again for the epilogue rather than kept
     const int tiles = int(gridDim.x) / heads;
     const int head = heads_fastest ? index % heads : index / tiles;
     const int tile = heads_fastest ? tiles - 1 - index / heads : index % tiles;
@@ -181,6 +214,11 @@ __device__ __forceinline__ BlockWork block_work(const AttnParams &p) {
     work.first_row = tile * block_m;
     work.rows = pack_group ? p.len_q * p.group : p.len_q;
     return work;
+}
+
+// Rows of Q, and later of O, of one warp.
+__device__ __forceinline__ u32 query_tile(u32 shared, int warp_index) {
+    return shared + q_base + warp_index * (rows_per_warp * row_bytes);
 }
 
 extern "C" __global__ void __launch_bounds__(threads)
@@ -195,14 +233,11 @@ extern "C" __global__ void __launch_bounds__(threads)
     Warp warp;
     warp.lane = int(threadIdx.x) % 32;
     warp.row = work.first_row + warp_index * rows_per_warp;
-    warp.k_tile = shared + k_base;
-    warp.v_tile = shared + v_base;
+    warp.k_rows = lane_rows_at(shared + k_base, warp.lane);
 
     Query query;
-    query.tile = shared + q_base + warp_index * (rows_per_warp * row_bytes);
-#pragma unroll
-    for (int i = 0; i < span_steps; ++i)
-        query.lanes.step[i] = KV_offset(warp.lane % 16, i * 16 + warp.lane / 16 * 8);
+    query.tile = query_tile(shared, warp_index);
+    warp.k_to_q = query.tile - (shared + k_base);
 
     float o[O_regs];
 #pragma unroll
@@ -213,19 +248,23 @@ extern "C" __global__ void __launch_bounds__(threads)
     if (tiles.count > 0) {
         KvPipe kv;
         kv_begin(p, work, tiles, kv, query, shared, warp.row, warp.lane);
-        const float scale_log2 = p.scale_log2;
-        int i = 0;
 #pragma unroll 1
-        for (; i < tiles.cut_count; ++i)
-            step<true>(p, work, tiles, warp, query, kv, rows, o, scale_log2, i);
-        kv_enter_whole(p, work, tiles, kv, i);
+        for (int i = 0; i < tiles.cut_count; ++i)
+            step<true>(p, warp, query, kv, rows, o, tile_at(tiles, i), tile_at(tiles, i + v_ahead),
+                       tile_at(tiles, i + k_ahead));
+        const int end = tiles.whole_end;
 #pragma unroll 1
-        for (; i < tiles.count; ++i)
-            step<false>(p, work, tiles, warp, query, kv, rows, o, scale_log2, i);
+        for (int tile = tiles.whole; tile < end; ++tile)
+            step<false>(p, warp, query, kv, rows, o, tile, tile + v_ahead < end ? tile + v_ahead : -1,
+                        tile + k_ahead < end ? tile + k_ahead : -1);
         // With q_in_regs the output tile lies over K/V, which other warps may still read.
         if constexpr (q_in_regs) __syncthreads();
     }
     softmax_end(rows);
-    store_lse(p, work, warp.row, warp.lane, rows);
-    store_output(p, work, warp.row, warp.lane, query.tile, o, rows);
+    int thread = int(threadIdx.x);
+    opaque(thread);
+    const BlockWork done = block_work(p);
+    const int row = done.first_row + thread / 32 * rows_per_warp;
+    store_lse(p, done, row, thread % 32, rows);
+    store_output(p, done, row, thread % 32, query_tile(shared, thread / 32), o, rows);
 }

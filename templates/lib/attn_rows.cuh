@@ -3,6 +3,7 @@
 // that a short Q still fills whole tiles and K/V are read once per group.
 //% lib types
 //% lib math
+//% lib opaque
 //% lib key_bounds
 
 enum : int {
@@ -58,24 +59,29 @@ __device__ __forceinline__ u64 v_address(const AttnParams &p, const BlockWork &w
 
 // A thread's place in a copy of copy_rows rows: span_chunks neighbours read one 128-byte (head_dim
 // 96: 64-byte) piece of a row; its swizzle phase is the same in every pass.
-__device__ __forceinline__ int thread_row() { return int(threadIdx.x) / span_chunks; }
+__device__ __forceinline__ int thread_row() {
+    int thread = int(threadIdx.x);
+    opaque(thread); // not kept through the loop
+    return thread / span_chunks;
+}
 __device__ __forceinline__ int thread_chunk() { return int(threadIdx.x) % span_chunks; }
 
 // The tiles of K/V that some row of the block needs, in the order in which they are visited: those
 // that a mask or the end of K cuts for some row (left ones, then right ones), then the whole ones
 // in ascending order, so that blocks of one head walk the same tiles at the same time.
 struct TileList {
-    int left;        // first tile
-    int left_count;  // cut on the left
-    int right;       // first tile of those cut on the right
-    int cut_count;   // cut at all
-    int whole;       // first whole tile
-    int count;       // all
+    int left;       // first tile
+    int left_count; // how many are cut on the left
+    int right;      // first of those cut on the right
+    int cut_count;  // how many are cut at all
+    int whole;      // first whole tile
+    int whole_end;  // and the one after the last
+    int count;      // all
 };
 
 // `first` and `last`: bounds of the block's first and last query.
 __device__ __forceinline__ TileList tile_list(KeyBounds first, KeyBounds last) {
-    TileList t = {0, 0, 0, 0, 0, 0};
+    TileList t = {0, 0, 0, 0, 0, 0, 0};
     if (last.last < first.first) return t;
     const int begin = first.first / block_n;
     const int end = last.last / block_n + 1;
@@ -88,11 +94,14 @@ __device__ __forceinline__ TileList tile_list(KeyBounds first, KeyBounds last) {
     t.right = whole_end;
     t.cut_count = t.left_count + end - whole_end;
     t.whole = whole_begin;
+    t.whole_end = whole_end;
     t.count = end - begin;
     return t;
 }
 
+// The i-th of them; -1 past the end.
 __device__ __forceinline__ int tile_at(const TileList &t, int i) {
+    if (i >= t.count) return -1;
     if (i >= t.cut_count) return t.whole + i - t.cut_count;
     return i < t.left_count ? t.left + i : t.right + i - t.left_count;
 }

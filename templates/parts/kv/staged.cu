@@ -10,32 +10,28 @@
 //% lib types
 //% lib global
 //% lib shared
+//% lib opaque
 //% lib attn_rows
 
 static_assert(stages == 1, "registers hold one tile");
 
-enum : int { staged_chunks = KV_bytes / 16 / threads };
+enum : int {
+    k_ahead = 1, // the tile whose K is loaded during tile i is i + k_ahead
+    v_ahead = 0,
+    staged_chunks = KV_bytes / 16 / threads
+};
 
 struct KvPipe {
     Bytes16 staged[staged_chunks];
-    u64 k_next, v_next; // global address of this thread's first chunk of the next whole tile
-    u64 k_step, v_step; // bytes from one pass of copy_rows rows to the next
-    u32 to;             // this thread's first chunk in K's buffer
+    u64 k_from, v_from; // global address of this thread's first chunk of tile 0
+    u32 to;             // and in K's buffer in shared memory
     enum : u32 { k_read = 0, v_read = 0 }; // one buffer each
 };
 
-__device__ __forceinline__ u64 k_chunk_address(const AttnParams &p, const BlockWork &work, int tile) {
-    return k_address(p, work, tile * block_n + thread_row()) + thread_chunk() * 16;
-}
-
-__device__ __forceinline__ u64 v_chunk_address(const AttnParams &p, const BlockWork &work, int tile) {
-    return v_address(p, work, tile * block_n + thread_row()) + thread_chunk() * 16;
-}
-
-// Rows from `rows_left` on do not exist: zeros, since 0 * NaN would reach the output through V.
-// Leaves `from` at the tile that follows in memory.
+// With `cut`, only `rows_left` rows from this thread's first one on exist; zeros for the others,
+// since 0 * NaN would reach the output through V.
 template <bool cut>
-__device__ __forceinline__ void load_tile(KvPipe &kv, u64 &from, u64 step, int rows_left) {
+__device__ __forceinline__ void load_tile(KvPipe &kv, u64 from, i64 token_stride, int rows_left) {
     int i = 0;
 #pragma unroll
     for (int row = 0; row < block_n; row += copy_rows) {
@@ -46,11 +42,12 @@ __device__ __forceinline__ void load_tile(KvPipe &kv, u64 &from, u64 step, int r
             else
                 kv.staged[i] = Bytes16{{0, 0, 0, 0}};
         }
-        from += step;
+        from += u64(token_stride * (copy_rows * 2));
     }
 }
 
 __device__ __forceinline__ void store_tile(const KvPipe &kv, u32 to) {
+    opaque(to);
     int i = 0;
 #pragma unroll
     for (int row = 0; row < block_n; row += copy_rows) {
@@ -61,28 +58,16 @@ __device__ __forceinline__ void store_tile(const KvPipe &kv, u32 to) {
 }
 
 template <bool cut>
-__device__ __forceinline__ void load_k(const AttnParams &p, const BlockWork &work, const TileList &tiles,
-                                       KvPipe &kv, int i) {
-    if (i >= tiles.count) return;
-    if constexpr (cut) {
-        const int tile = tile_at(tiles, i);
-        u64 from = k_chunk_address(p, work, tile);
-        load_tile<true>(kv, from, kv.k_step, p.len_kv - tile * block_n - thread_row());
-    } else {
-        load_tile<false>(kv, kv.k_next, kv.k_step, 0);
-    }
+__device__ __forceinline__ void load_k(const AttnParams &p, KvPipe &kv, int tile) {
+    if (tile < 0) return;
+    const int first = tile * block_n;
+    load_tile<cut>(kv, kv.k_from + u64(first * p.k_token * 2), p.k_token, p.len_kv - first - thread_row());
 }
 
 template <bool cut>
-__device__ __forceinline__ void load_v(const AttnParams &p, const BlockWork &work, const TileList &tiles,
-                                       KvPipe &kv, int i) {
-    if constexpr (cut) {
-        const int tile = tile_at(tiles, i);
-        u64 from = v_chunk_address(p, work, tile);
-        load_tile<true>(kv, from, kv.v_step, p.len_kv - tile * block_n - thread_row());
-    } else {
-        load_tile<false>(kv, kv.v_next, kv.v_step, 0);
-    }
+__device__ __forceinline__ void load_v(const AttnParams &p, KvPipe &kv, int tile) {
+    const int first = tile * block_n;
+    load_tile<cut>(kv, kv.v_from + u64(first * p.v_token * 2), p.v_token, p.len_kv - first - thread_row());
 }
 
 // Q by the warp that will read it. Rows past the end are zero: their scores stay finite.
@@ -107,43 +92,33 @@ __device__ __forceinline__ void copy_q(const AttnParams &p, const BlockWork &wor
 // filled.
 __device__ __forceinline__ void kv_begin(const AttnParams &p, const BlockWork &work, const TileList &tiles,
                                          KvPipe &kv, Query &query, u32 shared, int warp_row, int lane) {
+    kv.k_from = k_address(p, work, thread_row()) + thread_chunk() * 16;
+    kv.v_from = v_address(p, work, thread_row()) + thread_chunk() * 16;
     kv.to = shared + k_base + KV_offset(thread_row(), thread_chunk() * 8);
-    kv.k_step = u64(p.k_token) * (copy_rows * 2);
-    kv.v_step = u64(p.v_token) * (copy_rows * 2);
     copy_q(p, work, query.tile, warp_row, lane);
-    load_k<true>(p, work, tiles, kv, 0);
+    load_k<true>(p, kv, tile_at(tiles, 0));
     if constexpr (q_in_regs) {
         __syncwarp(); // a warp reads only the rows of Q that its own lanes copied
-        query_load(query);
+        query_load(query, lane);
         __syncthreads();
     }
 }
 
-// Called once, before the first whole tile, which is number `i`.
-__device__ __forceinline__ void kv_enter_whole(const AttnParams &p, const BlockWork &work, const TileList &tiles,
-                                               KvPipe &kv, int i) {
-    kv.k_next = k_chunk_address(p, work, tile_at(tiles, i + 1));
-    kv.v_next = v_chunk_address(p, work, tile_at(tiles, i));
-}
-
 template <bool cut>
-__device__ __forceinline__ void kv_before_scores(const AttnParams &p, const BlockWork &work,
-                                                 const TileList &tiles, KvPipe &kv, int i) {
+__device__ __forceinline__ void kv_before_scores(const AttnParams &p, KvPipe &kv, int v_tile) {
     store_tile(kv, kv.to);
     __syncthreads();
-    load_v<cut>(p, work, tiles, kv, i);
+    load_v<cut>(p, kv, v_tile);
 }
 
 template <bool cut>
-__device__ __forceinline__ void kv_after_scores(const AttnParams &, const BlockWork &, const TileList &,
-                                                KvPipe &, int) {}
+__device__ __forceinline__ void kv_after_scores(const AttnParams &, KvPipe &, int) {}
 
 template <bool cut>
-__device__ __forceinline__ void kv_before_output(const AttnParams &p, const BlockWork &work,
-                                                 const TileList &tiles, KvPipe &kv, int i) {
+__device__ __forceinline__ void kv_before_output(const AttnParams &p, KvPipe &kv, int k_tile) {
     store_tile(kv, kv.to + (v_base - k_base));
     __syncthreads();
-    load_k<cut>(p, work, tiles, kv, i + 1);
+    load_k<cut>(p, kv, k_tile);
 }
 
 __device__ __forceinline__ void kv_after_output(KvPipe &) {}
