@@ -34,9 +34,9 @@ CREATE TABLE trial (
     tool          TEXT    NOT NULL
 ) STRICT;
 
--- Resume asks for one configuration; a configuration has few rows (problems x GPUs).
+-- Resume asks for one configuration; a configuration has few rows (problems x GPUs). An index that
+-- starts with the kernel would win over this one in SQLite's planner and visit every trial of it.
 CREATE INDEX trial_by_config ON trial (config);
-CREATE INDEX trial_by_key ON trial (kernel, problem_key);
 
 CREATE TABLE verdict (
     id              INTEGER PRIMARY KEY,

@@ -177,7 +177,7 @@ static void an_altered_row_is_named_and_nothing_is_imported(void **state) {
          "times"},
         {"CREATE TRIGGER t AFTER INSERT ON trial BEGIN DELETE FROM trial; END", "its tables"},
         {"CREATE VIEW v AS SELECT 1", "its tables"},
-        {"DROP INDEX trial_by_key", "its tables"},
+        {"DROP INDEX trial_by_config", "its tables"},
         {"ALTER TABLE trial RENAME TO old; CREATE VIEW trial AS SELECT * FROM old", "its tables"},
         {"PRAGMA application_id = 0", "another program"},
         {"PRAGMA user_version = 2", "newer than this program's 1"},

@@ -404,6 +404,27 @@ static void winners_are_listed_sorted_and_filtered(void **state) {
     db_close(db);
 }
 
+/* 20000 trials: 3.7 ms per question by another index, microseconds by this one. */
+static void questions_use_their_index(void **state) {
+    Fixture *f = *state;
+    static const struct {
+        SqlId id;
+        const char *index;
+    } rows[] = {{SQL_TRIAL_FIND, "trial_by_config (config=?)"},
+                {SQL_WINNER_GET, "SEARCH w USING PRIMARY KEY"},
+                {SQL_WINNER_REBUILD, "verdict_by_key (kernel=? AND gpu_key=? AND problem_key=?"}};
+    Db *db = open_or_fail(f, f->a, DB_WRITE);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        sqlite3_stmt *s;
+        const char *sql = arena_printf(f->arena, "EXPLAIN QUERY PLAN %s", sql_text(rows[i].id));
+        assert_int_equal(sqlite3_prepare_v2(db->sqlite, sql, -1, &s, NULL), SQLITE_OK);
+        assert_int_equal(sqlite3_step(s), SQLITE_ROW);
+        assert_contains((const char *)sqlite3_column_text(s, 3), rows[i].index);
+        sqlite3_finalize(s);
+    }
+    db_close(db);
+}
+
 static void outcomes_have_names(void **state) {
     (void)state;
     for (int i = 0; i < DB_OUTCOME_COUNT; i++) {
@@ -425,6 +446,7 @@ int main(void) {
         DB_TEST(the_smaller_hash_decides_a_full_tie),
         DB_TEST(generations_do_not_compete),
         DB_TEST(winners_are_listed_sorted_and_filtered),
+        DB_TEST(questions_use_their_index),
         DB_TEST(outcomes_have_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
