@@ -5,7 +5,7 @@
 
 #include "base/mem.h"
 
-enum { MAX_SEEDS = 32 };
+enum { MAX_SEEDS = 32, MAX_KNOWN = 8 };
 
 typedef struct Scored {
     GenConfig config;
@@ -75,39 +75,50 @@ static void add_seeds(const GenSpec *spec, const Legal *legal, const GenConfig *
     }
 }
 
-static Status choose(const GenProblem *problem, const GpuInfo *gpu, Legal *legal, size_t effort,
-                     Arena *arena, Candidates *out, Error *err) {
-    GenConfig seeds[MAX_SEEDS + 1];
-    size_t seed_count = 0;
-    Status st = gen_default(problem, gpu, &seeds[0], err);
-    if (st == ST_OK) st = gen_seeds(problem, gpu, seeds + 1, MAX_SEEDS, &seed_count, err);
-    if (st != ST_OK) return st;
-    size_t most = seed_count + 1 + (effort < legal->count ? effort : legal->count);
-    out->items = ARENA_ARRAY(arena, Candidate, most);
-    if (!out->items) return err_no_memory(err, most * sizeof *out->items);
-    add_seeds(problem->spec, legal, seeds, seed_count + 1, out);
-    qsort(legal->items, legal->count, sizeof *legal->items, by_score);
+/* Default, seeds, known ones, in this order; the default is always the first. */
+static Status preferred(const GenProblem *problem, const GpuInfo *gpu, const GenConfig *known,
+                        size_t known_count, GenConfig *out, size_t *count, Error *err) {
+    size_t seeds = 0;
+    Status st = gen_default(problem, gpu, &out[0], err);
+    if (st == ST_OK) st = gen_seeds(problem, gpu, out + 1, MAX_SEEDS, &seeds, err);
+    *count = seeds + 1;
+    for (size_t i = 0; i < known_count && i < MAX_KNOWN; i++) out[(*count)++] = known[i];
+    return st;
+}
+
+static Status choose(const GenSpec *spec, Legal *legal, const GenConfig *first, size_t first_count,
+                     size_t effort, Arena *arena, Candidates *out, Error *err) {
     size_t best = effort < legal->count ? effort : legal->count;
+    out->items = ARENA_ARRAY(arena, Candidate, first_count + best);
+    if (!out->items) return err_no_memory(err, (first_count + best) * sizeof *out->items);
+    add_seeds(spec, legal, first, first_count, out);
+    qsort(legal->items, legal->count, sizeof *legal->items, by_score);
     for (size_t i = 0; i < best; i++) {
-        if (listed(out, problem->spec, &legal->items[i].config)) continue;
+        if (listed(out, spec, &legal->items[i].config)) continue;
         out->items[out->count++] =
             (Candidate){.config = legal->items[i].config, .resources = legal->items[i].resources};
     }
-    out->enumerated = legal->enumerated;
-    out->ruled_out = legal->enumerated - legal->count;
     out->untried = legal->count - out->count;
     return ST_OK;
 }
 
-Status candidates_choose(const GenProblem *problem, const GpuInfo *gpu, size_t effort, Arena *arena,
-                         Candidates *out, Error *err) {
+Status candidates_choose(const GenProblem *problem, const GpuInfo *gpu, const GenConfig *known,
+                         size_t known_count, size_t effort, Arena *arena, Candidates *out,
+                         Error *err) {
+    GenConfig first[1 + MAX_SEEDS + MAX_KNOWN];
+    size_t first_count = 0;
     *out = (Candidates){0};
     Legal legal = {0};
     Status st = gen_enumerate(problem, gpu, collect, &legal, err);
     if (st == ST_OK && legal.failed) {
         st = err_no_memory(err, 2 * legal.cap * sizeof *legal.items);
     }
-    if (st == ST_OK) st = choose(problem, gpu, &legal, effort, arena, out, err);
+    out->enumerated = legal.enumerated;
+    out->ruled_out = legal.enumerated - legal.count;
+    if (st == ST_OK) st = preferred(problem, gpu, known, known_count, first, &first_count, err);
+    if (st == ST_OK) {
+        st = choose(problem->spec, &legal, first, first_count, effort, arena, out, err);
+    }
     mem_free(legal.items);
     return st;
 }

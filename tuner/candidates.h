@@ -1,5 +1,6 @@
-/* Which configurations of a problem are tried, in which order: default, seeds, then by the score
- * of the spec's resource model. What the limit leaves untried is counted, never hidden. */
+/* Which configurations of a problem are tried, in which order: default, seeds, what won elsewhere,
+ * then by the score of the spec's resource model. What the limit leaves untried is counted, never
+ * hidden. */
 #ifndef SEQTUNE_TUNER_CANDIDATES_H
 #define SEQTUNE_TUNER_CANDIDATES_H
 
@@ -21,8 +22,10 @@ typedef struct Candidates {
     size_t untried;    /* legal, beyond `effort` */
 } Candidates;
 
-/* `effort`: how many by score, besides default and seeds. ST_UNSUPPORTED when none is legal. */
-Status candidates_choose(const GenProblem *problem, const GpuInfo *gpu, size_t effort, Arena *arena,
-                         Candidates *out, Error *err);
+/* `known`: configurations worth a try (illegal ones are left out). `effort`: how many by score,
+ * besides default, seeds and known ones. ST_UNSUPPORTED when none is legal. */
+Status candidates_choose(const GenProblem *problem, const GpuInfo *gpu, const GenConfig *known,
+                         size_t known_count, size_t effort, Arena *arena, Candidates *out,
+                         Error *err);
 
 #endif

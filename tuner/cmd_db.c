@@ -67,11 +67,12 @@ static void winner_text(Show *s, const DbWinner *w, const char *rate) {
     str_printf(
         &s->text,
         "%s  %s\n    row %lld, %s, %s: %s\n    %s  %s  %.2fx default [%.2f, %.2f]  %s naive  "
-        "error %.2f  %lld tried\n    %s%s\n",
+        "error %.2f  %lld tried\n    %s%s%s\n",
         v->key.kernel, v->key.problem_key, (long long)w->row, v->gpu_name,
         evidence_of(v->key.gpu_key), v->key.gpu_key, time, rate, 1 / v->ratio, 1 / v->ratio_high,
         1 / v->ratio_low, naive, v->verify_error, (long long)v->effort, v->config,
-        strcmp(v->config, v->default_config) == 0 ? " (default)" : "");
+        strcmp(v->config, v->default_config) == 0 ? " (default)" : "",
+        report_portable(v->key.gpu_key) ? " (portable pipeline)" : "");
 }
 
 static void winner_json(Show *s, const DbWinner *w, const char *rate) {

@@ -19,6 +19,11 @@ void report_evidence(const Target *target, char *out, size_t size) {
         snprintf(out, size, "measured");
 }
 
+bool report_portable(const char *gpu_key) {
+    int cc;
+    return sscanf(gpu_key, "cc=%d", &cc) == 1 && cc >= 90;
+}
+
 void report_rate(double flops, double bytes, double seconds, char *out, size_t size) {
     out[0] = '\0';
     if (seconds <= 0) return;
@@ -97,7 +102,8 @@ static void fill_row(const Tune *t, const TuneProblem *p, char cells[COLUMNS][CE
     put_factor(cells[5], speedup(w->time.median, baseline_time(p)));
     snprintf(cells[6], CELL, "%.2f", w->verify_ratio);
     report_evidence(t->target, cells[7], CELL);
-    snprintf(cells[8], CELL, "%s%s", w->config_text, w->is_default ? " (default)" : "");
+    snprintf(cells[8], CELL, "%s%s%s", w->config_text, w->is_default ? " (default)" : "",
+             report_portable(t->target->key) ? " (portable pipeline)" : "");
 }
 
 static void put_row(Str *out, char cells[COLUMNS][CELL], const int *width) {

@@ -16,6 +16,8 @@ void report_table(const Tune *tune, Str *out);
 void report_json(const Tune *tune, Json *out);
 /* "182 TFLOP/s" or "1403 GB/s", by which one the problem can be limited. */
 void report_rate(double flops, double bytes, double seconds, char *out, size_t size);
+/* From sm_90 on the hardware has pipelines (wgmma, TMA, tcgen05) that no template uses yet. */
+bool report_portable(const char *gpu_key);
 size_t report_unserved(const Tune *tune); /* problems without a winner */
 
 #endif

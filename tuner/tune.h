@@ -52,6 +52,7 @@ typedef struct TuneVariant {
     Hash identity; /* of the emitted text and what verification depends on besides */
     GenOutput output;
     VariantState state;
+    bool compiled; /* the figures below are known (also of a variant that spills) */
     DbOutcome outcome;
     const char *detail;
     char content[HASH_HEX_SIZE]; /* of the PTX: equal kernels are timed once */

@@ -73,14 +73,48 @@ static Status start_compiler(Tune *t, Worker *w, Error *err) {
     return worker_start(w, args, err);
 }
 
+/* Another variant with the very same text (they differ in what verification looks at): it is
+ * compiled once. */
+static const TuneVariant *same_text(const Tune *t, const TuneVariant *v) {
+    for (size_t i = 0; i < t->variant_count; i++) {
+        const TuneVariant *u = t->variants[i];
+        if (u != v && u->state != VARIANT_NEW && hash_equal(&u->output.key, &v->output.key)) {
+            return u;
+        }
+    }
+    return NULL;
+}
+
+static void copy_figures(TuneVariant *v, const TuneVariant *from) {
+    v->compiled = true;
+    v->registers = from->registers;
+    v->spill_bytes = from->spill_bytes;
+    v->smem_bytes = from->smem_bytes;
+    v->compile_s = from->compile_s;
+    memcpy(v->content, from->content, sizeof v->content);
+    v->state = v->spill_bytes > 0 ? VARIANT_BAD : VARIANT_BUILT;
+    v->outcome = from->outcome;
+    v->detail = from->detail;
+}
+
+/* True when `v` has to be compiled now; takes over what a variant of the same text knows. */
+static bool wants_compiler(const Tune *t, TuneVariant *v) {
+    const TuneVariant *u = same_text(t, v);
+    if (!u) return true;
+    if (u->compiled)
+        copy_figures(v, u);
+    else if (u->state == VARIANT_BAD)
+        return true; /* perhaps a worker's fault: it gets its own try */
+    return false;
+}
+
 static TuneVariant *next_to_compile(Tune *t, Status *st, Error *err) {
     for (size_t i = 0; i < t->trial_count && *st == ST_OK; i++) {
         TuneTrial *trial = &t->trials[i];
         if (trial->done || (trial->variant && trial->variant->state != VARIANT_NEW)) continue;
         *st = emit_or_end(t, trial, err);
-        if (*st == ST_OK && !trial->done && trial->variant->state == VARIANT_NEW) {
-            return trial->variant;
-        }
+        if (*st != ST_OK || trial->done || trial->variant->state != VARIANT_NEW) continue;
+        if (wants_compiler(t, trial->variant)) return trial->variant;
     }
     return NULL;
 }
@@ -141,6 +175,7 @@ static Status on_compiled(Tune *t, TuneVariant *v, const Message *reply, Error *
     snprintf(v->content, sizeof v->content, "%s", content ? content : "");
     set_nvrtc_text(t, message_get_int(reply, "nvrtc_version", 0));
     t->counts.compiled++;
+    v->compiled = true;
     if (v->spill_bytes > 0) {
         char detail[128];
         snprintf(detail, sizeof detail, "ptxas spills %d bytes at %d registers", v->spill_bytes,

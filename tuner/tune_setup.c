@@ -2,7 +2,10 @@
 #include <string.h>
 
 #include "runtime/plan.h"
+#include "tuner/known.h"
 #include "tuner/tune.h"
+
+enum { MAX_KNOWN = 3 }; /* per problem; each costs a compilation, a check and a timing */
 
 static char *text_of_problem(Arena *arena, const GenProblem *problem) {
     Str s = {0};
@@ -59,6 +62,8 @@ static Status add_baseline(Tune *t, TuneProblem *p, TuneTrial *trial, bool *has,
 
 static Status setup_problem(Tune *t, TuneProblem *p, const GenWorkItem *item, Error *err) {
     Error why = {0};
+    GenConfig known[MAX_KNOWN];
+    size_t known_count = 0;
     char hex[HASH_HEX_SIZE];
     *p = (TuneProblem){.item = item};
     p->text = text_of_problem(t->arena, &item->problem);
@@ -69,15 +74,18 @@ static Status setup_problem(Tune *t, TuneProblem *p, const GenWorkItem *item, Er
     if (!p->text || !p->key || !p->spec_hash) return err_no_memory(err, 256);
     Status st = gen_problem_flops(&item->problem, &p->flops, &p->bytes, err);
     if (st != ST_OK) return st;
-    st = candidates_choose(&item->problem, &t->target->gpu, t->settings.effort, t->arena,
-                           &p->candidates, &why);
+    st = known_seeds(t->db, &item->problem, t->target->key, known, MAX_KNOWN, &known_count, &why);
+    if (st == ST_OK) {
+        st = candidates_choose(&item->problem, &t->target->gpu, known, known_count,
+                               t->settings.effort, t->arena, &p->candidates, &why);
+    }
     t->counts.enumerated += p->candidates.enumerated;
+    t->counts.ruled_out += p->candidates.ruled_out;
     if (st == ST_UNSUPPORTED) {
         p->unsupported = arena_strdup(t->arena, why.message);
         return p->unsupported ? ST_OK : err_no_memory(err, sizeof why.message);
     }
     if (st != ST_OK) return err_set(err, st, "%s", why.message);
-    t->counts.ruled_out += p->candidates.ruled_out;
     t->counts.untried += p->candidates.untried;
     return ST_OK;
 }

@@ -70,7 +70,7 @@ static void bed_make(Bed *b, const char *db_name, bool measured) {
 
 static void fake(const char *list) {
     const char *old = getenv("FAKE");
-    char both[512];
+    char both[1024];
     snprintf(both, sizeof both, "%s;%s", old ? old : "", list);
     setenv("FAKE", both, 1);
 }
@@ -178,7 +178,7 @@ static void a_tie_goes_to_the_default(void **state) {
     Str text = {0};
     assert_int_equal(gen_default(&b.items[0].problem, &b.target.gpu, &standard, NULL), ST_OK);
     gen_config_text(b.items[0].problem.spec, &standard, &text);
-    char list[512];
+    char list[700];
     snprintf(list, sizeof list, "tie:%s;fast:vec_bytes", str_text(&text)); /* all 5 us, it 5.005 */
     fake(list);
     assert_int_equal(bed_run(&b), ST_OK);
@@ -394,6 +394,24 @@ static void a_problem_that_no_variant_supports_does_not_stop_the_others(void **s
     bed_free(&b);
 }
 
+static void what_won_on_another_gpu_is_tried_first_after_the_seeds(void **state) {
+    (void)state;
+    Bed b;
+    bed_make(&b, "known", false);
+    fake("fast:vec_bytes=8 block_threads=512 head_sequential=1");
+    assert_int_equal(bed_run(&b), ST_OK);
+    bed_free(&b);
+    bed_make(&b, "known", false);
+    b.target.gpu = gpu_info_of_model(gpu_model_find("rtx4090"));
+    gpu_key(&b.target.gpu, b.target.key, sizeof b.target.key);
+    b.settings.effort = 1;
+    assert_int_equal(bed_run(&b), ST_OK);
+    const TuneTrial *known = trial_with(&b, "vec_bytes=8 block_threads=512 head_sequential=1");
+    assert_false(known->resumed);
+    assert_true(known->rank + 2 >= b.tune->problems[0].candidates.count);
+    bed_free(&b);
+}
+
 static int setup(void **state) {
     (void)state;
     snprintf(dir, sizeof dir, "%s/tests/tune-XXXXXX", SEQTUNE_BINARY_DIR);
@@ -423,6 +441,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(without_nvrtc_or_gpu_the_session_ends_with_one_message),
         cmocka_unit_test(problems_of_one_static_key_share_compilation_and_check),
         cmocka_unit_test(an_attention_problem_is_timed_beside_the_baseline),
+        cmocka_unit_test(what_won_on_another_gpu_is_tried_first_after_the_seeds),
         cmocka_unit_test(a_problem_that_no_variant_supports_does_not_stop_the_others),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
