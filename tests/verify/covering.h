@@ -3,7 +3,8 @@
  *
  * Invariant: each tuple is covered by some row, or no legal row with it was found in COVER_DRAWS
  * random completions (counted as impossible; tests/verify/covering_test.c checks this against
- * enumeration). Knows nothing of kernels. */
+ * enumeration). Tuples of expensive axes are covered first; all others preferably by rows that
+ * repeat an expensive combination. Knows nothing of kernels. */
 #ifndef SEQTUNE_TESTS_VERIFY_COVERING_H
 #define SEQTUNE_TESTS_VERIFY_COVERING_H
 
@@ -25,7 +26,8 @@ typedef struct CoverRow {
 typedef struct CoverSpec {
     CoverAxis axes[COVER_MAX_AXES];
     int axis_count;
-    int triples[COVER_MAX_TRIPLES][3]; /* ascending axis numbers */
+    int expensive; /* the first so many axes make a row costly: reuse their combinations */
+    int triples[COVER_MAX_TRIPLES][3]; /* axis numbers */
     int triple_count;
     bool (*legal)(const void *context, const CoverRow *row);
     const void *context;
@@ -37,6 +39,7 @@ typedef struct CoverSet {
     size_t count;
     size_t tuples;     /* pairs and triples asked for */
     size_t impossible; /* that no legal row has */
+    size_t variants;   /* distinct combinations of the expensive axes */
     double product;    /* rows of the whole cross product, illegal ones included */
 } CoverSet;
 

@@ -90,6 +90,19 @@ static void the_set_is_far_smaller_than_the_product_and_its_rows_are_legal(void 
     covering_free(&set);
 }
 
+static void expensive_combinations_are_repeated(void **state) {
+    (void)state;
+    CoverSpec spec = small;
+    spec.expensive = 2; /* 3 * 4 - 3 illegal combinations of the first two axes */
+    CoverSet set, plain;
+    assert_true(covering_build(&spec, &set) && covering_build(&small, &plain));
+    assert_int_equal(set.variants, 9);
+    assert_true(set.count >= 18);
+    assert_int_equal(set.impossible, plain.impossible);
+    covering_free(&set);
+    covering_free(&plain);
+}
+
 static void the_same_seed_gives_the_same_rows(void **state) {
     (void)state;
     CoverSet a, b;
@@ -104,6 +117,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_possible_tuple_is_covered_and_no_other_is_claimed),
         cmocka_unit_test(the_set_is_far_smaller_than_the_product_and_its_rows_are_legal),
+        cmocka_unit_test(expensive_combinations_are_repeated),
         cmocka_unit_test(the_same_seed_gives_the_same_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -133,6 +133,7 @@ static void collect_axes(Sample *s) {
     }
     const GenAxis *axes = gen_axes(s->spec, &count);
     for (size_t i = 0; i < count; i++) add_axis(s, axes[i].name, axes[i].count, FROM_AXIS, i);
+    s->cover.expensive = s->cover.axis_count; /* so far: what makes a source, to be compiled */
     if (s->family->attention) {
         add_axis(s, "window", COUNT(windows), FROM_CASE, 0);
         add_axis(s, "lengths", COUNT(lengths), FROM_CASE, 0);
@@ -303,10 +304,10 @@ static void sample_family(const Family *family) {
     s.cover.seed = 20;
     CoverSet set;
     assert_true(covering_build(&s.cover, &set));
-    printf("# %s: %zu rows cover %zu pairs and triples (%zu more are illegal); the product has "
-           "%.3g rows; seed %" PRIu64 "\n",
-           family->spec, set.count, set.tuples - set.impossible, set.impossible, set.product,
-           s.cover.seed);
+    printf("# %s: %zu rows of %zu variants cover %zu pairs and triples (%zu more are illegal); the "
+           "product has %.3g rows; seed %" PRIu64 "\n",
+           family->spec, set.count, set.variants, set.tuples - set.impossible, set.impossible,
+           set.product, s.cover.seed);
     fflush(stdout);
     run_sample(&s, &set);
     covering_free(&set);
