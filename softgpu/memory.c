@@ -336,13 +336,17 @@ void sg_mem_free_owner(const void *owner) {
 }
 
 static Record *find(uint64_t address) {
-    const uint64_t base = __atomic_load_n(&mem.base, __ATOMIC_ACQUIRE);
-    if (base == 0 || address < base || address - base >= mem.size) return NULL;
-    const uint64_t offset = address - base;
+    if (!sg_mem_in_range(address)) return NULL;
+    const uint64_t offset = address - mem.base;
     const uintptr_t entry = __atomic_load_n(&mem.entry[offset >> CHUNK_SHIFT], __ATOMIC_ACQUIRE);
     if ((entry & 1) == 0) return entry_large(entry);
     return __atomic_load_n(&entry_small(entry)->granule[(offset & (CHUNK - 1)) / GRANULE],
                            __ATOMIC_ACQUIRE);
+}
+
+bool sg_mem_in_range(uint64_t address) {
+    const uint64_t base = __atomic_load_n(&mem.base, __ATOMIC_ACQUIRE);
+    return base != 0 && address >= base && address - base < mem.size;
 }
 
 const SgAllocation *sg_mem_find(uint64_t address) {
@@ -376,10 +380,9 @@ static const SgAllocation *neighbour(uint64_t address) {
 }
 
 void sg_mem_describe(uint64_t address, uint64_t size, char *out, size_t out_size) {
-    const uint64_t base = __atomic_load_n(&mem.base, __ATOMIC_ACQUIRE);
     char head[96];
     snprintf(head, sizeof head, "%" PRIu64 " bytes at 0x%" PRIx64, size, address);
-    if (base == 0 || address < base || address - base >= mem.size) {
+    if (!sg_mem_in_range(address)) {
         snprintf(out, out_size, "not device memory: %s%s", head,
                  address < 4096 ? " (null pointer)" : " (a host pointer, or never allocated)");
         return;

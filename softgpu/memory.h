@@ -25,8 +25,8 @@ typedef struct SgAllocation {
 
 /* First call reserves the range. ST_NO_MEMORY when `device_bytes` (the model's DRAM) would be
  * exceeded or the host refuses. The bytes read as zero; content checks are the executor's. */
-Status sg_mem_alloc(int device, void *owner, uint64_t size, uint64_t device_bytes, uint64_t *address,
-                    Error *err);
+Status sg_mem_alloc(int device, void *owner, uint64_t size, uint64_t device_bytes,
+                    uint64_t *address, Error *err);
 /* ST_INVALID unless `address` is the base of a live allocation. Pages go back to the host. */
 Status sg_mem_free(uint64_t address, Error *err);
 void sg_mem_free_owner(const void *owner); /* context destroyed */
@@ -34,6 +34,9 @@ void sg_mem_free_owner(const void *owner); /* context destroyed */
 /* The record of the allocation whose range (rounded up to 512 bytes) holds `address`, dead ones
  * included until their addresses are reused; NULL when none. */
 const SgAllocation *sg_mem_find(uint64_t address);
+
+/* True for every address of the reserved range, allocated or not: not a host pointer. */
+bool sg_mem_in_range(uint64_t address);
 
 /* True when [address, address + size) lies inside one live allocation. The fast path of every
  * global access. */

@@ -20,6 +20,8 @@ typedef struct SoftgpuTraits {
 
 enum { SOFTGPU_FULL = 0, SOFTGPU_TIMING = 1 };
 
+#pragma GCC visibility push(default)
+
 /* `device`: ordinal. CUresult. */
 int softgpuGetTraits(int device, SoftgpuTraits *traits);
 /* For the calling thread's current context. TIMING executes sampled blocks only: results are
@@ -42,5 +44,7 @@ typedef struct SoftgpuLaunchStats {
 
 /* Figures of the last launch that completed in the current context. */
 int softgpuLastLaunch(SoftgpuLaunchStats *stats);
+
+#pragma GCC visibility pop
 
 #endif

@@ -1,0 +1,304 @@
+/* Graphs: nodes in an order that respects their dependencies, instantiated and launched.
+ *
+ * A launch is one operation of its stream. Nodes run one after another on the host; on the modelled
+ * time line a node begins when the nodes it needs have ended. Nodes come from stream capture;
+ * cuGraphAdd* is not played. */
+#include "softgpu/driver/state.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+
+Graph *graph_new(ObjectKind kind, Context *context) {
+    Graph *graph = mem_alloc(sizeof *graph);
+    if (graph == NULL) return NULL;
+    graph->references = 1;
+    if (!object_add(&graph->object, kind, context)) {
+        mem_free(graph);
+        return NULL;
+    }
+    return graph;
+}
+
+static void node_free(GraphNode *node) {
+    if (node->object.kind == OBJECT_NODE) object_remove(&node->object);
+    work_free(&node->work);
+    mem_free(node->needs);
+    mem_free(node);
+}
+
+void graph_drop(Graph *graph) {
+    if (--graph->references > 0) return;
+    for (size_t i = 0; i < graph->count; i++) node_free(graph->nodes[i]);
+    mem_free(graph->nodes);
+    ticket_drop(graph->last);
+    mem_free(graph);
+}
+
+void graph_remove(Graph *graph) {
+    object_remove(&graph->object);
+    for (size_t i = 0; i < graph->count; i++)
+        if (graph->nodes[i]->object.kind == OBJECT_NODE) object_remove(&graph->nodes[i]->object);
+    graph_drop(graph);
+}
+
+GraphNode *graph_add(Graph *graph, Work work, const size_t *needs, size_t need_count) {
+    if (graph->count == graph->capacity) {
+        const size_t capacity = graph->capacity == 0 ? 16 : graph->capacity * 2;
+        GraphNode **nodes = mem_realloc(graph->nodes, capacity * sizeof *nodes);
+        if (nodes != NULL) {
+            graph->nodes = nodes;
+            graph->capacity = capacity;
+        }
+    }
+    GraphNode *node = mem_alloc(sizeof *node);
+    size_t *copy = mem_alloc((need_count + 1) * sizeof *copy);
+    if (graph->count == graph->capacity || node == NULL || copy == NULL ||
+        !object_add(&node->object, OBJECT_NODE, NULL)) {
+        mem_free(node);
+        mem_free(copy);
+        work_free(&work);
+        return NULL;
+    }
+    if (need_count > 0) memcpy(copy, needs, need_count * sizeof *copy);
+    node->work = work;
+    node->needs = copy;
+    node->need_count = need_count;
+    graph->nodes[graph->count++] = node;
+    return node;
+}
+
+bool graph_prepare(Graph *graph, Work *work) {
+    *work = (Work){.kind = WORK_GRAPH};
+    work->u.graph.ends = mem_alloc((graph->count + 1) * sizeof *work->u.graph.ends);
+    work->u.graph.events = mem_alloc((graph->count + 1) * sizeof *work->u.graph.events);
+    if (work->u.graph.ends == NULL || work->u.graph.events == NULL) {
+        mem_free(work->u.graph.ends);
+        mem_free(work->u.graph.events);
+        work->kind = WORK_EMPTY;
+        return false;
+    }
+    work->u.graph.graph = graph;
+    graph->references++;
+    return true;
+}
+
+void graph_abandon(Work *work, double start) {
+    for (size_t i = 0; i < work->u.graph.graph->count; i++) {
+        Ticket *ticket = work->u.graph.events[i];
+        if (ticket == NULL || ticket->done) continue;
+        ticket->end = start;
+        ticket->done = true;
+    }
+}
+
+double graph_execute(Context *context, Work *work, double start) {
+    const Graph *graph = work->u.graph.graph;
+    double *ends = work->u.graph.ends, last = start;
+    for (size_t i = 0; i < graph->count && context->fault == CUDA_SUCCESS; i++) {
+        const GraphNode *node = graph->nodes[i];
+        double begin = start;
+        for (size_t k = 0; k < node->need_count; k++)
+            if (ends[node->needs[k]] > begin) begin = ends[node->needs[k]];
+        Work step = node->work; /* borrowed: not freed here */
+        if (step.kind == WORK_KERNEL) step.u.kernel.mode = work->u.graph.mode;
+        if (step.kind == WORK_GRAPH) step.u.graph.mode = work->u.graph.mode;
+        ends[i] = begin + work_execute(context, &step, begin);
+        if (ends[i] > last) last = ends[i];
+        Ticket *ticket = work->u.graph.events[i];
+        if (ticket == NULL) continue;
+        ticket->end = ends[i];
+        ticket->done = true;
+        pthread_cond_broadcast(&driver.done);
+    }
+    graph_abandon(work, last); /* after a fault */
+    return last - start;
+}
+
+CUresult cuGraphCreate(CUgraph *out, unsigned int flags) {
+    const CUresult result = enter(0, NULL);
+    if (result != CUDA_SUCCESS) return result;
+    if (out == NULL || flags != 0) return leave(CUDA_ERROR_INVALID_VALUE);
+    const Graph *graph = graph_new(OBJECT_GRAPH, NULL);
+    if (graph == NULL) return leave(CUDA_ERROR_OUT_OF_MEMORY);
+    *out = graph->object.handle;
+    return leave(CUDA_SUCCESS);
+}
+
+/* A graph that is being captured belongs to its capture. */
+static bool is_captured(const Graph *graph) {
+    for (const Capture *c = driver.captures; c != NULL; c = c->next)
+        if (c->graph == graph) return true;
+    return false;
+}
+
+CUresult cuGraphDestroy(CUgraph handle) {
+    const CUresult result = enter(0, NULL);
+    if (result != CUDA_SUCCESS) return result;
+    Graph *graph = FIND(Graph, GRAPH, handle);
+    if (graph == NULL || is_captured(graph)) return leave(CUDA_ERROR_INVALID_VALUE);
+    graph_remove(graph);
+    return leave(CUDA_SUCCESS);
+}
+
+CUresult cuGraphGetNodes(CUgraph handle, CUgraphNode *nodes, size_t *count) {
+    const CUresult result = enter(0, NULL);
+    if (result != CUDA_SUCCESS) return result;
+    const Graph *graph = FIND(Graph, GRAPH, handle);
+    if (graph == NULL || count == NULL) return leave(CUDA_ERROR_INVALID_VALUE);
+    for (size_t i = 0; nodes != NULL && i < *count; i++)
+        nodes[i] = i < graph->count ? graph->nodes[i]->object.handle : NULL;
+    if (nodes == NULL || *count > graph->count) *count = graph->count;
+    return leave(CUDA_SUCCESS);
+}
+
+CUresult cuGraphNodeGetType(CUgraphNode handle, int *type) {
+    static const int types[] = {
+        [WORK_EMPTY] = CU_GRAPH_NODE_TYPE_EMPTY, [WORK_KERNEL] = CU_GRAPH_NODE_TYPE_KERNEL,
+        [WORK_COPY] = CU_GRAPH_NODE_TYPE_MEMCPY, [WORK_FILL] = CU_GRAPH_NODE_TYPE_MEMSET,
+        [WORK_HOST] = CU_GRAPH_NODE_TYPE_HOST,   [WORK_CALLBACK] = CU_GRAPH_NODE_TYPE_HOST,
+        [WORK_GRAPH] = CU_GRAPH_NODE_TYPE_GRAPH, [WORK_EVENT] = CU_GRAPH_NODE_TYPE_EVENT_RECORD};
+    const CUresult result = enter(0, NULL);
+    if (result != CUDA_SUCCESS) return result;
+    const GraphNode *node = FIND(GraphNode, NODE, handle);
+    if (node == NULL || type == NULL) return leave(CUDA_ERROR_INVALID_VALUE);
+    *type = types[node->work.kind];
+    return leave(CUDA_SUCCESS);
+}
+
+/* What a node names must still exist. */
+static bool node_alive(const GraphNode *node) {
+    if (node->work.kind == WORK_KERNEL)
+        return object_find(node->work.u.kernel.function, OBJECT_FUNCTION) != NULL;
+    if (node->work.kind == WORK_EVENT)
+        return object_find(node->work.u.event.event, OBJECT_EVENT) != NULL;
+    return true;
+}
+
+static Graph *graph_clone(const Graph *graph, Context *context) {
+    Graph *exec = graph_new(OBJECT_EXEC, context);
+    for (size_t i = 0; exec != NULL && i < graph->count; i++) {
+        const GraphNode *node = graph->nodes[i];
+        Work work;
+        if (work_copy(&node->work, &work) &&
+            graph_add(exec, work, node->needs, node->need_count) != NULL)
+            continue;
+        graph_remove(exec);
+        return NULL;
+    }
+    return exec;
+}
+
+static CUresult instantiate(CUgraphExec *out, CUgraph handle, uint64_t flags,
+                            CUgraphNode *bad_node) {
+    Context *context = NULL;
+    const CUresult result = enter(WANT_CONTEXT | WANT_HEALTHY, &context);
+    if (result != CUDA_SUCCESS) return result;
+    const Graph *graph = FIND(Graph, GRAPH, handle);
+    /* Known flags: auto free on launch, upload, device launch, use node priority. */
+    if (out == NULL || graph == NULL || is_captured(graph) || flags > 0xf)
+        return leave(CUDA_ERROR_INVALID_VALUE);
+    if ((flags & 4) != 0) return leave(CUDA_ERROR_NOT_SUPPORTED); /* launch from the device */
+    for (size_t i = 0; i < graph->count; i++) {
+        if (node_alive(graph->nodes[i])) continue;
+        if (bad_node != NULL) *bad_node = graph->nodes[i]->object.handle;
+        return leave(CUDA_ERROR_INVALID_VALUE);
+    }
+    Graph *exec = graph_clone(graph, context);
+    if (exec == NULL) return leave(CUDA_ERROR_OUT_OF_MEMORY);
+    exec->flags = flags;
+    *out = exec->object.handle;
+    return leave(CUDA_SUCCESS);
+}
+
+CUresult cuGraphInstantiateWithFlags(CUgraphExec *exec, CUgraph graph, unsigned long long flags) {
+    return instantiate(exec, graph, flags, NULL);
+}
+
+CUresult cuGraphInstantiate_v2(CUgraphExec *exec, CUgraph graph, CUgraphNode *bad_node, char *log,
+                               size_t log_size) {
+    if (log != NULL && log_size > 0) log[0] = '\0';
+    return instantiate(exec, graph, 0, bad_node);
+}
+
+CUresult cuGraphInstantiate(CUgraphExec *exec, CUgraph graph, CUgraphNode *bad_node, char *log,
+                            size_t log_size) {
+    return cuGraphInstantiate_v2(exec, graph, bad_node, log, log_size);
+}
+
+CUresult cuGraphInstantiateWithParams(CUgraphExec *exec, CUgraph graph,
+                                      CUgraphInstantiateParams *params) {
+    if (params == NULL) return CUDA_ERROR_INVALID_VALUE;
+    params->hErrNode_out = NULL;
+    const CUresult result = instantiate(exec, graph, params->flags, &params->hErrNode_out);
+    params->result_out = result == CUDA_SUCCESS ? 0 : 1; /* CUDA_GRAPH_INSTANTIATE_ERROR */
+    return result;
+}
+
+/* Gives the event nodes of a launch their tickets. */
+static bool events_prepare(const Graph *graph, Work *work) {
+    for (size_t i = 0; i < graph->count; i++) {
+        if (graph->nodes[i]->work.kind != WORK_EVENT) continue;
+        Event *event = FIND(Event, EVENT, graph->nodes[i]->work.u.event.event);
+        Ticket *ticket = work->u.graph.events[i] = ticket_new();
+        if (ticket == NULL) return false;
+        ticket_drop(event->ticket);
+        event->ticket = ticket_hold(ticket);
+        event->capture_id = 0;
+    }
+    return true;
+}
+
+/* Finds exec and stream of the current context; on failure the lock is not held. */
+static CUresult enter_exec(CUgraphExec handle, CUstream stream_handle, Graph **exec,
+                           Stream **stream) {
+    Context *context = NULL;
+    CUresult result = enter(WANT_CONTEXT | WANT_HEALTHY, &context);
+    if (result != CUDA_SUCCESS) return result;
+    *exec = FIND(Graph, EXEC, handle);
+    result = stream_find(context, stream_handle, stream);
+    if (*exec == NULL || (*exec)->object.context != context) result = CUDA_ERROR_INVALID_VALUE;
+    return result == CUDA_SUCCESS ? CUDA_SUCCESS : leave(result);
+}
+
+CUresult cuGraphLaunch(CUgraphExec handle, CUstream stream_handle) {
+    Graph *exec = NULL;
+    Stream *stream = NULL;
+    CUresult result = enter_exec(handle, stream_handle, &exec, &stream);
+    if (result != CUDA_SUCCESS) return result;
+    for (size_t i = 0; i < exec->count; i++)
+        if (!node_alive(exec->nodes[i])) return leave(CUDA_ERROR_INVALID_HANDLE);
+    Work work;
+    if (!graph_prepare(exec, &work)) return leave(CUDA_ERROR_OUT_OF_MEMORY);
+    work.u.graph.mode = stream->object.context->mode;
+    const bool captured = stream->capture != NULL;
+    if (!captured && !events_prepare(exec, &work)) {
+        graph_abandon(&work, stream->now);
+        work_free(&work);
+        return leave(CUDA_ERROR_OUT_OF_MEMORY);
+    }
+    Ticket *ticket;
+    result = stream_enqueue(stream, work, &exec->last, exec->last != NULL, &ticket);
+    if (result == CUDA_SUCCESS && !captured) {
+        ticket_drop(exec->last);
+        exec->last = ticket;
+    }
+    return leave(result);
+}
+
+/* Nothing to move ahead of the launch here. */
+CUresult cuGraphUpload(CUgraphExec handle, CUstream stream_handle) {
+    Graph *exec = NULL;
+    Stream *stream = NULL;
+    const CUresult result = enter_exec(handle, stream_handle, &exec, &stream);
+    return result != CUDA_SUCCESS ? result : leave(CUDA_SUCCESS);
+}
+
+CUresult cuGraphExecDestroy(CUgraphExec handle) {
+    const CUresult result = enter(0, NULL);
+    if (result != CUDA_SUCCESS) return result;
+    Graph *exec = FIND(Graph, EXEC, handle);
+    if (exec == NULL) return leave(CUDA_ERROR_INVALID_VALUE);
+    graph_remove(exec);
+    return leave(CUDA_SUCCESS);
+}

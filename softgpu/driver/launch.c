@@ -1,0 +1,297 @@
+/* Launches and occupancy: what the driver refuses at the call, and how a kernel runs in its turn.
+ */
+#include "softgpu/driver/state.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/arena.h"
+#include "base/mem.h"
+
+enum { MAX_THREADS = 1024, MAX_BLOCK_Z = 64, MAX_GRID_YZ = 65535 };
+
+typedef struct Shape {
+    uint32_t grid[3], block[3], dynamic_smem;
+    bool cooperative;
+} Shape;
+
+static SgOccupancy occupancy(const Function *f, int threads, uint32_t dynamic_smem) {
+    return sg_occupancy(f->object.context->model, f->info, threads, dynamic_smem);
+}
+
+static CUresult shape_check(const Function *f, const Shape *s) {
+    const uint64_t threads = (uint64_t)s->block[0] * s->block[1] * s->block[2];
+    for (int i = 0; i < 3; i++) {
+        if (s->grid[i] == 0 || s->block[i] == 0) return CUDA_ERROR_INVALID_VALUE;
+        if (s->block[i] > (i < 2 ? MAX_THREADS : MAX_BLOCK_Z)) return CUDA_ERROR_INVALID_VALUE;
+        if (s->grid[i] > (i == 0 ? INT32_MAX : MAX_GRID_YZ)) return CUDA_ERROR_INVALID_VALUE;
+    }
+    if (threads > MAX_THREADS) return CUDA_ERROR_INVALID_VALUE;
+    /* More than 48 KiB in all needs the attribute; it cannot exceed the opt-in limit. */
+    if (s->dynamic_smem > (uint32_t)f->max_dynamic) return CUDA_ERROR_INVALID_VALUE;
+    /* "the kernel launch specifies too many threads for the kernel's register count", or for its
+     * __launch_bounds__. */
+    if (threads > (uint64_t)function_max_threads(f)) return CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES;
+    const SgOccupancy fit = occupancy(f, (int)threads, s->dynamic_smem);
+    if (fit.blocks == 0) return CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES;
+    const uint64_t blocks = (uint64_t)s->grid[0] * s->grid[1] * s->grid[2];
+    const uint64_t room = (uint64_t)fit.blocks * (uint64_t)f->object.context->model->sms;
+    return s->cooperative && blocks > room ? CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE : CUDA_SUCCESS;
+}
+
+/* CU_LAUNCH_PARAM_*: key, value, ..., END. */
+static CUresult extra_read(void **extra, const void **buffer, size_t *size) {
+    const size_t *size_at = NULL;
+    *buffer = NULL;
+    for (size_t i = 0; (uintptr_t)extra[i] != CU_LAUNCH_PARAM_END; i += 2) {
+        const uintptr_t key = (uintptr_t)extra[i];
+        if (key == CU_LAUNCH_PARAM_BUFFER_POINTER)
+            *buffer = extra[i + 1];
+        else if (key == CU_LAUNCH_PARAM_BUFFER_SIZE)
+            size_at = extra[i + 1];
+        else
+            return CUDA_ERROR_INVALID_VALUE;
+    }
+    if (size_at == NULL || *buffer == NULL) return CUDA_ERROR_INVALID_VALUE;
+    *size = *size_at;
+    return CUDA_SUCCESS;
+}
+
+/* Packs the parameters into a block of their own: the caller's may change after the call. */
+static CUresult params_pack(const SgKernelInfo *info, void **params, void **extra, void **out) {
+    const size_t bytes = (size_t)info->param_bytes;
+    const void *buffer = NULL;
+    size_t size = 0;
+    *out = NULL;
+    if (params != NULL && extra != NULL) return CUDA_ERROR_INVALID_VALUE;
+    if (bytes == 0) return CUDA_SUCCESS;
+    if (params == NULL && extra == NULL) return CUDA_ERROR_INVALID_VALUE;
+    if (extra != NULL) {
+        const CUresult result = extra_read(extra, &buffer, &size);
+        if (result != CUDA_SUCCESS) return result;
+        if (size < bytes) return CUDA_ERROR_INVALID_VALUE;
+        /* "attempted to pass too many arguments to the device kernel" */
+        if (size > (bytes + 15) / 16 * 16) return CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES;
+    } else {
+        for (size_t i = 0; i < info->param_count; i++)
+            if (params[i] == NULL) return CUDA_ERROR_INVALID_VALUE;
+    }
+    unsigned char *block = mem_alloc(bytes);
+    if (block == NULL) return CUDA_ERROR_OUT_OF_MEMORY;
+    if (extra != NULL) memcpy(block, buffer, bytes);
+    for (size_t i = 0; extra == NULL && i < info->param_count; i++)
+        memcpy(block + info->param_offset[i], params[i], info->param_size[i]);
+    *out = block;
+    return CUDA_SUCCESS;
+}
+
+static CUresult launch(CUfunction handle, const Shape *shape, CUstream stream_handle, void **params,
+                       void **extra) {
+    Context *context = NULL;
+    Stream *stream = NULL;
+    CUresult result = enter(WANT_CONTEXT | WANT_HEALTHY, &context);
+    if (result != CUDA_SUCCESS) return result;
+    const Function *f = FIND(Function, FUNCTION, handle);
+    if (f == NULL || f->object.context != context) return leave(CUDA_ERROR_INVALID_HANDLE);
+    result = stream_find(context, stream_handle, &stream);
+    if (result == CUDA_SUCCESS) result = shape_check(f, shape);
+    if (result != CUDA_SUCCESS) return leave(result);
+    Work work = {.kind = WORK_KERNEL};
+    result = params_pack(f->info, params, extra, &work.u.kernel.params);
+    if (result != CUDA_SUCCESS) return leave(result);
+    work.u.kernel.function = handle;
+    work.u.kernel.param_bytes = (size_t)f->info->param_bytes;
+    memcpy(work.u.kernel.grid, shape->grid, sizeof shape->grid);
+    memcpy(work.u.kernel.block, shape->block, sizeof shape->block);
+    work.u.kernel.dynamic_smem = shape->dynamic_smem;
+    work.u.kernel.mode = context->mode;
+    return leave(stream_enqueue(stream, work, NULL, 0, NULL));
+}
+
+CUresult cuLaunchKernel(CUfunction function, unsigned int grid_x, unsigned int grid_y,
+                        unsigned int grid_z, unsigned int block_x, unsigned int block_y,
+                        unsigned int block_z, unsigned int shared_bytes, CUstream stream,
+                        void **params, void **extra) {
+    const Shape shape = {
+        {grid_x, grid_y, grid_z}, {block_x, block_y, block_z}, shared_bytes, false};
+    return launch(function, &shape, stream, params, extra);
+}
+
+CUresult cuLaunchCooperativeKernel(CUfunction function, unsigned int grid_x, unsigned int grid_y,
+                                   unsigned int grid_z, unsigned int block_x, unsigned int block_y,
+                                   unsigned int block_z, unsigned int shared_bytes, CUstream stream,
+                                   void **params) {
+    const Shape shape = {{grid_x, grid_y, grid_z}, {block_x, block_y, block_z}, shared_bytes, true};
+    return launch(function, &shape, stream, params, NULL);
+}
+
+/* Of the launch attributes, cooperative is played; clusters of more than one block are not; the
+ * others (priorities, access windows, programmatic dependence) change no result. */
+CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction function, void **params,
+                          void **extra) {
+    if (config == NULL || (config->numAttrs > 0 && config->attrs == NULL))
+        return CUDA_ERROR_INVALID_VALUE;
+    Shape shape = {{config->gridDimX, config->gridDimY, config->gridDimZ},
+                   {config->blockDimX, config->blockDimY, config->blockDimZ},
+                   config->sharedMemBytes,
+                   false};
+    for (unsigned int i = 0; i < config->numAttrs; i++) {
+        const CUlaunchAttribute *a = &config->attrs[i];
+        if (a->id < 0 || a->id > CU_LAUNCH_ATTRIBUTE_MAX) return CUDA_ERROR_INVALID_VALUE;
+        if (a->id == CU_LAUNCH_ATTRIBUTE_COOPERATIVE) shape.cooperative = a->value.cooperative != 0;
+        if (a->id == CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION &&
+            (uint64_t)a->value.cluster.x * a->value.cluster.y * a->value.cluster.z != 1)
+            return CUDA_ERROR_NOT_SUPPORTED;
+    }
+    return launch(function, &shape, config->hStream, params, extra);
+}
+
+/* Execution -------------------------------------------------------------------------------------
+ */
+
+static void stats_fill(SoftgpuLaunchStats *out, const SgLaunch *launch, SgOccupancy fit,
+                       const SgTime *time) {
+    const SgCounters *c = &launch->counters;
+    *out = (SoftgpuLaunchStats){
+        .size = sizeof *out,
+        .seconds = time->seconds,
+        .waves = time->waves,
+        .blocks_per_sm = fit.blocks,
+        .blocks = c->blocks,
+        .blocks_run = c->blocks_run,
+        .warp_instructions = c->warp_instructions,
+        .mma = c->mma,
+        .ldmatrix = c->ldmatrix,
+        .cp_async = c->cp_async,
+        .shared_wavefronts = c->shared_wavefronts,
+        .shared_conflicts = c->shared_conflicts,
+        .global_sectors = c->global_sectors,
+        .dram_bytes = c->dram_bytes,
+        .local_access = c->local_access,
+        .barriers = c->barrier,
+        .max_async_groups = c->max_async_groups,
+    };
+    snprintf(out->bound, sizeof out->bound, "%s", time->bound);
+    snprintf(out->limiter, sizeof out->limiter, "%s", fit.limiter);
+}
+
+/* Runs it without the lock, which keeps the module: unloading waits for pending work. */
+static Status run(const Function *f, SgLaunch *sg, Arena *arena, SgTime *time, Error *err) {
+    pthread_mutex_unlock(&driver.lock);
+    Status st = sg_execute(sg, arena, err);
+    if (st == ST_OK && !sg->fault.faulted) st = sg_clock(sg, f->info, &f->text, time, err);
+    pthread_mutex_lock(&driver.lock);
+    return st;
+}
+
+double launch_execute(Context *context, const Work *work) {
+    const Function *f = FIND(Function, FUNCTION, work->u.kernel.function);
+    Arena *arena = f == NULL ? NULL : arena_new();
+    if (arena == NULL) {
+        context_fail(context, CUDA_ERROR_LAUNCH_FAILED, "launch: out of host memory");
+        return 0;
+    }
+    const uint32_t *block = work->u.kernel.block;
+    const SgOccupancy fit =
+        occupancy(f, (int)(block[0] * block[1] * block[2]), work->u.kernel.dynamic_smem);
+    SgLaunch sg = {.kernel = f->kernel,
+                   .dynamic_smem = work->u.kernel.dynamic_smem,
+                   .params = work->u.kernel.params,
+                   .mode = work->u.kernel.mode,
+                   .resident = fit.blocks * context->model->sms,
+                   .model = context->model};
+    memcpy(sg.grid, work->u.kernel.grid, sizeof sg.grid);
+    memcpy(sg.block, block, sizeof sg.block);
+    SgTime time = {.bound = "launch"};
+    Error err = {0};
+    if (run(f, &sg, arena, &time, &err) != ST_OK) {
+        context_fail(context, CUDA_ERROR_LAUNCH_FAILED, err.message);
+    } else if (sg.fault.faulted) {
+        context_fail(context, (CUresult)sg.fault.cuda_result, sg.fault.text);
+    } else {
+        stats_fill(&context->last, &sg, fit, &time);
+        context->has_last = true;
+    }
+    arena_free(arena);
+    return time.seconds;
+}
+
+/* Occupancy ---------------------------------------------------------------------------------------
+ */
+
+static CUresult enter_function(CUfunction handle, Function **f) {
+    Context *context = NULL;
+    const CUresult result = enter(WANT_CONTEXT | WANT_HEALTHY, &context);
+    if (result != CUDA_SUCCESS) return result;
+    *f = FIND(Function, FUNCTION, handle);
+    if (*f == NULL || (*f)->object.context != context) return leave(CUDA_ERROR_INVALID_HANDLE);
+    return CUDA_SUCCESS;
+}
+
+CUresult cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *blocks, CUfunction handle,
+                                                              int threads, size_t dynamic_smem,
+                                                              unsigned int flags) {
+    Function *f = NULL;
+    const CUresult result = enter_function(handle, &f);
+    if (result != CUDA_SUCCESS) return result;
+    /* Flag 1: disable caching override, without meaning here. */
+    if (blocks == NULL || threads <= 0 || threads > MAX_THREADS || dynamic_smem > UINT32_MAX ||
+        flags > 1)
+        return leave(CUDA_ERROR_INVALID_VALUE);
+    *blocks = occupancy(f, threads, (uint32_t)dynamic_smem).blocks;
+    return leave(CUDA_SUCCESS);
+}
+
+CUresult cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, CUfunction handle, int threads,
+                                                     size_t dynamic_smem) {
+    return cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(blocks, handle, threads,
+                                                                dynamic_smem, 0);
+}
+
+CUresult cuOccupancyMaxPotentialBlockSizeWithFlags(int *grid, int *block, CUfunction handle,
+                                                   CUoccupancyB2DSize smem_of, size_t dynamic_smem,
+                                                   int limit, unsigned int flags) {
+    Function *f = NULL;
+    const CUresult result = enter_function(handle, &f);
+    if (result != CUDA_SUCCESS) return result;
+    const int most = function_max_threads(f), sms = f->object.context->model->sms;
+    leave(CUDA_SUCCESS); /* smem_of is the program's and may call the driver */
+    if (grid == NULL || block == NULL || limit < 0 || flags > 1) return CUDA_ERROR_INVALID_VALUE;
+    const int top = limit > 0 && limit < most ? limit : most;
+    int best_threads = 0, best_blocks = 0;
+    for (int threads = top; threads > 0; threads = (threads - 1) / 32 * 32) {
+        int blocks;
+        const size_t smem = smem_of == NULL ? dynamic_smem : smem_of(threads);
+        const CUresult asked =
+            cuOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, handle, threads, smem);
+        if (asked != CUDA_SUCCESS) return asked;
+        if (blocks * threads <= best_blocks * best_threads) continue;
+        best_threads = threads;
+        best_blocks = blocks;
+    }
+    *block = best_threads;
+    *grid = best_blocks * sms;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuOccupancyMaxPotentialBlockSize(int *grid, int *block, CUfunction handle,
+                                          CUoccupancyB2DSize smem_of, size_t dynamic_smem,
+                                          int limit) {
+    return cuOccupancyMaxPotentialBlockSizeWithFlags(grid, block, handle, smem_of, dynamic_smem,
+                                                     limit, 0);
+}
+
+CUresult cuOccupancyAvailableDynamicSMemPerBlock(size_t *bytes, CUfunction handle, int blocks,
+                                                 int threads) {
+    Function *f = NULL;
+    const CUresult result = enter_function(handle, &f);
+    if (result != CUDA_SUCCESS) return result;
+    if (bytes == NULL || blocks <= 0 || threads <= 0 || threads > MAX_THREADS)
+        return leave(CUDA_ERROR_INVALID_VALUE);
+    const GpuArch *arch = f->object.context->model->arch;
+    const int each =
+        arch->smem_sm / blocks / 128 * 128 - arch->smem_reserved - f->info->static_smem;
+    const int most = arch->smem_block - f->info->static_smem;
+    *bytes = (size_t)(each < 0 ? 0 : each < most ? each : most);
+    return leave(CUDA_SUCCESS);
+}

@@ -1,0 +1,63 @@
+/* The side door (softgpu.h): traits, launch mode, last fault, last launch. */
+#include "softgpu/driver/state.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* softgpu.h numbers results as CUresult. */
+int softgpuGetTraits(int device, SoftgpuTraits *traits) {
+    CUresult result = enter(0, NULL);
+    if (result != CUDA_SUCCESS) return (int)result;
+    if (device < 0 || device >= driver.device_count)
+        result = CUDA_ERROR_INVALID_DEVICE;
+    else if (traits == NULL || traits->size < sizeof *traits)
+        result = CUDA_ERROR_INVALID_VALUE;
+    if (result == CUDA_SUCCESS) {
+        const GpuModel *model = driver.devices[device].model;
+        traits->modelled = traits->deterministic = traits->can_sample = 1;
+        traits->factor = model->factor;
+        snprintf(traits->model, sizeof traits->model, "%s", model->name);
+        snprintf(traits->description, sizeof traits->description, "%s (modelled)",
+                 model->full_name);
+    }
+    return (int)leave(result);
+}
+
+int softgpuSetLaunchMode(int mode) {
+    Context *context = NULL;
+    CUresult result = enter(WANT_CONTEXT, &context);
+    if (result != CUDA_SUCCESS) return (int)result;
+    if (mode != SOFTGPU_FULL && mode != SOFTGPU_TIMING)
+        result = CUDA_ERROR_INVALID_VALUE;
+    else
+        context->mode = mode == SOFTGPU_TIMING ? SG_TIMING : SG_FULL;
+    return (int)leave(result);
+}
+
+/* Also without a context: then why cuInit failed. */
+int softgpuLastFault(char *text, size_t size) {
+    if (text == NULL || size == 0) return CUDA_ERROR_INVALID_VALUE;
+    Context *context = NULL;
+    const CUresult result = enter(WANT_CONTEXT, &context);
+    if (result == CUDA_SUCCESS) {
+        snprintf(text, size, "%s", context->fault_text);
+        return (int)leave(CUDA_SUCCESS);
+    }
+    pthread_mutex_lock(&driver.lock);
+    snprintf(text, size, "%s", driver.init_text);
+    const bool said = driver.init_text[0] != '\0';
+    pthread_mutex_unlock(&driver.lock);
+    return said ? CUDA_SUCCESS : (int)result;
+}
+
+int softgpuLastLaunch(SoftgpuLaunchStats *stats) {
+    Context *context = NULL;
+    CUresult result = enter(WANT_CONTEXT, &context);
+    if (result != CUDA_SUCCESS) return (int)result;
+    if (stats == NULL || stats->size < sizeof *stats) return (int)leave(CUDA_ERROR_INVALID_VALUE);
+    if (!context->has_last) return (int)leave(CUDA_ERROR_NOT_FOUND);
+    const size_t size = stats->size;
+    *stats = context->last;
+    stats->size = size;
+    return (int)leave(CUDA_SUCCESS);
+}

@@ -1,0 +1,343 @@
+/* The driver's state, seen by its own files only.
+ *
+ *   Driver -> Device -> Context -> { Stream -> queue of Op }, { Event, Module, Function, Graph ...
+ * }
+ *
+ * One lock (driver.lock) guards everything here; workers release it while an operation executes.
+ * Every object a program can name is in the handle table; handles are never memory addresses, so a
+ * stale or invented handle is recognised, not followed. A Ticket outlives its operation: events and
+ * waiters hold references to it.
+ * Invariant: an operation waits only for tickets of operations enqueued before it, so queues drain.
+ */
+#ifndef SEQTUNE_SOFTGPU_STATE_H
+#define SEQTUNE_SOFTGPU_STATE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "softgpu/clock.h"
+#include "softgpu/driver/abi.h"
+#include "softgpu/exec/exec.h"
+#include "softgpu/memory.h"
+#include "softgpu/softgpu.h"
+
+enum { MAX_DEVICES = 16, FAULT_TEXT = 1024, MAX_CONTEXT_STACK = 64, DEFAULT_VERSION = 13000 };
+
+typedef enum ObjectKind {
+    OBJECT_NONE,
+    OBJECT_CONTEXT,
+    OBJECT_STREAM,
+    OBJECT_EVENT,
+    OBJECT_MODULE,
+    OBJECT_FUNCTION,
+    OBJECT_GRAPH,
+    OBJECT_NODE,
+    OBJECT_EXEC
+} ObjectKind;
+
+typedef struct Context Context;
+typedef struct Stream Stream;
+typedef struct Capture Capture;
+typedef struct Graph Graph;
+
+/* First member of everything that has a handle. Objects of a context are in its list. */
+typedef struct Object {
+    ObjectKind kind;
+    void *handle;
+    Context *context;
+    struct Object *prev, *next;
+} Object;
+
+/* Completion of one operation. */
+typedef struct Ticket {
+    int references;
+    bool done;
+    double end; /* modelled seconds on the context's time line */
+} Ticket;
+
+typedef struct Module {
+    Object object;
+    SgModule *module;
+    char *text;                 /* the PTX, for the clock's counts; owned */
+    struct Function *functions; /* those asked for */
+} Module;
+
+typedef struct Function {
+    Object object;
+    Module *module;
+    const SgKernel *kernel;
+    const SgKernelInfo *info;
+    SgText text;
+    int max_dynamic; /* attribute 8; default 48 KiB less static shared memory */
+    int carveout;
+    struct Function *next;
+} Function;
+
+typedef struct Event {
+    Object object;
+    unsigned int flags;
+    Ticket *ticket;      /* last record; NULL: never recorded */
+    uint64_t capture_id; /* last recorded into this capture; 0: into a stream */
+    size_t *tails;       /* capture: the nodes it stands for; owned */
+    size_t tail_count;
+} Event;
+
+/* What an operation or a graph node does. */
+typedef enum WorkKind {
+    WORK_EMPTY,
+    WORK_KERNEL,
+    WORK_COPY,
+    WORK_FILL,
+    WORK_HOST,
+    WORK_CALLBACK,
+    WORK_EVENT,
+    WORK_GRAPH
+} WorkKind;
+
+typedef struct Work {
+    WorkKind kind;
+    union {
+        struct {
+            void *function; /* handle: the module may be gone when a graph is launched */
+            uint32_t grid[3], block[3], dynamic_smem;
+            void *params; /* owned */
+            size_t param_bytes;
+            SgMode mode;
+        } kernel;
+        struct {
+            void *to;
+            const void *from;
+            uint64_t bytes;
+            bool over_bus; /* between host and device */
+        } copy;
+        struct {
+            void *to;
+            uint32_t value;
+            int width; /* 1, 2, 4 bytes */
+            uint64_t count;
+        } fill;
+        struct {
+            CUhostFn function;
+            CUstreamCallback callback;
+            CUstream stream;
+            void *data;
+        } host;
+        struct {
+            void *event; /* handle of the event, for nodes */
+        } event;
+        struct {
+            Graph *graph;    /* one reference */
+            Ticket **events; /* one per node, NULL but for event nodes; owned; NULL: none */
+            double *ends;    /* one per node; owned */
+            SgMode mode;
+        } graph;
+    } u;
+} Work;
+
+typedef struct Op {
+    struct Op *next;
+    Work work;
+    Ticket *ticket;
+    Ticket **waits;
+    size_t wait_count;
+} Op;
+
+struct Stream {
+    Object object;
+    unsigned int flags;
+    int priority;
+    uint64_t id;
+    bool is_default; /* legacy or per-thread: not to be destroyed by the program */
+    bool legacy;     /* orders itself with all blocking streams */
+    uint64_t thread; /* of a per-thread stream */
+    Op *head, *tail; /* head: executing or next */
+    bool has_worker, closing;
+    pthread_cond_t wake;
+    Ticket *last;     /* ticket of the newest operation, NULL when none */
+    double now;       /* modelled time of the last completed operation */
+    Capture *capture; /* not NULL while capturing */
+    size_t *tails;    /* capture: nodes the next one depends on */
+    size_t tail_count;
+};
+
+typedef struct GraphNode {
+    Object object;
+    Work work;
+    size_t *needs; /* indices of earlier nodes */
+    size_t need_count;
+} GraphNode;
+
+/* Also the body of an exec: instantiation copies the graph. */
+struct Graph {
+    Object object;
+    int references;
+    GraphNode **nodes;
+    size_t count, capacity;
+    uint64_t flags;
+    Ticket *last; /* exec: newest launch; launches of one exec do not overlap */
+};
+
+struct Capture {
+    uint64_t id;
+    Context *context;
+    int mode;
+    uint64_t thread; /* that began it */
+    Stream *origin;
+    Graph *graph;
+    bool invalid;
+    Capture *next;
+};
+
+struct Context {
+    Object object;
+    int device;
+    uint64_t id;
+    const GpuModel *model;
+    bool primary;
+    unsigned int flags;
+    CUresult fault; /* sticky */
+    char fault_text[FAULT_TEXT];
+    SgMode mode;
+    SoftgpuLaunchStats last;
+    bool has_last;
+    size_t limits[8];
+    int cache_config, shared_config;
+    size_t pending; /* operations enqueued and not done */
+    Stream *legacy;
+    Object objects; /* list head */
+};
+
+typedef struct Device {
+    const GpuModel *model;
+    Context *primary;
+    unsigned int primary_references, primary_flags;
+} Device;
+
+typedef struct Thread {
+    uint64_t id; /* 0: not numbered yet */
+    void *stack[MAX_CONTEXT_STACK];
+    int depth;
+    int capture_mode;
+    bool in_callback;
+} Thread;
+
+typedef struct Driver {
+    pthread_mutex_t lock;
+    pthread_cond_t done; /* broadcast when an operation completes */
+    long pid;            /* process that called cuInit; 0: none. Accessed with __atomic_* */
+    int version;
+    int device_count;
+    Device devices[MAX_DEVICES];
+    char init_text[FAULT_TEXT]; /* why cuInit failed */
+    uint64_t next_id;
+    Capture *captures;
+} Driver;
+
+extern Driver driver;
+extern _Thread_local Thread this_thread;
+
+/* state.c ------------------------------------------------------------------------------------ */
+
+/* What a call wants of its surroundings. */
+enum {
+    WANT_CONTEXT = 1, /* a current context */
+    WANT_HEALTHY = 2, /* that has not faulted */
+    WANT_SAFE = 4     /* "potentially unsafe" calls are refused while capturing */
+};
+
+/* Takes the lock. On failure the lock is not held. `context` may be NULL without WANT_CONTEXT. */
+CUresult enter(unsigned int wants, Context **context);
+CUresult leave(CUresult result); /* releases the lock, returns `result` */
+
+uint64_t thread_id(void);
+int driver_version(void); /* also before cuInit; 0: SOFTGPU_DRIVER_VERSION is no version */
+
+/* Handle table. object_find: NULL unless `handle` is a live object of that kind. */
+bool object_add(Object *object, ObjectKind kind, Context *context);
+void object_remove(Object *object);
+Object *object_find(const void *handle, ObjectKind kind);
+#define FIND(Type, KIND, handle) ((Type *)object_find((handle), OBJECT_##KIND))
+
+Ticket *ticket_new(void);
+Ticket *ticket_hold(Ticket *ticket);
+void ticket_drop(Ticket *ticket);
+/* Waits, releasing the lock meanwhile; `ticket` may be NULL. */
+void ticket_wait(Ticket *ticket);
+
+void context_fail(Context *context, CUresult result, const char *text);
+/* After a wait: the context may be gone. SUCCESS, its sticky error, or CONTEXT_IS_DESTROYED. */
+CUresult context_state(const void *handle);
+
+/* context.c */
+/* Waits until nothing is pending in the context; returns context_state. */
+CUresult context_drain(Context *context);
+
+/* stream.c ----------------------------------------------------------------------------------- */
+
+Stream *stream_new(Context *context, unsigned int flags, int priority);
+void stream_close(Stream *stream);
+/* NULL, legacy and per-thread handles resolved. INVALID_HANDLE, INVALID_CONTEXT. */
+CUresult stream_find(Context *context, CUstream handle, Stream **stream);
+/* Puts `work` (whose owned parts are taken in every case) into the stream, or into its capture.
+ * `ticket` may be NULL; a captured operation gives no ticket. */
+CUresult stream_enqueue(Stream *stream, Work work, Ticket **waits, size_t wait_count,
+                        Ticket **ticket);
+/* The same, then waits for completion: synchronous calls. */
+CUresult stream_run(Stream *stream, Work work);
+
+/* event.c */
+void event_remove(Event *event);
+
+/* work.c */
+void work_free(Work *work);
+bool work_copy(const Work *from, Work *to); /* deep; false: no memory, *to owns nothing */
+/* Called with the lock, which it releases while it computes, copies or calls back. Returns the
+ * modelled seconds of the operation, which begins at modelled time `start`. */
+double work_execute(Context *context, Work *work, double start);
+
+/* graph.c ------------------------------------------------------------------------------------ */
+
+/* Refuses legacy-stream work while a blocking stream captures (STREAM_CAPTURE_IMPLICIT). */
+CUresult capture_check_legacy(Context *context, const Stream *stream);
+/* Refuses potentially unsafe calls as cuThreadExchangeStreamCaptureMode documents. */
+CUresult capture_check_safe(Context *context);
+Capture *capture_in(const Context *context); /* any; NULL: none */
+CUresult capture_add(Stream *stream, Work work);
+void capture_invalidate(Capture *capture);
+void capture_leave(Stream *stream);
+void capture_close(Capture *capture);
+CUresult capture_wait(Stream *stream, Event *event);
+CUresult capture_record(Stream *stream, Event *event);
+Graph *graph_new(ObjectKind kind, Context *context); /* one reference: the program's */
+/* Takes the work in every case; NULL: no memory. */
+GraphNode *graph_add(Graph *graph, Work work, const size_t *needs, size_t need_count);
+void graph_drop(Graph *graph);   /* one reference */
+void graph_remove(Graph *graph); /* its handles and the program's reference */
+double graph_execute(Context *context, Work *work, double start);
+/* Fills a launch of `graph` into *work and takes a reference; false: no memory, owns nothing. */
+bool graph_prepare(Graph *graph, Work *work);
+void graph_abandon(Work *work, double start); /* completes its events without executing */
+
+/* memory.c */
+typedef enum Place {
+    PLACE_PAGEABLE, /* host memory that the driver does not know */
+    PLACE_PINNED,
+    PLACE_DEVICE,
+    PLACE_BAD /* a device address that is not inside one live allocation; null */
+} Place;
+Place place_of(uint64_t address, uint64_t bytes);
+void host_free_owner(const void *context); /* by context handle */
+
+/* module.c */
+void module_release(Module *module);
+int function_max_threads(const Function *function);
+
+/* launch.c */
+double launch_execute(Context *context, const Work *work); /* as work_execute */
+
+/* context.c: for cuda calls that destroy objects by the context. */
+void context_destroy(Context *context);
+
+#endif
