@@ -150,6 +150,7 @@ typedef struct Nvrtc {
     int (*ptx)(void *, char *);
     int (*log_size)(void *, size_t *);
     int (*log)(void *, char *);
+    int (*destroy)(void **);
 } Nvrtc;
 
 static bool nvrtc_open(Nvrtc *n) {
@@ -165,7 +166,8 @@ static bool nvrtc_open(Nvrtc *n) {
         const char *symbol;
     } table[] = {{&n->create, "nvrtcCreateProgram"},       {&n->compile, "nvrtcCompileProgram"},
                  {&n->ptx_size, "nvrtcGetPTXSize"},        {&n->ptx, "nvrtcGetPTX"},
-                 {&n->log_size, "nvrtcGetProgramLogSize"}, {&n->log, "nvrtcGetProgramLog"}};
+                 {&n->log_size, "nvrtcGetProgramLogSize"}, {&n->log, "nvrtcGetProgramLog"},
+                 {&n->destroy, "nvrtcDestroyProgram"}};
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         void *symbol = dlsym(lib, table[i].symbol);
         memcpy(table[i].to, &symbol, sizeof symbol);
@@ -185,10 +187,13 @@ static char *compile(const Nvrtc *n, Arena *arena, const GenOutput *out, char **
     assert_int_equal(n->log_size(program, &size), 0);
     *log = arena_alloc(arena, size + 1);
     assert_int_equal(n->log(program, *log), 0);
-    if (code != 0) return NULL;
-    assert_int_equal(n->ptx_size(program, &size), 0);
-    char *ptx = arena_alloc(arena, size + 1);
-    assert_int_equal(n->ptx(program, ptx), 0);
+    char *ptx = NULL;
+    if (code == 0) {
+        assert_int_equal(n->ptx_size(program, &size), 0);
+        ptx = arena_alloc(arena, size + 1);
+        assert_int_equal(n->ptx(program, ptx), 0);
+    }
+    n->destroy(&program);
     return ptx;
 }
 

@@ -60,7 +60,10 @@ static inline void edit_put(Edit *edit, const char *path, const char *text) {
 /* Replaces the first `from` of a file by `to`. */
 static inline void edit_replace(Edit *edit, const char *path, const char *from, const char *to) {
     const GenFile *file = gen_tree_find(&edit->tree, path);
-    assert_non_null(file);
+    if (!file || !from || !to) { /* fail does not return, which the compiler cannot know */
+        fail_msg("there is no %s", path);
+        return;
+    }
     const char *at = strstr(file->text, from);
     if (!at) fail_msg("%s does not contain \"%s\"", path, from);
     char *text = arena_printf(edit->arena, "%.*s%s%s", (int)(at - file->text), file->text, to,
