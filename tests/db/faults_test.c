@@ -97,13 +97,15 @@ static void an_empty_file_is_new_for_a_writer_only(void **state) {
     db_close(open_or_fail(f, f->a, DB_READ));
 }
 
-/* Every truncation is an error at opening or at the check, never a crash and never silence. */
+/* Every truncation is an error at opening or at the check, never a crash; only a cut through the
+ * unused end of the last page, which loses nothing, may go unseen. */
 static void a_truncated_file_is_found_out(void **state) {
     Fixture *f = *state;
     fill(f, f->a, 12);
     struct stat info;
     assert_int_equal(stat(f->a, &info), 0);
-    char command[400];
+    char command[400], *before = dump(f, f->a);
+    enum { PAGE = 4096 };
     for (off_t size = 1; size < info.st_size; size += size < 200 ? 37 : 4096 + 511) {
         snprintf(command, sizeof command, "cp '%s' '%s'", f->a, f->b);
         assert_int_equal(system(command), 0);
@@ -113,6 +115,10 @@ static void a_truncated_file_is_found_out(void **state) {
             Status st = db_open(f->b, (DbOpen)mode, &db, &f->err);
             if (st == ST_OK) st = db_check(db, NULL, &f->err);
             db_close(db);
+            if (st == ST_OK && size > info.st_size - PAGE) {
+                assert_string_equal(dump(f, f->b), before);
+                continue;
+            }
             if (st != ST_CORRUPT) fail_msg("cut at %ld: status %d", (long)size, (int)st);
             assert_contains(f->err.message, f->b);
         }
