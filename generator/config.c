@@ -31,9 +31,14 @@ bool gen_config_get(const GenSpec *spec, const GenConfig *config, const char *ax
 static Status no_axis(const GenSpec *spec, const char *name, Error *err) {
     const char *names[GEN_MAX_AXES];
     for (size_t i = 0; i < spec->axis_count; i++) names[i] = spec->axes[i].name;
+    Str all = {0};
+    for (size_t i = 0; i < spec->axis_count; i++) str_printf(&all, "%s%s", i ? ", " : "", names[i]);
     const char *best = str_nearest(name, names, spec->axis_count);
-    return err_set(err, ST_INVALID, "%s has no axis '%.60s'%s%s%s", spec->name, name,
-                   best ? "; did you mean '" : "", best ? best : "", best ? "'?" : "");
+    Status status =
+        err_set(err, ST_INVALID, "%s has no axis '%.60s'%s%s%s (it has: %s)", spec->name, name,
+                best ? "; did you mean '" : "", best ? best : "", best ? "'?" : "", str_text(&all));
+    str_free(&all);
+    return status;
 }
 
 static Status axis_value(const GenSpec *spec, const GenAxis *axis, const char *text, int64_t *out,

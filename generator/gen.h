@@ -112,7 +112,8 @@ void gen_problem_text(const GenProblem *problem, Str *out); /* all given dimensi
  * is a member of its own bucket: bucketing it again changes nothing. */
 void gen_problem_key(const GenProblem *problem, Str *out);
 /* Distance of two keys of one spec for dispatch: sum of |log2 ratio| over bucketed dimensions;
- * negative when an exact dimension differs (then never interchangeable). */
+ * negative when an exact dimension differs, or a bucketed one is negative in one of them only (a
+ * flag such as "open"): then they are never interchangeable. */
 double gen_key_distance(const GenSpec *spec, const char *key_a, const char *key_b);
 Status gen_problem_flops(const GenProblem *problem, double *flops, double *bytes, Error *err);
 

@@ -269,6 +269,7 @@ double gen_key_distance(const GenSpec *spec, const char *key_a, const char *key_
         if (!key_value(key_a, dim->name, a) || !key_value(key_b, dim->name, b)) return -1;
         if (strcmp(a, b) == 0) continue;
         if (dim->key == GEN_KEY_EXACT || !str_to_i64(a, &x) || !str_to_i64(b, &y)) return -1;
+        if (x < 0 || y < 0) return -1; /* a flag ("open"), not a length */
         /* 0 is an empty dimension: one octave below 1 */
         double low = x > 0 ? (double)x : 0.5, high = y > 0 ? (double)y : 0.5;
         sum += fabs(log2(low / high));

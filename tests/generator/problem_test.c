@@ -171,6 +171,9 @@ static void distance_counts_octaves_and_refuses_other_exact_dimensions(void **st
     assert_true(fabs(gen_key_distance(probe(), a, d) - 10) < 1e-12);
     assert_true(gen_key_distance(probe(), a, "dtype=f16") < 0);
     assert_true(gen_key_distance(probe(), "", "") < 0);
+    const char *open = "dtype=f16 width=96 mask=causal rows=-1 heads=8 heads_kv=2 group=4 work=32";
+    assert_true(gen_key_distance(probe(), a, open) < 0);
+    assert_true(gen_key_distance(probe(), open, open) == 0);
 }
 
 static void work_is_counted_by_the_spec(void **state) {
@@ -207,7 +210,7 @@ static void wrong_configurations_are_refused_with_the_remedy(void **state) {
     } rows[] = {
         {"tile_m=16 warps=1 packed=0", "does not name 'unused'"},
         {"tile_m=17 warps=1 packed=0 unused=7", "'17' is not in the space; it may be 16, 32, 64"},
-        {"tile=16", "probe has no axis 'tile'"},
+        {"tile=16", "(it has: tile_m, warps, packed, unused)"},
         {"wraps=1", "no axis 'wraps'; did you mean 'warps'?"},
         {"tile_m=16 tile_m=16", "names 'tile_m' twice"},
         {"tile_m", "'tile_m' is not name=value"},
