@@ -1,0 +1,238 @@
+/* Every variant that survives the rules compiles without a warning and without spills, on every
+ * supported architecture. The normal run takes a seeded sample of the product; SEQTUNE_ALL=1
+ * takes all of it (texts that differ in nothing but the architecture's name are compiled for each,
+ * since registers are allotted per architecture). SEQTUNE_SEED picks another sample. */
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "generator/gen.h"
+#include "runtime/build.h"
+#include "runtime/nvrtc.h"
+
+static const char *const archs[] = {"sm_75", "sm_80",  "sm_86",   "sm_87",   "sm_89",
+                                    "sm_90", "sm_90a", "sm_100a", "sm_103a", "sm_120a"};
+enum { ARCHS = sizeof archs / sizeof *archs, MAX_THREADS = 16, SAMPLE = 4 };
+
+/* The static problems of a family: what enters its source. */
+static const char *const attention_problems[] = {
+    "head_dim=64 mask=none",
+    "head_dim=64 mask=causal",
+    "head_dim=96 mask=none",
+    "head_dim=96 mask=causal",
+    "head_dim=128 mask=none",
+    "head_dim=128 mask=causal",
+    "head_dim=64 mask=window window_left=255 window_right=0",
+    "head_dim=96 mask=window window_left=255 window_right=0",
+    "head_dim=128 mask=window window_left=255 window_right=0",
+    NULL};
+static const char *const rope_problems[] = {"style=neox head_dim=64 rotary_dim=64",
+                                            "style=interleaved head_dim=64 rotary_dim=64",
+                                            "style=neox head_dim=128 rotary_dim=128",
+                                            "style=interleaved head_dim=128 rotary_dim=128",
+                                            "style=neox head_dim=128 rotary_dim=64",
+                                            "style=interleaved head_dim=96 rotary_dim=32",
+                                            NULL};
+
+typedef struct Work { /* one text to compile */
+    GenProblem problem;
+    GenConfig config;
+    const char *arch;
+} Work;
+
+typedef struct Run {
+    GenLibrary *library;
+    Nvrtc *nvrtc;
+    Work *work;
+    size_t count, capacity;
+    size_t next, failed;
+    double seconds, slowest;
+    pthread_mutex_t lock;
+} Run;
+
+static Run run;
+
+static uint64_t next_random(uint64_t *seed) { /* splitmix64, public domain (Vigna) */
+    uint64_t z = (*seed += UINT64_C(0x9e3779b97f4a7c15));
+    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return z ^ (z >> 31);
+}
+
+typedef struct Collect {
+    const GenProblem *problem;
+    const char *arch;
+    size_t legal;
+} Collect;
+
+static bool collect(void *context, const GenConfig *config, const GenResources *resources,
+                    const GenReject *why) {
+    Collect *c = context;
+    (void)resources;
+    if (why->rejected) return true;
+    if (run.count == run.capacity) {
+        run.capacity = run.capacity ? 2 * run.capacity : 4096;
+        Work *grown = realloc(run.work, run.capacity * sizeof *grown);
+        assert_non_null(grown);
+        run.work = grown;
+    }
+    run.work[run.count++] = (Work){*c->problem, *config, c->arch};
+    c->legal++;
+    return true;
+}
+
+/* All legal variants of a problem text on an architecture; none is fine (bf16 on sm_75). */
+static void collect_problem(const char *spec, const char *dtype, const char *text,
+                            const char *arch) {
+    Error err = {0};
+    GenProblem problem;
+    gen_problem_init(gen_spec_find(run.library, spec), &problem);
+    const GpuInfo gpu = gpu_info_of_arch(gpu_arch_find(arch));
+    if (gen_problem_set_word(&problem, "dtype", dtype, &err) != ST_OK ||
+        gen_problem_parse(&problem, text, &err) != ST_OK ||
+        gen_problem_check(&problem, &err) != ST_OK)
+        fail_msg("%s", err.message);
+    Collect c = {&problem, arch, 0};
+    if (gen_enumerate(&problem, &gpu, collect, &c, &err) != ST_OK) fail_msg("%s", err.message);
+}
+
+static void keep_sample(size_t from, uint64_t *seed) {
+    const size_t all = run.count - from;
+    for (size_t i = 0; i < SAMPLE && i < all; i++) {
+        const size_t other = i + next_random(seed) % (all - i);
+        const Work swap = run.work[from + i];
+        run.work[from + i] = run.work[from + other];
+        run.work[from + other] = swap;
+    }
+    if (all > SAMPLE) run.count = from + SAMPLE;
+}
+
+static void describe(const Work *work, const char *what) {
+    Str problem = {0}, config = {0};
+    gen_problem_text(&work->problem, &problem);
+    gen_config_text(work->problem.spec, &work->config, &config);
+    print_error("%s %s \"%s\" \"%s\": %s\n", work->arch, gen_spec_name(work->problem.spec),
+                str_text(&problem), str_text(&config), what);
+    str_free(&problem);
+    str_free(&config);
+}
+
+/* NULL when the variant is as it should be, else what is wrong (from the arena). */
+static const char *compile(const Work *work, Arena *arena, double *seconds) {
+    Error err = {0};
+    const GpuInfo gpu = gpu_info_of_arch(gpu_arch_find(work->arch));
+    GenOutput output;
+    Artifact artifact = {0};
+    if (gen_emit(&work->problem, &gpu, &work->config, arena, &output, &err) != ST_OK ||
+        build_compile(run.nvrtc, &output, arena, &artifact, &err) != ST_OK)
+        return arena_strdup(arena, err.message);
+    *seconds = artifact.seconds;
+    if (strstr(artifact.log, "warning")) return artifact.log;
+    const int spills = artifact_spill_bytes(&artifact);
+    return spills ? arena_printf(arena, "spills %d bytes at %d registers", spills,
+                                 artifact_registers(&artifact))
+                  : NULL;
+}
+
+static void *worker(void *unused) {
+    (void)unused;
+    Arena *arena = arena_new();
+    for (;;) {
+        pthread_mutex_lock(&run.lock);
+        const size_t i = run.next < run.count ? run.next++ : SIZE_MAX;
+        pthread_mutex_unlock(&run.lock);
+        if (i == SIZE_MAX) break;
+        double seconds = 0;
+        const char *wrong = compile(&run.work[i], arena, &seconds);
+        pthread_mutex_lock(&run.lock);
+        if (wrong) describe(&run.work[i], wrong);
+        run.failed += wrong != NULL;
+        run.seconds += seconds;
+        if (seconds > run.slowest) run.slowest = seconds;
+        pthread_mutex_unlock(&run.lock);
+        arena_reset(arena);
+    }
+    arena_free(arena);
+    return NULL;
+}
+
+static void compile_all(const char *spec, const char *const *problems) {
+    if (!run.nvrtc) skip();
+    const char *all = getenv("SEQTUNE_ALL"), *given = getenv("SEQTUNE_SEED");
+    uint64_t seed = given ? strtoull(given, NULL, 0) : 20261122;
+    const uint64_t first_seed = seed;
+    size_t product = 0;
+    run.count = run.next = run.failed = 0;
+    run.seconds = run.slowest = 0;
+    for (size_t a = 0; a < ARCHS; a++) {
+        const size_t from = run.count;
+        for (int bf16 = 0; bf16 <= 1; bf16++)
+            for (const char *const *text = problems; *text; text++)
+                collect_problem(spec, bf16 ? "bf16" : "f16", *text, archs[a]);
+        product += run.count - from;
+        if (!all) keep_sample(from, &seed);
+    }
+    const long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    const size_t threads = cpus < 1 ? 1 : cpus > MAX_THREADS ? MAX_THREADS : (size_t)cpus;
+    pthread_t ids[MAX_THREADS];
+    for (size_t i = 0; i < threads; i++)
+        assert_int_equal(pthread_create(&ids[i], NULL, worker, NULL), 0);
+    for (size_t i = 0; i < threads; i++) pthread_join(ids[i], NULL);
+    print_message("    %s: %zu of %zu variants compiled (seed %llu), mean %.2f s, slowest %.2f s\n",
+                  spec, run.count, product, (unsigned long long)first_seed,
+                  run.count ? run.seconds / (double)run.count : 0, run.slowest);
+    assert_true(run.count > 0);
+    assert_int_equal(run.failed, 0);
+}
+
+static void attn_prefill_compiles_without_spills(void **state) {
+    (void)state;
+    compile_all("attn_prefill", attention_problems);
+}
+
+static void attn_naive_compiles_without_spills(void **state) {
+    (void)state;
+    compile_all("attn_naive", attention_problems);
+}
+
+static void rope_compiles_without_spills(void **state) {
+    (void)state;
+    compile_all("rope", rope_problems);
+}
+
+static int open_run(void **state) {
+    (void)state;
+    Error err = {0};
+    pthread_mutex_init(&run.lock, NULL);
+    if (gen_open(SEQTUNE_SOURCE_DIR, &run.library, &err) != ST_OK) {
+        print_error("%s\n", err.message);
+        return -1;
+    }
+    if (nvrtc_open(0, &run.nvrtc, &err) != ST_OK) run.nvrtc = NULL;
+    return 0;
+}
+
+static int close_run(void **state) {
+    (void)state;
+    free(run.work);
+    nvrtc_close(run.nvrtc);
+    gen_close(run.library);
+    return 0;
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(attn_prefill_compiles_without_spills),
+        cmocka_unit_test(attn_naive_compiles_without_spills),
+        cmocka_unit_test(rope_compiles_without_spills),
+    };
+    return cmocka_run_group_tests(tests, open_run, close_run);
+}
