@@ -4,6 +4,7 @@
 #include "tests/generator/gen_test.h"
 
 #include <dlfcn.h>
+#include <pthread.h>
 
 #include "base/files.h"
 
@@ -87,6 +88,47 @@ static void the_text_ignores_dynamic_dimensions_and_the_gpu_within_an_architectu
     b = emit_text(lib, arena, "rows=1 batch=1", "sm_86", goldens[0].config);
     assert_false(hash_equal(&a.key, &b.key));
     arena_free(arena);
+    gen_close(lib);
+}
+
+typedef struct Emission {
+    const GenLibrary *lib;
+    Hash key;
+    Status status;
+    Error err;
+} Emission;
+
+static void *emit_often(void *context) {
+    Emission *e = context;
+    const GenSpec *spec = gen_spec_find(e->lib, "probe");
+    GpuInfo gpu = gpu_info_of_arch(gpu_arch_find("sm_80"));
+    GenProblem problem;
+    GenConfig config;
+    gen_problem_init(spec, &problem);
+    for (int i = 0; i < 20 && e->status == ST_OK; i++) {
+        GenOutput out = {0};
+        Arena *arena = arena_new();
+        e->status = gen_problem_check(&problem, &e->err);
+        if (e->status == ST_OK) e->status = gen_default(&problem, &gpu, &config, &e->err);
+        if (e->status == ST_OK) e->status = gen_emit(&problem, &gpu, &config, arena, &out, &e->err);
+        e->key = out.key;
+        arena_free(arena);
+    }
+    return NULL;
+}
+
+static void four_threads_share_a_library(void **state) {
+    (void)state;
+    GenLibrary *lib = open_probe();
+    pthread_t threads[4];
+    Emission e[4] = {{.lib = lib}, {.lib = lib}, {.lib = lib}, {.lib = lib}};
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, emit_often, &e[i]), 0);
+    for (int i = 0; i < 4; i++) pthread_join(threads[i], NULL);
+    for (int i = 0; i < 4; i++) {
+        assert_ok(e[i].status, e[i].err);
+        assert_true(hash_equal(&e[i].key, &e[0].key));
+    }
     gen_close(lib);
 }
 
@@ -314,6 +356,7 @@ int main(void) {
         cmocka_unit_test(emitted_text_is_the_golden_text),
         cmocka_unit_test(two_libraries_emit_the_same_bytes_and_key),
         cmocka_unit_test(the_text_ignores_dynamic_dimensions_and_the_gpu_within_an_architecture),
+        cmocka_unit_test(four_threads_share_a_library),
         cmocka_unit_test(the_hash_follows_what_matters_and_nothing_else),
         cmocka_unit_test(variants_that_differ_in_an_unused_constant_have_equal_ptx),
         cmocka_unit_test(a_compiler_error_names_the_line_of_the_template),

@@ -342,6 +342,21 @@ static void two_specs_of_one_name_are_refused(void **state) {
     edit_free(&edit);
 }
 
+static void a_tree_that_cannot_be_read_is_named(void **state) {
+    (void)state;
+    GenLibrary *lib = NULL;
+    Error err = {0};
+    assert_int_equal(gen_open("/nonexistent/tree", &lib, &err), ST_NOT_FOUND);
+    assert_contains(err.message, "/nonexistent/tree: not a folder");
+    assert_null(lib);
+    assert_int_equal(gen_open(PROBE_TREE "/scripts/kernels/probe.lua", &lib, NULL), ST_NOT_FOUND);
+    /* a folder without scripts is an empty library */
+    assert_ok(gen_open(PROBE_TREE "/templates", &lib, &err), err);
+    assert_int_equal(gen_spec_count(lib), 0);
+    gen_close(lib);
+    gen_close(NULL);
+}
+
 static void a_mistake_in_a_workload_is_named(void **state) {
     (void)state;
     static const Row rows[] = {
@@ -395,6 +410,7 @@ int main(void) {
         cmocka_unit_test(a_formula_that_fails_is_named_with_the_configuration),
         cmocka_unit_test(a_rule_guards_a_let_that_would_fail),
         cmocka_unit_test(two_specs_of_one_name_are_refused),
+        cmocka_unit_test(a_tree_that_cannot_be_read_is_named),
         cmocka_unit_test(a_mistake_in_a_workload_is_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
