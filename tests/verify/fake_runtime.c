@@ -16,8 +16,12 @@ struct seqtune_plan {
 /* ---- device and plans ---- */
 
 seqtune_status seqtune_device_alloc(seqtune_context *ctx, size_t bytes, seqtune_device_ptr *out) {
-    void *p = aligned_alloc(256, (bytes + 255) / 256 * 256);
+    /* A device does not end where an allocation does: defective kernels walk on. */
+    const size_t beyond = 1 << 20;
+    const size_t whole = (bytes + beyond + 255) / 256 * 256;
+    void *p = aligned_alloc(256, whole);
     if (!p) return SEQTUNE_NO_MEMORY;
+    memset(p, 0xff, whole);
     ctx->blocks++;
     *out = (seqtune_device_ptr)(uintptr_t)p;
     return SEQTUNE_OK;
