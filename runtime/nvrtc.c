@@ -1,12 +1,13 @@
 /* Finding NVRTC: candidates by place and major version, judged by what the driver accepts.
  *
- * Candidates are opened to learn their minor version; those that are refused are closed again. */
+ * A candidate's major version is in its name; it is opened to learn the minor one. */
 #include "runtime/nvrtc.h"
 
 #include <dlfcn.h>
 #include <glob.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/arena.h"
@@ -16,7 +17,13 @@
 #include "base/str.h"
 
 /* Newest first. NVRTC's soname is the major version since 12; 11.2 stands for 11.2 to 11.8. */
-static const char *const sonames[] = {"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so.11.2"};
+typedef struct Soname {
+    const char *file;
+    int major;
+} Soname;
+
+static const Soname sonames[] = {
+    {"libnvrtc.so.13", 13}, {"libnvrtc.so.12", 12}, {"libnvrtc.so.11.2", 11}};
 enum { SONAMES = sizeof sonames / sizeof sonames[0], MAX_PATTERNS = 32 };
 
 typedef struct Symbol {
@@ -77,7 +84,8 @@ static Status open_file(const char *file, Nvrtc **out, Error *err) {
     Nvrtc *nvrtc = mem_alloc(sizeof *nvrtc);
     if (nvrtc == NULL) return err_no_memory(err, sizeof *nvrtc);
     snprintf(nvrtc->path, sizeof nvrtc->path, "%s", file);
-    nvrtc->handle = dlopen(file, RTLD_NOW | RTLD_LOCAL);
+    /* NVRTC keeps 72 kB of its own each time it is unloaded: once loaded it stays. */
+    nvrtc->handle = dlopen(file, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
     if (nvrtc->handle == NULL) {
         const char *why = dlerror();
         mem_free(nvrtc);
@@ -121,26 +129,35 @@ static void judge(Search *search, const char *file) {
         search->cubin_only = nvrtc;
         return;
     }
-    str_printf(&search->seen,
-               "\n  %s: %s is newer than the driver's CUDA %d.%d, which refuses its code",
-               nvrtc->path, nvrtc->toolchain, search->driver_version / 1000,
-               search->driver_version % 1000 / 10);
     nvrtc_close(nvrtc);
 }
 
+/* One line per file that was there and is of no use, whatever the names it was found by. */
+static void refuse(Search *search, const char *file) {
+    char real[PATH_MAX];
+    if (realpath(file, real) == NULL || strstr(str_text(&search->seen), real) != NULL) return;
+    str_printf(&search->seen, "\n  %s: newer than the driver's CUDA %d.%d, which refuses its code",
+               real, search->driver_version / 1000, search->driver_version % 1000 / 10);
+}
+
 /* `pattern`: a directory with glob characters, or "" for the loader's own path. */
-static void judge_place(Search *search, const char *pattern, const char *soname) {
+static void judge_place(Search *search, const char *pattern, const Soname *soname) {
     char text[PATH_MAX];
+    bool refused = nvrtc_fit(soname->major * 1000, search->driver_version) == NVRTC_REFUSED;
     if (pattern[0] == '\0') {
-        judge(search, soname);
+        if (!refused) judge(search, soname->file);
         return;
     }
     glob_t found;
-    if (snprintf(text, sizeof text, "%s/%s", pattern, soname) >= (int)sizeof text) return;
+    if (snprintf(text, sizeof text, "%s/%s", pattern, soname->file) >= (int)sizeof text) return;
     if (glob(text, 0, NULL, &found) != 0) return;
     /* From the end: the highest version of a toolkit or interpreter first. */
-    for (size_t i = found.gl_pathc; i-- > 0 && search->fits == NULL;)
-        judge(search, found.gl_pathv[i]);
+    for (size_t i = found.gl_pathc; i-- > 0 && search->fits == NULL;) {
+        if (refused)
+            refuse(search, found.gl_pathv[i]);
+        else
+            judge(search, found.gl_pathv[i]);
+    }
     globfree(&found);
 }
 
@@ -175,7 +192,7 @@ Status nvrtc_open_in(const char *const *patterns, int driver_version, Nvrtc **ou
     *out = NULL;
     for (size_t s = 0; s < SONAMES && search.fits == NULL; s++)
         for (size_t p = 0; patterns[p] != NULL && search.fits == NULL; p++)
-            judge_place(&search, patterns[p], sonames[s]);
+            judge_place(&search, patterns[p], &sonames[s]);
     return finish(&search, out, err);
 }
 
