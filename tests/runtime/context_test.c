@@ -14,9 +14,7 @@ static Fake *fake;
 static char *cache; /* shared by all tests, so that each kernel is compiled once */
 
 static void reset(void) {
-    *fake = (Fake){.version = 12040, .cc_major = 8, .cc_minor = 0, .sms = 108};
-    /* The toolkit's NVRTC may be newer than the version the fake plays. */
-    fake->version = 13000;
+    *fake = (Fake){.version = 13000, .cc_major = 8, .cc_minor = 0, .sms = 108};
 }
 
 static seqtune_context *open_fake(void) {
@@ -485,6 +483,50 @@ static void each_context_keeps_its_own_error(void **state) {
     seqtune_close(b);
 }
 
+/* ---- no memory ---- */
+
+static void every_failed_allocation_is_an_error_with_a_text(void **state) {
+    (void)state;
+    if (!have_nvrtc()) skip();
+    reset();
+    seqtune_context *warm = open_fake();
+    seqtune_plan_destroy(plan_rope(warm));
+    seqtune_close(warm);
+    seqtune_options options = SEQTUNE_OPTIONS_INIT;
+    options.driver = SEQTUNE_FAKE_CUDA;
+    options.database = "";
+    options.cache_dir = cache;
+    bool done = false;
+    int failures = 0;
+    /* Every allocation of the beginning, then ever wider steps. */
+    for (unsigned long n = 1; !done; n += 1 + n / 24) {
+        seqtune_context *ctx = NULL;
+        seqtune_plan *plan = NULL;
+        seqtune_rope_desc d = small_rope();
+        Error err = {0};
+        mem_fail_after(n);
+        Status st = context_open(&options, &ctx, &err);
+        if (st == ST_OK) {
+            PlanDesc any = {.kind = PLAN_ROPE, .u.rope = d};
+            st = plan_create(ctx, NULL, &any, NULL, &plan, &err);
+        }
+        mem_fail_after(0);
+        if (st == ST_OK) {
+            done = true;
+        } else {
+            failures++;
+            assert_true(err.message[0] != '\0');
+            assert_null(plan);
+        }
+        seqtune_plan_destroy(plan);
+        seqtune_close(ctx);
+        assert_true(n < 10000000);
+    }
+    assert_true(failures > 20);
+    assert_int_equal(fake->retains, 0);
+    assert_int_equal(fake->loads, fake->unloads);
+}
+
 static int setup(void **state) {
     (void)state;
     unsetenv("SEQTUNE_NVRTC");
@@ -523,6 +565,7 @@ int main(void) {
         cmocka_unit_test(an_unknown_architecture_is_named),
         cmocka_unit_test(threads_share_a_context_and_keep_their_own_errors),
         cmocka_unit_test(each_context_keeps_its_own_error),
+        cmocka_unit_test(every_failed_allocation_is_an_error_with_a_text),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

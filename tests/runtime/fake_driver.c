@@ -14,7 +14,7 @@
 
 enum { STACK = 16 };
 
-static Fake fake = {.version = 12040, .cc_major = 8, .cc_minor = 0, .sms = 108};
+static Fake fake = {.version = 13000, .cc_major = 8, .cc_minor = 0, .sms = 108};
 static char primary[FAKE_DEVICES]; /* their addresses are the contexts */
 static _Thread_local CuContext stack[STACK];
 static _Thread_local int depth;
