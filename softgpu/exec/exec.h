@@ -78,8 +78,8 @@ typedef struct SgBlockSample {
 
 typedef struct SgFault {
     bool faulted;
-    int cuda_result; /* 700 illegal address, 716 misaligned, 715 illegal instruction, 719 launch failed,
-                        702 timeout (deadlock), 710 assert */
+    int cuda_result; /* 700 illegal address, 716 misaligned, 715 illegal instruction, 719 launch
+                        failed, 702 timeout (deadlock), 710 assert */
     char text[1024]; /* kernel, place ("attn/prefill_mma.cu:118"), thread, address, allocation */
 } SgFault;
 

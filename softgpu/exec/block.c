@@ -1,0 +1,286 @@
+/* See block.h.
+ *
+ * Warps of a block take turns until each waits, ends or has used its fuel; a block whose warps all
+ * wait at barriers is deadlocked and says who waits for what. The order of warps changes from turn
+ * to turn by a hash of block and turn: a missing barrier must not be hidden by warp 0 always being
+ * first. Shared memory starts as 0xff bytes (NaN in every float type): what was never written
+ * shows in the results. */
+#include "softgpu/exec/block.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+enum { FUEL = 1 << 14, FAIR = 1 << 12 }; /* instructions per warp turn; turns without giving way */
+
+static size_t up(size_t n, size_t a) {
+    return (n + a - 1) / a * a;
+}
+
+typedef struct Layout {
+    size_t warps, regs, local, shared, counts, total;
+} Layout;
+
+static Layout layout(const Launch *launch) {
+    const SgKernel *const k = launch->kernel;
+    const size_t n = (size_t)launch->warp_count;
+    Layout l = {.warps = up(sizeof(Block), 128)};
+    l.regs = up(l.warps + n * sizeof(Warp), 128);
+    l.local = l.regs + n * k->reg_bytes;
+    l.shared = up(l.local + n * LANES * k->local_bytes, 1024);
+    const size_t shared = (size_t)k->info.static_smem + launch->user->dynamic_smem;
+    l.counts = up(l.shared + shared, 128);
+    l.total = up(l.counts + (size_t)k->block_count * sizeof(uint64_t), 1024);
+    return l;
+}
+
+size_t block_bytes(const Launch *launch) {
+    return layout(launch).total;
+}
+
+static uint32_t special_value(const Block *b, int warp, int lane, int special) {
+    const SgLaunch *const u = b->launch->user;
+    const uint32_t *const d = u->block;
+    const uint32_t t = (uint32_t)warp * LANES + (uint32_t)lane, bit = 1u << lane;
+    switch (special) {
+    case PTX_SR_TID_X: return t % d[0];
+    case PTX_SR_TID_Y: return t / d[0] % d[1];
+    case PTX_SR_TID_Z: return t / d[0] / d[1];
+    case PTX_SR_NTID_X:
+    case PTX_SR_NTID_Y:
+    case PTX_SR_NTID_Z: return d[special - PTX_SR_NTID_X];
+    case PTX_SR_CTAID_X:
+    case PTX_SR_CTAID_Y:
+    case PTX_SR_CTAID_Z: return b->id[special - PTX_SR_CTAID_X];
+    case PTX_SR_NCTAID_X:
+    case PTX_SR_NCTAID_Y:
+    case PTX_SR_NCTAID_Z: return u->grid[special - PTX_SR_NCTAID_X];
+    case PTX_SR_LANEID: return (uint32_t)lane;
+    case PTX_SR_WARPID: return (uint32_t)warp;
+    case PTX_SR_NWARPID: return (uint32_t)b->warp_count;
+    case PTX_SR_SMID:
+        return u->model && u->model->sms > 0 ? (uint32_t)(b->linear % (uint64_t)u->model->sms) : 0;
+    case PTX_SR_NSMID: return u->model && u->model->sms > 0 ? (uint32_t)u->model->sms : 1;
+    case PTX_SR_LANEMASK_EQ: return bit;
+    case PTX_SR_LANEMASK_LE: return bit | (bit - 1);
+    case PTX_SR_LANEMASK_LT: return bit - 1;
+    case PTX_SR_LANEMASK_GE: return ~(bit - 1);
+    case PTX_SR_LANEMASK_GT: return ~(bit | (bit - 1));
+    case PTX_SR_DYNAMIC_SMEM: return u->dynamic_smem;
+    case PTX_SR_TOTAL_SMEM: return b->shared_size;
+    case PTX_SR_WARP_SZ: return LANES;
+    default: return 0;
+    }
+}
+
+static void fill_specials(Block *b, Warp *w) {
+    const SgKernel *const k = b->launch->kernel;
+    for (int i = 0; i < k->special_count; i++) {
+        const bool wide = k->specials[i].special >> 16 == PTX_B64;
+        uint8_t *const row = w->regs + k->specials[i].row;
+        for (int l = 0; l < LANES; l++) {
+            const uint64_t v = special_value(b, w->index, l, k->specials[i].special & 0xffff);
+            const uint32_t low = (uint32_t)v;
+            if (wide)
+                memcpy(row + (size_t)l * 8, &v, 8);
+            else
+                memcpy(row + (size_t)l * 4, &low, 4);
+        }
+    }
+}
+
+static void warp_start(Block *b, int index, const Layout *l) {
+    const SgKernel *const k = b->launch->kernel;
+    uint8_t *const memory = (uint8_t *)b;
+    Warp *const w = &b->warps[index];
+    AsyncCopy *const async = w->async; /* kept from the block that used this memory before */
+    const int cap = w->async_cap;
+    *w = (Warp){.regs = memory + l->regs + (size_t)index * k->reg_bytes,
+                .local = memory + l->local + (size_t)index * LANES * k->local_bytes,
+                .block = b,
+                .index = index,
+                .counts = b->counts,
+                .resume = k->code,
+                .async = async,
+                .async_cap = cap};
+    const uint32_t *const d = b->launch->user->block;
+    const uint64_t threads = (uint64_t)d[0] * d[1] * d[2], first = (uint64_t)index * LANES;
+    w->live = threads - first >= LANES ? FULL_MASK : (1u << (threads - first)) - 1;
+    w->active = w->mask = w->live;
+    memset(w->regs, 0, k->constant_row);
+    memcpy(w->regs + k->constant_row, k->constants, k->constant_bytes);
+    fill_specials(b, w);
+}
+
+Block *block_start(Launch *launch, uint64_t linear, Block *spare) {
+    const Layout l = layout(launch);
+    Block *b = spare;
+    if (!b) {
+        b = aligned_alloc(1024, l.total);
+        if (!b) return NULL;
+        memset(b, 0, l.regs);
+    }
+    const uint32_t *const g = launch->user->grid;
+    *b = (Block){.launch = launch,
+                 .linear = linear,
+                 .id = {(uint32_t)(linear % g[0]), (uint32_t)(linear / g[0] % g[1]),
+                        (uint32_t)(linear / g[0] / g[1])},
+                 .warp_count = launch->warp_count,
+                 .warps = (Warp *)(void *)((uint8_t *)b + l.warps),
+                 .shared = (uint8_t *)b + l.shared,
+                 .shared_size =
+                     (uint32_t)launch->kernel->info.static_smem + launch->user->dynamic_smem,
+                 .shared_base = launch->kernel->shared_base,
+                 .counts = (uint64_t *)(void *)((uint8_t *)b + l.counts)};
+    memset(b->shared, 0xff, b->shared_size);
+    memset(b->counts, 0, (size_t)launch->kernel->block_count * sizeof *b->counts);
+    if (launch->kernel->local_bytes)
+        memset((uint8_t *)b + l.local, 0xff,
+               (size_t)b->warp_count * LANES * launch->kernel->local_bytes);
+    for (int i = 0; i < b->warp_count; i++) warp_start(b, i, &l);
+    return b;
+}
+
+void block_free(Block *b) {
+    if (!b) return;
+    for (int i = 0; i < b->warp_count; i++) mem_free(b->warps[i].async);
+    free(b); /* aligned_alloc */
+}
+
+/* Threads counted by a barrier without a count: those of warps that have not exited. */
+static uint32_t live_threads(const Block *b) {
+    uint32_t n = 0;
+    for (int i = 0; i < b->warp_count; i++) n += b->warps[i].state == WARP_DONE ? 0 : LANES;
+    return n;
+}
+
+static bool release(Block *b, Barrier *bar) {
+    const uint32_t expected = bar->expected ? bar->expected : live_threads(b);
+    if (!bar->arrived || bar->arrived < expected) return false;
+    for (uint32_t waiting = bar->waiting; waiting; waiting &= waiting - 1) {
+        Warp *const w = &b->warps[__builtin_ctz(waiting)];
+        w->state = WARP_READY;
+        w->barrier_sum = bar->sum;
+    }
+    *bar = (Barrier){0};
+    b->progress = true;
+    return true;
+}
+
+void block_check_barriers(Block *b) {
+    for (int i = 0; i < BARRIERS; i++) release(b, &b->barriers[i]);
+}
+
+/* True: go on at once (arrive only, or the last to come). */
+bool block_barrier(Warp *w, int id, uint32_t threads, bool wait) {
+    Barrier *const bar = &w->block->barriers[id];
+    bar->expected = threads;
+    bar->arrived += LANES;
+    if (wait) {
+        bar->waiting |= 1u << w->index;
+        w->state = WARP_BARRIER;
+        w->barrier = id;
+    }
+    release(w->block, bar);
+    return w->state == WARP_READY;
+}
+
+static void report_deadlock(Block *b) {
+    char text[600];
+    size_t n = 0;
+    const SgKernel *const k = b->launch->kernel;
+    Warp *first = NULL;
+    for (int i = 0; i < b->warp_count && n < sizeof text - 96; i++) {
+        Warp *const w = &b->warps[i];
+        if (w->state != WARP_BARRIER) continue;
+        if (!first) first = w;
+        const Barrier *const bar = &b->barriers[w->barrier];
+        const RecPlace *const p = &k->places[w->resume - 1 - k->code];
+        n += (size_t)snprintf(text + n, sizeof text - n,
+                              "%swarp %d waits at barrier %d (PTX line %d, %u of %u threads)",
+                              n ? ", " : "", i, w->barrier, p->line, bar->arrived,
+                              bar->expected ? bar->expected : live_threads(b));
+    }
+    if (first) warp_fault(first, first->resume - 1, 702, first->live, "deadlock: %s", text);
+}
+
+static bool all_done(const Block *b) {
+    for (int i = 0; i < b->warp_count; i++)
+        if (b->warps[i].state != WARP_DONE) return false;
+    return true;
+}
+
+static int warp_at(const Block *b, int position) {
+    uint64_t h =
+        b->linear * UINT64_C(0x9e3779b97f4a7c15) + b->serial * UINT64_C(0xbf58476d1ce4e5b9);
+    h ^= h >> 29;
+    const int n = b->warp_count, start = (int)((h >> 8) % (uint64_t)n);
+    const int step = h & 1 ? position : n - 1 - position;
+    return (start + step) % n;
+}
+
+Turn block_turn(Block *b, uint64_t *executed) {
+    for (int turns = 0; turns < FAIR; turns++) {
+        bool ran = false;
+        b->progress = false;
+        b->serial++;
+        for (int i = 0; i < b->warp_count; i++) {
+            Warp *const w = &b->warps[warp_at(b, i)];
+            if (w->state != WARP_READY) continue;
+            ran = true;
+            w->fuel = FUEL;
+            warp_run(w);
+            *executed += (uint64_t)(FUEL - (w->fuel > 0 ? w->fuel : 0));
+            if (w->state == WARP_FAULT ||
+                atomic_load_explicit(&b->launch->stop, memory_order_relaxed))
+                return TURN_FAULT;
+        }
+        if (all_done(b)) return TURN_DONE;
+        if (!ran) {
+            report_deadlock(b);
+            return TURN_FAULT;
+        }
+        if (!b->progress) return TURN_SPIN;
+    }
+    return TURN_SPIN;
+}
+
+void block_count(const Block *b, SgCounters *out) {
+    const SgKernel *const k = b->launch->kernel;
+    uint64_t pipe[PIPE_COUNT] = {0};
+    for (int i = 0; i < k->block_count; i++) {
+        const uint64_t n = b->counts[i];
+        if (!n) continue;
+        for (int p = 0; p < PIPE_COUNT; p++) pipe[p] += n * k->costs[i].pipe[p];
+        out->mma_flops += n * k->costs[i].mma_flops;
+        out->mma += n * k->costs[i].mma;
+    }
+    /* 64-bit ALU operations are two 32-bit ones, 64-bit products three (rules of the fold); a
+     * division expands to about 16 instructions. */
+    const uint64_t alu =
+        pipe[PIPE_ALU] + 2 * pipe[PIPE_ALU2] + 3 * pipe[PIPE_ALU3] + 16 * pipe[PIPE_DIV];
+    for (int p = PIPE_MOVE + 1; p < PIPE_COUNT; p++) out->warp_instructions += pipe[p];
+    out->warp_instructions += pipe[PIPE_ALU2] + 2 * pipe[PIPE_ALU3] + 15 * pipe[PIPE_DIV];
+    out->alu += alu;
+    out->fma += pipe[PIPE_FMA] + pipe[PIPE_FMA64];
+    out->sfu += pipe[PIPE_SFU];
+    out->convert += pipe[PIPE_CVT];
+    out->branch += pipe[PIPE_BRANCH];
+    out->barrier += pipe[PIPE_BARRIER];
+    out->shuffle += pipe[PIPE_SHUFFLE];
+    out->ldmatrix += pipe[PIPE_LDMATRIX];
+    out->shared_load += pipe[PIPE_LOAD_SHARED];
+    out->shared_store += pipe[PIPE_STORE_SHARED];
+    out->global_load += pipe[PIPE_LOAD];
+    out->global_store += pipe[PIPE_STORE] + pipe[PIPE_ATOMIC];
+    out->cp_async += pipe[PIPE_CP_ASYNC];
+    out->local_access += pipe[PIPE_LOCAL];
+    out->shared_wavefronts += b->dynamic.shared_wavefronts;
+    out->shared_conflicts += b->dynamic.shared_conflicts;
+    out->global_sectors += b->dynamic.global_sectors;
+    if (b->dynamic.max_async_groups > out->max_async_groups)
+        out->max_async_groups = b->dynamic.max_async_groups;
+    out->blocks_run++;
+}

@@ -1,0 +1,372 @@
+/* Control flow of a warp: branches, divergence, guards, exits, barriers, faults.
+ *
+ * Lanes that part company keep their own pc[]. The group with the lowest pc runs (so that lanes
+ * meet again where paths join, since compilers lay out joins below their branches), but after
+ * DIVERGED_BLOCKS basic blocks the others get a turn: a lane that spins on another lane of its
+ * warp cannot starve it (sm_70+ forward progress). Groups switch only at the first record of a
+ * basic block (`leader`) or where they park for an instruction that needs more lanes. */
+#include "softgpu/exec/lanes.h"
+#include "softgpu/exec/module.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { DIVERGED_BLOCKS = 64, NO_ROW32 = -1 };
+#define NO_ROW UINT32_MAX
+
+const Rec *warp_fault(Warp *w, const Rec *r, int cuda_result, uint32_t lanes, const char *fmt,
+                      ...) {
+    Launch *const launch = w->block->launch;
+    const SgKernel *const k = launch->kernel;
+    w->state = WARP_FAULT;
+    pthread_mutex_lock(&launch->lock);
+    SgFault *const f = &launch->user->fault;
+    if (!f->faulted) {
+        char what[512], place[256];
+        va_list args;
+        va_start(args, fmt);
+        vsnprintf(what, sizeof what, fmt, args);
+        va_end(args);
+        const RecPlace *const p = &k->places[r - k->code];
+        ptx_place(k->module->ptx, p->loc_file, p->loc_line, place, sizeof place);
+        const uint32_t thread =
+            (uint32_t)w->index * LANES + (uint32_t)__builtin_ctz(lanes | 1u << 31);
+        const uint32_t *const d = launch->user->block;
+        f->faulted = true;
+        f->cuda_result = cuda_result;
+        snprintf(f->text, sizeof f->text,
+                 "%s: %s%s%s: %s (PTX line %d, %s, thread (%u,%u,%u) of block (%u,%u,%u))",
+                 k->info.name, place, place[0] ? ": " : "", "fault", what, p->line,
+                 p->form ? p->form : "?", thread % d[0], thread / d[0] % d[1], thread / d[0] / d[1],
+                 w->block->id[0], w->block->id[1], w->block->id[2]);
+    }
+    pthread_mutex_unlock(&launch->lock);
+    atomic_store(&launch->stop, true);
+    return NULL;
+}
+
+static const Rec *no_progress(Warp *w) {
+    char text[400];
+    size_t n = 0;
+    const SgKernel *const k = w->block->launch->kernel;
+    uint32_t left = w->parked;
+    const Rec *const first = w->pc[__builtin_ctz(w->parked)];
+    while (left && n < sizeof text - 80) {
+        const Rec *const at = w->pc[__builtin_ctz(left)];
+        uint32_t same = 0;
+        FOR_LANES if ((left >> l & 1) && w->pc[l] == at) same |= 1u << l;
+        left &= ~same;
+        const RecPlace *const p = &k->places[at - k->code];
+        n += (size_t)snprintf(text + n, sizeof text - n, "%slanes 0x%08x wait at PTX line %d",
+                              n ? ", " : "", same, p->line);
+    }
+    return warp_fault(
+        w, first, 719, w->parked,
+        "divergent lanes wait for each other at a warp-wide instruction or barrier: %s", text);
+}
+
+const Rec *warp_select(Warp *w) {
+    uint32_t ready = w->live & ~w->parked;
+    if (!ready) return no_progress(w);
+    if (!(ready & ~w->behind)) w->behind = 0;
+    ready &= ~w->behind;
+    const Rec *best = NULL;
+    FOR_LANES if ((ready >> l & 1) && (!best || w->pc[l] < best)) best = w->pc[l];
+    uint32_t group = 0;
+    const uint32_t all = w->live & ~w->parked;
+    FOR_LANES if ((all >> l & 1) && w->pc[l] == best) group |= 1u << l;
+    if (group != w->active) w->budget = DIVERGED_BLOCKS;
+    w->active = w->mask = group;
+    return best;
+}
+
+/* Leaves pc[] of the running lanes at `r`. */
+static void set_pc(Warp *w, uint32_t lanes, const Rec *r) {
+    FOR_LANES if (lanes >> l & 1) w->pc[l] = r;
+}
+
+bool warp_gather(Warp *w, const Rec *r, uint32_t required, const Rec **next) {
+    if ((required & ~w->mask) == 0) return true;
+    const Rec *const here = w->guard ? w->guard : r;
+    uint32_t met = 0;
+    FOR_LANES if ((w->parked >> l & 1) && w->pc[l] == here) met |= 1u << l;
+    if (met) {
+        w->parked &= ~met;
+        w->active |= met;
+        w->mask = w->active;
+        *next = here;
+        return false;
+    }
+    set_pc(w, w->active, here);
+    w->parked |= w->active;
+    *next = warp_select(w);
+    return false;
+}
+
+void warp_exit_lanes(Warp *w, uint32_t lanes) {
+    w->live &= ~lanes;
+    w->active &= ~lanes;
+    w->mask = w->active;
+    w->block->progress = true;
+    if (w->live) return;
+    w->state = WARP_DONE;
+    block_check_barriers(w->block);
+}
+
+HANDLER(exit) {
+    warp_exit_lanes(w, w->mask);
+    if (!w->live) return NULL;
+    return w->active ? r + 1 : warp_select(w);
+}
+
+HANDLER(leader) {
+    if (w->active != w->live) {
+        set_pc(w, w->active, r);
+        if (--w->budget < 0) {
+            w->behind |= w->active;
+            w->budget = DIVERGED_BLOCKS;
+        }
+        const Rec *const next = warp_select(w);
+        if (next != r) return next;
+    }
+    w->fuel -= r->o[1];
+    if (w->fuel < 0) {
+        w->resume = r;
+        return NULL;
+    }
+    w->clock += r->o[1];
+    w->counts[r->o[0]]++;
+    return r + 1;
+}
+
+HANDLER(guard) {
+    const u32 m = w->mask & (PRED(0) ^ r->o[1]);
+    if (!m) return r + 2;
+    w->mask = m;
+    w->guard = r;
+    const Rec *const next = r[1].fn(w, r + 1);
+    w->guard = NULL;
+    w->mask = w->active;
+    return next;
+}
+
+HANDLER(bra) {
+    (void)w;
+    return r + (int32_t)r->o[0];
+}
+
+HANDLER(bra_if) {
+    const u32 taken = w->mask & (PRED(1) ^ r->o[2]);
+    if (taken == w->mask) return r + (int32_t)r->o[0];
+    if (taken == 0) return r + 1;
+    set_pc(w, taken, r + (int32_t)r->o[0]);
+    set_pc(w, w->mask & ~taken, r + 1);
+    return warp_select(w);
+}
+
+HANDLER(brx) {
+    const SgKernel *const k = w->block->launch->kernel;
+    const u32 *const index = ROW(u32, 1);
+    const Rec *same = NULL;
+    bool uniform = true;
+    FOR_LANES {
+        if (!(w->mask >> l & 1)) continue;
+        if (index[l] >= r->o[2])
+            return warp_fault(w, r, 715, 1u << l, "brx.idx %u of %u targets", index[l], r->o[2]);
+        w->pc[l] = r + k->jumps[r->o[0] + index[l]];
+        uniform &= !same || same == w->pc[l];
+        same = w->pc[l];
+    }
+    return uniform ? same : warp_select(w);
+}
+
+HANDLER(trap) {
+    return warp_fault(w, r, 719, w->mask, "trap");
+}
+HANDLER(brkpt) {
+    return warp_fault(w, r, 719, w->mask, "breakpoint");
+}
+HANDLER(nop) {
+    (void)w;
+    return r + 1;
+}
+HANDLER(fence) {
+    (void)w;
+    atomic_thread_fence(memory_order_seq_cst);
+    return r + 1;
+}
+HANDLER(nanosleep) {
+    w->fuel = 0; /* gives way at the next basic block */
+    return r + 1;
+}
+
+/* bar: o[0] barrier row, o[1] thread count row or NO_ROW, o[2] 1: arrive only, o[3] 1: not
+ * aligned (lanes may come from different paths, but gather all the same). */
+static bool barrier_operands(Warp *w, const Rec *r, int *id, u32 *threads, const Rec **next) {
+    if (!warp_gather(w, r, w->live, next)) return false;
+    const int lane = __builtin_ctz(w->mask);
+    const u32 n = ROW(u32, 0)[lane];
+    *threads = r->o[1] == NO_ROW ? 0 : ROW(u32, 1)[lane];
+    *id = (int)(n & 15);
+    if (n >= BARRIERS)
+        *next = warp_fault(w, r, 715, w->mask, "barrier %u; there are %d", n, BARRIERS);
+    else if (*threads % LANES || (r->o[1] != NO_ROW && *threads == 0) ||
+             *threads > (u32)w->block->warp_count * LANES)
+        *next = warp_fault(w, r, 715, w->mask,
+                           "barrier for %u threads in a block of %d; a multiple of 32 is needed",
+                           *threads, w->block->warp_count * LANES);
+    else
+        return true;
+    return false;
+}
+
+HANDLER(bar) {
+    const Rec *next = NULL;
+    int id = 0;
+    u32 threads = 0;
+    if (!barrier_operands(w, r, &id, &threads, &next)) return next;
+    const u32 expected = w->block->barriers[id].expected;
+    if (w->block->barriers[id].arrived && expected != threads)
+        return warp_fault(w, r, 719, w->mask, "barrier %d is used with %u and %u threads at once",
+                          id, expected, threads);
+    w->resume = r + 1;
+    if (w->guard) w->guard = NULL;
+    return block_barrier(w, id, threads, r->o[2] == 0) ? r + 1 : NULL;
+}
+
+/* bar.red: o[3] result row, o[4] predicate, o[5] its negation, o[6] 0 and, 1 or, 2 popc. */
+HANDLER(bar_red) {
+    const Rec *next = NULL;
+    int id = 0;
+    u32 threads = 0;
+    if (!w->barrier_done) {
+        if (!barrier_operands(w, r, &id, &threads, &next)) return next;
+        w->resume = r;
+        const u32 p = (PRED(4) ^ r->o[5]) & w->mask;
+        /* `and` counts the false ones, so that 0 means true for it */
+        w->block->barriers[id].sum += (u32)__builtin_popcount(r->o[6] == 0 ? w->mask & ~p : p);
+        w->barrier_done = true;
+        if (!block_barrier(w, id, threads, true)) return NULL;
+    }
+    w->barrier_done = false;
+    const u32 sum = w->barrier_sum;
+    if (r->o[6] == 2) {
+        u32 *const d = ROW(u32, 3);
+        FOR_LANES if (w->mask >> l & 1) d[l] = sum;
+    } else {
+        const bool yes = r->o[6] == 0 ? sum == 0 : sum != 0;
+        PRED(3) = (PRED(3) & ~w->mask) | (yes ? w->mask : 0);
+    }
+    return r + 1;
+}
+
+HANDLER(warp_sync) {
+    const Rec *next = NULL;
+    const u32 mask = ROW(u32, 0)[__builtin_ctz(w->mask)];
+    if (w->mask & ~mask)
+        return warp_fault(w, r, 715, w->mask & ~mask, "lane is not in its membermask 0x%08x", mask);
+    return warp_gather(w, r, mask & w->live, &next) ? r + 1 : next;
+}
+
+HANDLER(activemask) {
+    u32 *const d = ROW(u32, 0);
+    FOR_LANES if (w->mask >> l & 1) d[l] = w->mask;
+    return r + 1;
+}
+
+/* o[0] lane row or NO_ROW, o[1] predicate, o[2] membermask. */
+HANDLER(elect) {
+    const Rec *next = NULL;
+    const u32 mask = ROW(u32, 2)[__builtin_ctz(w->mask)];
+    if (!warp_gather(w, r, mask & w->live, &next)) return next;
+    const u32 leader = (u32)__builtin_ctz(w->mask);
+    if (r->o[0] != NO_ROW) FOR_LANES if (w->mask >> l & 1) ROW(u32, 0)[l] = leader;
+    PRED(1) = (PRED(1) & ~w->mask) | 1u << leader;
+    return r + 1;
+}
+
+/* o[0] predicate, o[1] address row, o[2] window. */
+HANDLER(isspacep) {
+    const u64 *const a = ROW(u64, 1);
+    u32 bits = 0;
+    FOR_LANES bits |= (u32)((a[l] >> WINDOW_SHIFT) == r->o[2]) << l;
+    PRED(0) = (PRED(0) & ~w->mask) | (bits & w->mask);
+    return r + 1;
+}
+
+HANDLER(special) {
+    const u64 t = w->clock;
+    const bool wide = ptx_special_class((int)r->o[1]) == PTX_B64;
+    const bool high = r->o[1] == PTX_SR_CLOCK_HI || r->o[1] == PTX_SR_GLOBALTIMER_HI;
+    w->clock += 1; /* two readings differ */
+    FOR_LANES {
+        if (!(w->mask >> l & 1)) continue;
+        if (wide)
+            ROW(u64, 0)[l] = t;
+        else
+            ROW(u32, 0)[l] = (u32)(high ? t >> 32 : t);
+    }
+    return r + 1;
+}
+
+/* A string in device memory, at most size - 1 characters of it. */
+static void device_string(uint64_t address, char *out, size_t size) {
+    size_t n = 0;
+    while (n + 1 < size && sg_mem_ok(address + n, 1)) {
+        const char c = *(const char *)(uintptr_t)(address + n);
+        if (!c) break;
+        out[n++] = c;
+    }
+    out[n] = '\0';
+}
+
+HANDLER(assert) {
+    char message[160], file[160];
+    const int lane = __builtin_ctz(w->mask);
+    u64 address[2];
+    for (int i = 0; i < 2; i++)
+        __builtin_memcpy(&address[i], w->local + (size_t)lane * warp_local_bytes(w) + r->o[i], 8);
+    u32 line = 0;
+    __builtin_memcpy(&line, w->local + (size_t)lane * warp_local_bytes(w) + r->o[2], 4);
+    device_string(address[0], message, sizeof message);
+    device_string(address[1], file, sizeof file);
+    return warp_fault(w, r, 710, w->mask, "%s:%u: assertion `%s' failed", file, line, message);
+}
+
+void warp_run(Warp *w) {
+    const Rec *r = w->resume;
+    while (r) r = r->fn(w, r);
+}
+
+uint64_t warp_local_bytes(const Warp *w) {
+    return w->block->launch->kernel->local_bytes;
+}
+
+uint64_t warp_param_bytes(const Warp *w) {
+    return (uint64_t)w->block->launch->kernel->info.param_bytes;
+}
+
+bool warp_range(Warp *w, uint64_t low, uint64_t high) {
+    for (int i = 0; i < RANGES; i++)
+        if (low >= w->ranges[i].low && high <= w->ranges[i].high) return true;
+    const SgAllocation *const a = sg_mem_find(low);
+    if (!a || !a->live || low < a->base || high > a->base + a->size || high < low) return false;
+    w->ranges[w->range_next++ % RANGES] = (AddressRange){a->base, a->base + a->size};
+    return true;
+}
+
+const Handler sg_control_handlers[] = {
+#define OP(form, shape, pipe, handler) h_##handler,
+#define EXTRA(handler)
+#include "softgpu/ptx/ops_control.def"
+#undef OP
+#undef EXTRA
+};
+const Handler sg_control_extras[] = {
+#define OP(form, shape, pipe, handler)
+#define EXTRA(handler) h_##handler,
+#include "softgpu/ptx/ops_control.def"
+#undef OP
+#undef EXTRA
+};

@@ -1,0 +1,126 @@
+/* Decoding: PTX instructions of one entry, calls inlined, to records in three steps.
+ *
+ *   1 decode*.c  each PTX instruction becomes one or more Ir on virtual registers
+ *   2 flow.c     basic blocks, liveness, rows for virtual registers
+ *   3 flow.c     Ir to Rec with row offsets, branch distances, leaders; costs per block
+ *
+ * A virtual register is written by several Ir at will; constants and special registers are
+ * virtual registers of their own, filled when a warp starts. */
+#ifndef SEQTUNE_SOFTGPU_EXEC_DECODE_H
+#define SEQTUNE_SOFTGPU_EXEC_DECODE_H
+
+#include "base/map.h"
+#include "softgpu/exec/module.h"
+#include "softgpu/ptx/form.h"
+
+typedef enum VregKind { VREG_PLAIN, VREG_CONST, VREG_SPECIAL } VregKind;
+
+typedef struct Vreg {
+    uint8_t class; /* PtxClass */
+    uint8_t kind;
+    uint64_t value; /* constant, or number of the special register */
+    uint32_t row;   /* byte offset, by flow.c */
+} Vreg;
+
+typedef struct Ir {
+    Handler fn;
+    uint32_t o[14];
+    uint16_t defs, uses;    /* bit k: o[k] is a virtual register */
+    uint16_t address;       /* bit k: o[k] is an address row */
+    int target;             /* branch: instruction of the frame, then Ir; -1 */
+    bool ends;              /* a basic block ends here */
+    bool stays;             /* ... and its end does not fall through */
+    bool guarded;           /* the Ir before is its guard */
+    uint8_t or4;            /* low bits of o[4] (8-bit mma) */
+    uint8_t pipe;           /* SgPipe */
+    uint8_t fuse;           /* FuseKind for folding */
+    uint32_t flops;         /* of an mma */
+    int table, table_count; /* brx: entries in Decode.jumps */
+    const PtxInstr *from;
+} Ir;
+
+typedef enum FuseKind {
+    FUSE_NONE,
+    FUSE_FMUL,
+    FUSE_FADD,
+    FUSE_IMUL,
+    FUSE_IADD,
+    FUSE_LOGIC
+} FuseKind;
+
+typedef struct Binding { /* where a variable of an inlined function lies */
+    const PtxVar *var;
+    uint64_t offset;
+} Binding;
+
+typedef struct Frame { /* one inlined function */
+    const PtxFunc *func;
+    int vreg_base;
+    const int *alias; /* per register: the virtual register that replaces it, or -1 */
+    int *label;       /* Ir index of each instruction and of the end */
+    int binding_base;
+    int depth;
+} Frame;
+
+typedef struct Decode {
+    SgModule *module;
+    const PtxFunc *entry;
+    SgKernel *kernel;
+    Arena *scratch;
+    Error *err;
+    Status status;
+    Ir *ir;
+    int ir_count, ir_cap;
+    Vreg *vregs;
+    int vreg_count, vreg_cap;
+    Map *constants; /* by class and value */
+    Map *forms;     /* by opcode: PtxForm */
+    Binding *bindings;
+    int binding_count, binding_cap;
+    Binding *shared; /* static shared variables */
+    int shared_count, shared_cap;
+    uint64_t shared_size, shared_align, local_size;
+    int *jumps; /* brx targets: instructions, then Ir */
+    int jump_count, jump_cap;
+    const HandlerSet *handlers;
+    Frame *frame;
+    const PtxInstr *in;
+    PtxWords words;
+    const PtxForm *form;
+    Ir trash;            /* what is emitted after an error */
+    bool saturate, relu; /* stripped from the opcode, done after it */
+} Decode;
+
+void dec_fail(Decode *d, Status status, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* A new Ir for the current instruction; never NULL (after an error: a scratch one). */
+Ir *dec_emit(Decode *d, Handler fn, SgPipe pipe);
+Handler dec_lane(const Decode *d, int extra);
+Handler dec_tensor(const Decode *d, int extra);
+Handler dec_control(int extra);
+Handler dec_form_handler(const Decode *d);
+SgPipe dec_pipe(const Decode *d);
+void dec_def(Ir *ir, int k, int vreg);
+void dec_use(Ir *ir, int k, int vreg);
+int dec_vreg(Decode *d, PtxClass class);
+int dec_constant(Decode *d, PtxClass class, uint64_t value);
+/* Operand `i` as source or destination of a class; checks kind and class. */
+const PtxOperand *dec_operand(Decode *d, int i);
+int dec_source(Decode *d, const PtxOperand *o, PtxClass class, bool is_float);
+int dec_dest(Decode *d, const PtxOperand *o, PtxClass class);
+int dec_pred(Decode *d, const PtxOperand *o, uint32_t *negate);
+int dec_reg(Decode *d, int reg);
+PtxClass dec_class(Decode *d, const PtxOperand *o); /* of a register operand */
+/* Address operand: vreg of the row or -1, constant offset, space of the symbol it names. */
+int dec_address(Decode *d, const PtxOperand *o, uint64_t *offset, const PtxVar **var);
+uint64_t dec_symbol(Decode *d, const PtxVar *var); /* its address within its space */
+
+void dec_family(Decode *d); /* shapes "=name" */
+void dec_memory_family(Decode *d, const char *name);
+void dec_convert(Decode *d);
+void dec_control_family(Decode *d, const char *name);
+void dec_function(Decode *d, const PtxFunc *func, const uint64_t *args, const uint64_t *rets,
+                  int depth);
+
+Status sg_flow(Decode *d);
+
+#endif

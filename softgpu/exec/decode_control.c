@@ -1,0 +1,479 @@
+/* Decoding of moves, comparisons, branches, calls, barriers and address conversion. */
+#include "softgpu/exec/decode.h"
+
+#include <string.h>
+
+#define NO_ROW UINT32_MAX
+
+static Ir *emit1(Decode *d, int lane_extra, SgPipe pipe, int dest, int source) {
+    Ir *const ir = dec_emit(d, dec_lane(d, lane_extra), pipe);
+    dec_def(ir, 0, dest);
+    dec_use(ir, 1, source);
+    return ir;
+}
+
+/* mov {a, b}, c and mov c, {a, b}: of 2 x b32, 2 x b16, 4 x b16. */
+static void mov_vector(Decode *d, const PtxOperand *dst, const PtxOperand *src) {
+    const bool unpack = dst->kind == PTX_VECTOR;
+    const PtxOperand *const v = unpack ? dst : src, *const s = unpack ? src : dst;
+    const bool wide = ptx_words_are(&d->words, 1, "b64");
+    const bool four = v->item_count == 4;
+    if ((v->item_count != 2 && !(four && wide)) || (!wide && !ptx_words_are(&d->words, 1, "b32"))) {
+        dec_fail(d, ST_UNSUPPORTED, "mov of this vector is not emulated");
+        return;
+    }
+    const PtxClass class = wide ? PTX_B64 : PTX_B32;
+    if (unpack) {
+        const int extra = four ? LANE_unpack64h : wide ? LANE_unpack64 : LANE_unpack32;
+        const int source = dec_source(d, s, class, false);
+        Ir *const ir = dec_emit(d, dec_lane(d, extra), PIPE_MOVE);
+        dec_use(ir, v->item_count, source);
+        Ir tmp = *ir;
+        for (int i = 0; i < v->item_count; i++)
+            dec_def(&tmp, i, dec_dest(d, &v->items[i], PTX_B32));
+        if (d->status == ST_OK) d->ir[d->ir_count - 1] = tmp;
+        return;
+    }
+    Ir tmp = {0};
+    dec_def(&tmp, 0, dec_dest(d, s, class));
+    for (int i = 0; i < v->item_count; i++)
+        dec_use(&tmp, i + 1, dec_source(d, &v->items[i], PTX_B32, false));
+    const int extra = four ? LANE_pack64h : wide ? LANE_pack64 : -1;
+    Ir *const ir = dec_emit(d, dec_lane(d, extra < 0 ? LANE_pack32 : extra), PIPE_MOVE);
+    memcpy(ir->o, tmp.o, sizeof ir->o);
+    ir->defs = tmp.defs;
+    ir->uses = tmp.uses;
+}
+
+static void mov(Decode *d) {
+    const PtxOperand *const dst = dec_operand(d, 0), *const src = dec_operand(d, 1);
+    if (dst->kind == PTX_VECTOR || src->kind == PTX_VECTOR) {
+        mov_vector(d, dst, src);
+        return;
+    }
+    if (dst->kind != PTX_REG || d->words.count != 2) {
+        dec_fail(d, ST_SYNTAX, "the destination is not a register");
+        return;
+    }
+    const PtxClass class = dec_class(d, dst);
+    uint32_t negate = 0;
+    const int source =
+        class == PTX_PRED ? dec_pred(d, src, &negate) : dec_source(d, src, class, false);
+    const int dest = dec_dest(d, dst, class);
+    const int extra = class == PTX_PRED ? LANE_mov_pred : class == PTX_B64 ? LANE_mov_b64 : -1;
+    Ir *const ir = extra < 0 ? dec_emit(d, dec_form_handler(d), PIPE_MOVE)
+                             : dec_emit(d, dec_lane(d, extra), PIPE_MOVE);
+    dec_def(ir, 0, dest);
+    dec_use(ir, 1, source);
+    ir->o[5] = negate;
+}
+
+typedef struct CompareOp { /* eq and lt (le for floats) make all others */
+    const char *name;
+    char base; /* 'e' eq, 'l' lt, 'm' le, 'n' num */
+    bool swap, negate;
+    bool floats, integers;
+} CompareOp;
+
+/* Unordered comparisons are the negations of the ordered opposite: a NaN makes them true. */
+static const CompareOp compare_ops[] = {
+    {"eq", 'e', false, false, true, true},   {"ne", 'e', false, true, false, true},
+    {"lt", 'l', false, false, true, true},   {"gt", 'l', true, false, true, true},
+    {"le", 'l', true, true, false, true},    {"ge", 'l', false, true, false, true},
+    {"lo", 'l', false, false, false, true},  {"hi", 'l', true, false, false, true},
+    {"ls", 'l', true, true, false, true},    {"hs", 'l', false, true, false, true},
+    {"le", 'm', false, false, true, false},  {"ge", 'm', true, false, true, false},
+    {"equ", 'u', false, true, true, false},  {"neu", 'e', false, true, true, false},
+    {"ltu", 'm', true, true, true, false},   {"gtu", 'm', false, true, true, false},
+    {"leu", 'l', true, true, true, false},   {"geu", 'l', false, true, true, false},
+    {"num", 'n', false, false, true, false}, {"nan", 'n', false, true, true, false},
+    {"ne", 'o', false, false, true, false},
+};
+
+typedef struct CompareType {
+    const char *name;
+    PtxClass class;
+    bool is_float;
+    int eq, lt, le, num;
+} CompareType;
+
+static const CompareType compare_types[] = {
+    {"u32", PTX_B32, false, LANE_eq_u32, LANE_lt_u32, -1, -1},
+    {"s32", PTX_B32, false, LANE_eq_u32, LANE_lt_s32, -1, -1},
+    {"b32", PTX_B32, false, LANE_eq_u32, -1, -1, -1},
+    {"u64", PTX_B64, false, LANE_eq_u64, LANE_lt_u64, -1, -1},
+    {"s64", PTX_B64, false, LANE_eq_u64, LANE_lt_s64, -1, -1},
+    {"b64", PTX_B64, false, LANE_eq_u64, -1, -1, -1},
+    {"u16", PTX_B32, false, LANE_eq_u16, LANE_lt_u16, -1, -1},
+    {"s16", PTX_B32, false, LANE_eq_u16, LANE_lt_s16, -1, -1},
+    {"b16", PTX_B32, false, LANE_eq_u16, -1, -1, -1},
+    {"f32", PTX_B32, true, LANE_eq_f32, LANE_lt_f32, LANE_le_f32, LANE_num_f32},
+    {"f64", PTX_B64, true, LANE_eq_f64, LANE_lt_f64, LANE_le_f64, LANE_num_f64},
+    {"f16", PTX_B32, true, LANE_eq_f32, LANE_lt_f32, LANE_le_f32, LANE_num_f32},
+    {"bf16", PTX_B32, true, LANE_eq_f32, LANE_lt_f32, LANE_le_f32, LANE_num_f32},
+};
+
+static int half_to_float(Decode *d, int v, const char *type) {
+    if (strcmp(type, "f16") != 0 && strcmp(type, "bf16") != 0) return v;
+    const int wide = dec_vreg(d, PTX_B32);
+    emit1(d, type[0] == 'b' ? LANE_f32_bf16 : LANE_f32_f16, PIPE_MOVE, wide, v);
+    return wide;
+}
+
+static int compare_base(Decode *d, const CompareType *t, char base, bool ftz, int a, int b,
+                        uint32_t negate) {
+    int extra = base == 'e' ? t->eq : base == 'l' ? t->lt : base == 'm' ? t->le : t->num;
+    if (extra < 0) {
+        dec_fail(d, ST_UNSUPPORTED, "this comparison of %s is not emulated", t->name);
+        return 0;
+    }
+    if (ftz && t->is_float && t->class == PTX_B32) extra += LANE_eq_ftz_f32 - LANE_eq_f32;
+    const int p = dec_vreg(d, PTX_PRED);
+    Ir *const ir = dec_emit(d, dec_lane(d, extra), PIPE_ALU);
+    dec_def(ir, 0, p);
+    dec_use(ir, 1, a);
+    dec_use(ir, 2, b);
+    ir->o[3] = negate;
+    return p;
+}
+
+static int pred_op(Decode *d, int extra, int a, int b, uint32_t negate_b, int into) {
+    const int p = into >= 0 ? into : dec_vreg(d, PTX_PRED);
+    Ir *const ir = dec_emit(d, dec_lane(d, extra), PIPE_MOVE);
+    dec_def(ir, 0, p);
+    dec_use(ir, 1, a);
+    if (b >= 0) dec_use(ir, 2, b);
+    ir->o[6] = negate_b;
+    return p;
+}
+
+/* The comparison of operands `first`, `first` + 1 named by word 1, as a fresh predicate. */
+static int compare(Decode *d, int first, const char *type_word, size_t type_length) {
+    const CompareType *t = NULL;
+    for (size_t i = 0; i < sizeof compare_types / sizeof *compare_types; i++)
+        if (strlen(compare_types[i].name) == type_length &&
+            memcmp(compare_types[i].name, type_word, type_length) == 0)
+            t = &compare_types[i];
+    const CompareOp *op = NULL;
+    for (size_t i = 0; t && i < sizeof compare_ops / sizeof *compare_ops; i++)
+        if (ptx_words_are(&d->words, 1, compare_ops[i].name) &&
+            (t->is_float ? compare_ops[i].floats : compare_ops[i].integers))
+            op = &compare_ops[i];
+    if (!op) {
+        dec_fail(d, ST_UNSUPPORTED, "this comparison is not emulated");
+        return 0;
+    }
+    int a = dec_source(d, dec_operand(d, first), t->class, t->is_float && t->eq != LANE_eq_u16);
+    int b = dec_source(d, dec_operand(d, first + 1), t->class, t->is_float);
+    a = half_to_float(d, a, t->name);
+    b = half_to_float(d, b, t->name);
+    const bool ftz = ptx_words_have(&d->words, "ftz");
+    if (op->base == 'u' || op->base == 'o') { /* equ = eq or nan; ne = !(eq or nan) */
+        const int eq = compare_base(d, t, 'e', ftz, a, b, 0);
+        const int nan = compare_base(d, t, 'n', ftz, a, b, UINT32_MAX);
+        const int either = pred_op(d, LANE_or_pred, eq, nan, 0, -1);
+        return op->base == 'u' ? either : pred_op(d, LANE_not_pred, either, -1, 0, -1);
+    }
+    return compare_base(d, t, op->base, ftz, op->swap ? b : a, op->swap ? a : b,
+                        op->negate ? UINT32_MAX : 0);
+}
+
+static int bool_op(const Decode *d) {
+    return ptx_words_are(&d->words, 2, "and")   ? LANE_and_pred
+           : ptx_words_are(&d->words, 2, "or")  ? LANE_or_pred
+           : ptx_words_are(&d->words, 2, "xor") ? LANE_xor_pred
+                                                : -1;
+}
+
+/* setp.CMP[.BOOL][.ftz].TYPE p[|q], a, b[, c]: q is the same with the comparison negated. */
+static void setp(Decode *d) {
+    const int last = d->words.count - 1, op = bool_op(d);
+    const PtxOperand *const dst = dec_operand(d, 0);
+    if (d->in->operand_count != (op >= 0 ? 4 : 3) || last < 2) {
+        dec_fail(d, ST_SYNTAX, "%d operands", d->in->operand_count);
+        return;
+    }
+    uint32_t negate = 0;
+    const int c = op >= 0 ? dec_pred(d, dec_operand(d, 3), &negate) : -1;
+    const int t = compare(d, 1, d->words.text[last], d->words.length[last]);
+    const int p = dec_dest(d, dst, PTX_PRED);
+    if (op < 0 && dst->second < 0 && d->status == ST_OK) {
+        d->ir[d->ir_count - 1].o[0] = (uint32_t)p; /* write the register itself */
+        return;
+    }
+    const int q = dst->second < 0 ? -1 : dec_reg(d, dst->second);
+    if (q >= 0 && d->frame->func->regs[dst->second].class != PTX_PRED)
+        dec_fail(d, ST_SYNTAX, "the second destination is not a predicate");
+    const int not_t = q >= 0 ? pred_op(d, LANE_not_pred, t, -1, 0, -1) : -1;
+    const int copy = op >= 0 && q >= 0 ? dec_vreg(d, PTX_PRED) : c; /* c may be p */
+    if (copy != c) pred_op(d, LANE_mov_pred, c, -1, 0, copy);
+    pred_op(d, op >= 0 ? op : LANE_mov_pred, t, op >= 0 ? c : -1, negate, p);
+    if (q >= 0) pred_op(d, op >= 0 ? op : LANE_mov_pred, not_t, op >= 0 ? copy : -1, negate, q);
+}
+
+/* set.CMP[.BOOL][.ftz].DTYPE.STYPE d, a, b[, c] */
+static void set(Decode *d) {
+    const int last = d->words.count - 1, op = bool_op(d);
+    if (d->in->operand_count != (op >= 0 ? 4 : 3) || last < 3) {
+        dec_fail(d, ST_SYNTAX, "%d operands", d->in->operand_count);
+        return;
+    }
+    const bool is_float = ptx_words_are(&d->words, last - 1, "f32");
+    if (!is_float && !ptx_words_are(&d->words, last - 1, "u32") &&
+        !ptx_words_are(&d->words, last - 1, "s32")) {
+        dec_fail(d, ST_UNSUPPORTED, "set to this type is not emulated");
+        return;
+    }
+    int p = compare(d, 1, d->words.text[last], d->words.length[last]);
+    uint32_t negate = 0;
+    if (op >= 0) {
+        const int c = dec_pred(d, dec_operand(d, 3), &negate);
+        p = pred_op(d, op, p, c, negate, -1);
+    }
+    emit1(d, is_float ? LANE_set_f32 : LANE_set_b32, PIPE_ALU,
+          dec_dest(d, dec_operand(d, 0), PTX_B32), p);
+}
+
+/* A jump to instruction `target` of the frame under the current guard, or its negation. */
+static Ir *jump(Decode *d, int target, bool unless) {
+    const PtxInstr *const in = d->in;
+    const bool cond = in->guard >= 0;
+    const int p = cond ? dec_reg(d, in->guard) : -1;
+    Ir *const ir = dec_emit(d, dec_control(cond ? CONTROL_bra_if : CONTROL_bra), PIPE_BRANCH);
+    ir->target = target;
+    ir->ends = true;
+    ir->stays = !cond;
+    if (cond) {
+        dec_use(ir, 1, p);
+        ir->o[2] = in->guard_negate != unless ? UINT32_MAX : 0;
+    }
+    return ir;
+}
+
+static int here(const Decode *d) {
+    return (int)(d->in - d->frame->func->instrs);
+}
+
+static void bra(Decode *d) {
+    const PtxOperand *const o = dec_operand(d, 0);
+    if (o->kind != PTX_LABEL)
+        dec_fail(d, ST_SYNTAX, "a label is expected");
+    else
+        jump(d, o->reg, false);
+}
+
+static void brx(Decode *d) {
+    const PtxOperand *const t = dec_operand(d, 1);
+    if (d->in->guard >= 0) jump(d, here(d) + 1, true);
+    const int index = dec_source(d, dec_operand(d, 0), PTX_B32, false);
+    if (t->kind != PTX_LABEL || t->reg < 0 || t->reg >= d->frame->func->table_count) {
+        dec_fail(d, ST_SYNTAX, "a .branchtargets label is expected");
+        return;
+    }
+    const PtxTable *const table = &d->frame->func->tables[t->reg];
+    int *const jumps =
+        arena_array(d->scratch, (size_t)(d->jump_count + table->count), sizeof *jumps);
+    if (!jumps) {
+        dec_fail(d, ST_NO_MEMORY, "out of memory");
+        return;
+    }
+    if (d->jump_count) memcpy(jumps, d->jumps, (size_t)d->jump_count * sizeof *jumps);
+    memcpy(jumps + d->jump_count, table->targets, (size_t)table->count * sizeof *jumps);
+    d->jumps = jumps;
+    Ir *const ir = dec_emit(d, dec_control(CONTROL_brx), PIPE_BRANCH);
+    dec_use(ir, 1, index);
+    ir->table = d->jump_count;
+    ir->table_count = table->count;
+    ir->target = here(d); /* only marks it for patching */
+    ir->ends = ir->stays = true;
+    d->jump_count += table->count;
+}
+
+static int list_offsets(Decode *d, const PtxOperand *list, uint64_t *out, int limit) {
+    if (list->kind != PTX_LIST || list->item_count > limit) {
+        dec_fail(d, ST_UNSUPPORTED, "this argument list is not emulated");
+        return 0;
+    }
+    for (int i = 0; i < list->item_count; i++) {
+        const PtxOperand *const o = &list->items[i];
+        if (o->kind == PTX_SYMBOL && o->var->space == PTX_PARAM && !o->var->entry)
+            out[i] = dec_symbol(d, o->var);
+        else
+            dec_fail(d, ST_UNSUPPORTED, "arguments other than .param variables are not emulated");
+    }
+    return list->item_count;
+}
+
+static void call_assert(Decode *d, const uint64_t *args, int n) {
+    if (n < 3) {
+        dec_fail(d, ST_SYNTAX, "__assertfail takes message, file, line, function, size");
+        return;
+    }
+    Ir *const ir = dec_emit(d, dec_control(CONTROL_assert), PIPE_OTHER);
+    for (int i = 0; i < 3; i++) ir->o[i] = (uint32_t)args[i];
+}
+
+/* call [(rets),] name[, (args)]: the callee's body is inlined, its parameters are the caller's
+ * .param variables themselves. */
+static void call(Decode *d) {
+    enum { MAX_ARGS = 64 };
+    uint64_t args[MAX_ARGS], rets[MAX_ARGS];
+    int k = 0, arg_count = 0, ret_count = 0;
+    if (d->in->guard >= 0) jump(d, here(d) + 1, true);
+    if (dec_operand(d, k)->kind == PTX_LIST)
+        ret_count = list_offsets(d, dec_operand(d, k++), rets, MAX_ARGS);
+    const PtxOperand *const name = dec_operand(d, k++);
+    if (k < d->in->operand_count && dec_operand(d, k)->kind == PTX_LIST)
+        arg_count = list_offsets(d, dec_operand(d, k), args, MAX_ARGS);
+    if (d->status != ST_OK) return;
+    if (name->kind != PTX_NAME) {
+        dec_fail(d, ST_UNSUPPORTED, "indirect calls are not emulated");
+        return;
+    }
+    if (strcmp(name->name, "__assertfail") == 0) {
+        call_assert(d, args, arg_count);
+        return;
+    }
+    const PtxFunc *const callee = ptx_func(d->module->ptx, name->name);
+    if (!callee || !callee->body || callee->entry)
+        dec_fail(d, ST_UNSUPPORTED, "function '%s' has no body here", name->name);
+    else if (callee->param_count != arg_count || callee->ret_count != ret_count)
+        dec_fail(d, ST_SYNTAX, "'%s' takes %d arguments and returns %d values", name->name,
+                 callee->param_count, callee->ret_count);
+    else
+        dec_function(d, callee, args, rets, d->frame->depth + 1);
+}
+
+static void ret(Decode *d) {
+    const PtxFunc *const f = d->frame->func;
+    jump(d, f->instr_count, false); /* the exit, or the end of the inlined body */
+}
+
+static void barrier(Decode *d, bool red) {
+    const int first = red ? 1 : 0; /* red has a destination before and a predicate at the end */
+    const int n = d->in->operand_count - first - (red ? 1 : 0);
+    const bool arrive = ptx_words_have(&d->words, "arrive");
+    if (n < 1 || n > 2 || (arrive && n != 2)) {
+        dec_fail(d, ST_SYNTAX, "%d operands", d->in->operand_count);
+        return;
+    }
+    Ir tmp = {0};
+    dec_use(&tmp, 0, dec_source(d, dec_operand(d, first), PTX_B32, false));
+    tmp.o[1] = NO_ROW;
+    if (n == 2) dec_use(&tmp, 1, dec_source(d, dec_operand(d, first + 1), PTX_B32, false));
+    if (red) {
+        const bool popc = ptx_words_have(&d->words, "popc");
+        dec_def(&tmp, 3, dec_dest(d, dec_operand(d, 0), popc ? PTX_B32 : PTX_PRED));
+        dec_use(&tmp, 4, dec_pred(d, dec_operand(d, d->in->operand_count - 1), &tmp.o[5]));
+        tmp.o[6] = popc ? 2 : ptx_words_have(&d->words, "or") ? 1 : 0;
+    } else {
+        tmp.o[2] = arrive;
+    }
+    Ir *const ir = dec_emit(d, dec_form_handler(d), PIPE_BARRIER);
+    memcpy(ir->o, tmp.o, sizeof ir->o);
+    ir->defs = tmp.defs;
+    ir->uses = tmp.uses;
+}
+
+static void elect(Decode *d) {
+    const PtxOperand *const dst = dec_operand(d, 0);
+    Ir tmp = {0};
+    tmp.o[0] = NO_ROW;
+    if (dst->kind == PTX_REG) dec_def(&tmp, 0, dec_dest(d, dst, PTX_B32));
+    if (dst->second < 0 || d->frame->func->regs[dst->second].class != PTX_PRED) {
+        dec_fail(d, ST_SYNTAX, "a predicate destination is expected");
+        return;
+    }
+    dec_def(&tmp, 1, dec_reg(d, dst->second));
+    dec_use(&tmp, 2, dec_source(d, dec_operand(d, 1), PTX_B32, false));
+    Ir *const ir = dec_emit(d, dec_form_handler(d), PIPE_ALU);
+    memcpy(ir->o, tmp.o, sizeof ir->o);
+    ir->defs = tmp.defs;
+    ir->uses = tmp.uses;
+}
+
+static uint64_t window_of(const PtxWords *words) {
+    if (ptx_words_have(words, "shared") || ptx_words_have(words, "shared::cta"))
+        return WINDOW_SHARED;
+    if (ptx_words_have(words, "local")) return WINDOW_LOCAL;
+    if (ptx_words_have(words, "param") || ptx_words_have(words, "param::entry"))
+        return WINDOW_PARAM;
+    return 0;
+}
+
+/* cvta adds the window of its space, cvta.to takes it away; global addresses are generic. */
+static void cvta(Decode *d) {
+    uint64_t window = window_of(&d->words);
+    if (ptx_words_have(&d->words, "to")) window = 0 - window;
+    const int dest = dec_dest(d, dec_operand(d, 0), PTX_B64);
+    const int source = dec_source(d, dec_operand(d, 1), PTX_B64, false);
+    if (!window) {
+        emit1(d, LANE_mov_b64, PIPE_MOVE, dest, source);
+        return;
+    }
+    const int offset = dec_constant(d, PTX_B64, window);
+    Ir *const ir = dec_emit(d, dec_lane(d, LANE_add_window), PIPE_MOVE);
+    dec_def(ir, 0, dest);
+    dec_use(ir, 1, source);
+    dec_use(ir, 2, offset);
+}
+
+static void isspacep(Decode *d) {
+    const int dest = dec_dest(d, dec_operand(d, 0), PTX_PRED);
+    const int source = dec_source(d, dec_operand(d, 1), PTX_B64, false);
+    Ir *const ir = dec_emit(d, dec_form_handler(d), PIPE_ALU);
+    dec_def(ir, 0, dest);
+    dec_use(ir, 1, source);
+    ir->o[2] = (uint32_t)(window_of(&d->words) >> WINDOW_SHIFT);
+}
+
+/* Directed rounding: see exec/directed.h for the record. */
+static void directed(Decode *d) {
+    static const char *const ops[] = {"add", "sub", "mul", "div", "fma", "rcp", "sqrt"};
+    static const int counts[] = {2, 2, 2, 2, 3, 1, 1};
+    int op = ptx_words_are(&d->words, 0, "mad") ? 4 : 0;
+    for (int i = 0; i < 7; i++)
+        if (ptx_words_are(&d->words, 0, ops[i])) op = i;
+    const bool wide = ptx_words_have(&d->words, "f64");
+    const PtxClass class = wide ? PTX_B64 : PTX_B32;
+    if (d->in->operand_count != counts[op] + 1) {
+        dec_fail(d, ST_SYNTAX, "%d operands", d->in->operand_count);
+        return;
+    }
+    Ir tmp = {0};
+    dec_def(&tmp, 0, dec_dest(d, dec_operand(d, 0), class));
+    for (int i = 1; i <= 3; i++) /* missing sources repeat the first */
+        dec_use(&tmp, i, dec_source(d, dec_operand(d, i <= counts[op] ? i : 1), class, true));
+    tmp.o[4] = (uint32_t)op;
+    tmp.o[5] = ptx_words_have(&d->words, "rz") ? 1 : ptx_words_have(&d->words, "rm") ? 2 : 3;
+    tmp.o[6] = ptx_words_have(&d->words, "ftz");
+    tmp.o[7] = wide;
+    Ir *const ir = dec_emit(d, dec_form_handler(d), wide ? PIPE_FMA64 : PIPE_FMA);
+    memcpy(ir->o, tmp.o, sizeof ir->o);
+    ir->defs = tmp.defs;
+    ir->uses = tmp.uses;
+}
+
+void dec_control_family(Decode *d, const char *name) {
+    static const struct {
+        const char *name;
+        void (*fn)(Decode *);
+    } rows[] = {{"mov", mov},     {"setp", setp}, {"set", set},           {"cvt", dec_convert},
+                {"bra", bra},     {"brx", brx},   {"call", call},         {"ret", ret},
+                {"elect", elect}, {"cvta", cvta}, {"isspacep", isspacep}, {"directed", directed}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (strcmp(rows[i].name, name) == 0) {
+            rows[i].fn(d);
+            return;
+        }
+    if (strcmp(name, "barrier") == 0)
+        barrier(d, false);
+    else if (strcmp(name, "barrier_red") == 0)
+        barrier(d, true);
+    else
+        dec_memory_family(d, name);
+}
+
+void dec_family(Decode *d) {
+    dec_control_family(d, d->form->shape + 1);
+}

@@ -1,0 +1,341 @@
+/* Decoding of loads, stores, atomics, copies, matrix and exchange instructions. */
+#include "softgpu/exec/decode.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define NO_ROW UINT32_MAX
+/* As in exec/access.h. */
+enum { ACC_SIGNED = 0x10, ACC_WIDE = 0x20, ACC_ADDR64 = 0x40, ACC_COUNT = 8 };
+
+static Ir *emit_from(Decode *d, const Ir *tmp, Handler fn, SgPipe pipe) {
+    Ir *const ir = dec_emit(d, fn, pipe);
+    memcpy(ir->o, tmp->o, sizeof ir->o);
+    ir->defs = tmp->defs;
+    ir->uses = tmp->uses;
+    ir->address = tmp->address;
+    ir->flops = tmp->flops;
+    ir->or4 = tmp->or4;
+    return ir;
+}
+
+/* The address operand `o` into o[k], its offset into o[at], o[at + 1]. */
+static const PtxVar *address(Decode *d, Ir *ir, const PtxOperand *o, int k, int at, bool *wide) {
+    uint64_t offset = 0;
+    const PtxVar *var = NULL;
+    const int row = dec_address(d, o, &offset, &var);
+    ir->o[k] = NO_ROW;
+    *wide = false;
+    if (row >= 0) {
+        dec_use(ir, k, row);
+        ir->address = (uint16_t)(ir->address | 1u << k);
+        *wide = d->vregs[row].class == PTX_B64;
+    }
+    ir->o[at] = (uint32_t)offset;
+    ir->o[at + 1] = (uint32_t)(offset >> 32);
+    return var;
+}
+
+typedef struct Element {
+    const char *name;
+    uint32_t bytes;
+    bool is_signed, is_float;
+} Element;
+
+static const Element elements[] = {
+    {"b8", 1, false, false},   {"u8", 1, false, false},  {"s8", 1, true, false},
+    {"b16", 2, false, false},  {"u16", 2, false, false}, {"s16", 2, true, false},
+    {"f16", 2, false, true},   {"bf16", 2, false, true}, {"b32", 4, false, false},
+    {"u32", 4, false, false},  {"s32", 4, true, false},  {"f32", 4, false, true},
+    {"f16x2", 4, false, true}, {"b64", 8, false, false}, {"u64", 8, false, false},
+    {"s64", 8, true, false},   {"f64", 8, false, true}};
+
+static const Element *element(const Decode *d) {
+    for (size_t i = 0; i < sizeof elements / sizeof *elements; i++)
+        if (ptx_words_are(&d->words, d->words.count - 1, elements[i].name)) return &elements[i];
+    return &elements[9];
+}
+
+static PtxSpace space_of(const Decode *d) {
+    static const struct {
+        const char *word;
+        PtxSpace space;
+    } rows[] = {{"global", PTX_GLOBAL},      {"shared", PTX_SHARED},    {"shared::cta", PTX_SHARED},
+                {"local", PTX_LOCAL},        {"const", PTX_CONST},      {"param", PTX_PARAM},
+                {"param::entry", PTX_PARAM}, {"param::func", PTX_PARAM}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (ptx_words_have(&d->words, rows[i].word)) return rows[i].space;
+    return PTX_GENERIC;
+}
+
+/* Data operands of ld and st into o[0..3]; wider registers than the type are allowed. */
+static int data_rows(Decode *d, Ir *ir, const PtxOperand *o, const Element *e, bool load,
+                     bool *wide) {
+    const bool vector = o->kind == PTX_VECTOR;
+    const int count = vector ? o->item_count : 1;
+    const int want = ptx_words_have(&d->words, "v4") ? 4 : ptx_words_have(&d->words, "v2") ? 2 : 1;
+    if (count != want) {
+        dec_fail(d, ST_SYNTAX, "%d elements; it moves %d", count, want);
+        return 1;
+    }
+    *wide = e->bytes == 8;
+    for (int i = 0; i < count; i++) {
+        const PtxOperand *const item = vector ? &o->items[i] : o;
+        if (item->kind == PTX_REG && dec_class(d, item) == PTX_B64) *wide = true;
+    }
+    for (int i = 0; i < count; i++) {
+        const PtxOperand *const item = vector ? &o->items[i] : o;
+        const PtxClass class = *wide ? PTX_B64 : PTX_B32;
+        if (load)
+            dec_def(ir, i, dec_dest(d, item, class));
+        else
+            dec_use(ir, i, dec_source(d, item, class, e->is_float && item->kind != PTX_INT));
+    }
+    return count;
+}
+
+static void load_store(Decode *d, bool load) {
+    const Element *const e = element(d);
+    PtxSpace space = space_of(d);
+    Ir tmp = {0};
+    bool wide = false, address64 = false;
+    if (d->in->operand_count < 2) {
+        dec_fail(d, ST_SYNTAX, "an address and a value are expected");
+        return;
+    }
+    const int count = data_rows(d, &tmp, dec_operand(d, load ? 0 : 1), e, load, &wide);
+    const PtxVar *const var = address(d, &tmp, dec_operand(d, load ? 1 : 0), 4, 12, &address64);
+    tmp.o[5] = e->bytes | (e->is_signed ? ACC_SIGNED : 0u) | (wide ? ACC_WIDE : 0u) |
+               (address64 ? ACC_ADDR64 : 0u) | (uint32_t)count << ACC_COUNT;
+    if (d->status != ST_OK) return;
+    int extra = load ? TENSOR_ld_generic : TENSOR_st_generic;
+    SgPipe pipe = load ? PIPE_LOAD : PIPE_STORE;
+    switch (space) {
+    case PTX_GLOBAL:
+    case PTX_CONST: extra = load ? TENSOR_ld_global : TENSOR_st_global; break;
+    case PTX_SHARED:
+        extra = load ? TENSOR_ld_shared : TENSOR_st_shared;
+        pipe = load ? PIPE_LOAD_SHARED : PIPE_STORE_SHARED;
+        break;
+    case PTX_LOCAL:
+        extra = load ? TENSOR_ld_local : TENSOR_st_local;
+        pipe = PIPE_LOCAL;
+        break;
+    case PTX_PARAM:
+        pipe = PIPE_ALU; /* a read of the constant bank */
+        if (var && !var->entry) {
+            extra = load ? TENSOR_ld_local : TENSOR_st_local;
+            pipe = PIPE_MOVE;
+        } else if (!load) {
+            dec_fail(d, ST_SYNTAX, "store to a kernel parameter");
+        } else if (tmp.o[4] == NO_ROW) {
+            const uint64_t end =
+                ((uint64_t)tmp.o[13] << 32 | tmp.o[12]) + e->bytes * (uint32_t)count;
+            extra = TENSOR_ld_uniform;
+            pipe = PIPE_MOVE; /* ptxas uses the constant bank as an operand */
+            if (tmp.o[13] || end > (uint64_t)d->kernel->info.param_bytes)
+                dec_fail(d, ST_SYNTAX, "reads past the %d bytes of parameters",
+                         d->kernel->info.param_bytes);
+        } else {
+            extra = TENSOR_ld_param;
+        }
+        break;
+    default: break;
+    }
+    emit_from(d, &tmp, dec_tensor(d, extra), pipe);
+}
+
+static int word_index(const Decode *d, const char *const *names, int n) {
+    for (int i = 0; i < n; i++)
+        if (ptx_words_have(&d->words, names[i])) return i;
+    return -1;
+}
+
+static const char *const atom_ops[] = {"add", "and",  "or",  "xor", "min",
+                                       "max", "exch", "cas", "inc", "dec"};
+
+static void atom(Decode *d) {
+    static const char *const types[] = {"b32", "u32", "s32", "f32", "b64", "u64", "s64", "f64"};
+    const bool red = ptx_words_are(&d->words, 0, "red");
+    const int op = word_index(d, atom_ops, 10), type = word_index(d, types, 8), at = red ? 0 : 1;
+    const bool cas = op == 7, is_float = type == 3 || type == 7;
+    const PtxClass class = type >= 4 ? PTX_B64 : PTX_B32;
+    Ir tmp = {0};
+    bool address64 = false;
+    if (is_float && op != 0) dec_fail(d, ST_UNSUPPORTED, "this atomic is not emulated");
+    if (d->in->operand_count < at + (cas ? 3 : 2)) dec_fail(d, ST_SYNTAX, "operands are missing");
+    if (d->status != ST_OK) return;
+    tmp.o[0] = NO_ROW;
+    if (!red) dec_def(&tmp, 0, dec_dest(d, dec_operand(d, 0), class));
+    address(d, &tmp, dec_operand(d, at), 4, 12, &address64);
+    dec_use(&tmp, 6, dec_source(d, dec_operand(d, at + 1), class, is_float));
+    if (cas) dec_use(&tmp, 7, dec_source(d, dec_operand(d, at + 2), class, is_float));
+    tmp.o[5] = address64 ? ACC_ADDR64 : 0;
+    tmp.o[8] = (uint32_t)op;
+    tmp.o[9] = (uint32_t)type;
+    const PtxSpace space = space_of(d);
+    tmp.o[10] = space == PTX_SHARED ? 1 : space == PTX_GLOBAL ? 2 : 0;
+    emit_from(d, &tmp, dec_form_handler(d), PIPE_ATOMIC);
+}
+
+/* cp.async dst, src, cp-size[, src-size | , ignore-src][, cache-policy] */
+static void cp_async(Decode *d) {
+    Ir tmp = {0};
+    bool dst64 = false, src64 = false;
+    const int n = d->in->operand_count - (ptx_words_have(&d->words, "L2::cache_hint") ? 1 : 0);
+    address(d, &tmp, dec_operand(d, 0), 0, 6, &dst64);
+    address(d, &tmp, dec_operand(d, 1), 1, 12, &src64);
+    const PtxOperand *const size = dec_operand(d, 2);
+    const bool cg = ptx_words_have(&d->words, "cg");
+    if (size->kind != PTX_INT || (size->imm != 16 && (cg || (size->imm != 4 && size->imm != 8))))
+        dec_fail(d, ST_SYNTAX, "cp-size must be %s", cg ? "16" : "4, 8 or 16");
+    if (tmp.o[1] != NO_ROW && !src64) dec_fail(d, ST_SYNTAX, "the source address is not 64-bit");
+    tmp.o[2] = (uint32_t)size->imm;
+    tmp.o[3] = tmp.o[4] = NO_ROW;
+    tmp.o[5] = dst64 ? ACC_ADDR64 : 0;
+    if (n >= 4) {
+        const PtxOperand *const o = dec_operand(d, 3);
+        if (o->kind == PTX_REG && dec_class(d, o) == PTX_PRED)
+            dec_use(&tmp, 4, dec_pred(d, o, &tmp.o[8]));
+        else if (o->kind == PTX_INT && (o->imm < 0 || o->imm > size->imm))
+            dec_fail(d, ST_SYNTAX, "src-size above cp-size");
+        else
+            dec_use(&tmp, 3, dec_source(d, o, PTX_B32, false));
+    }
+    if (d->status == ST_OK) emit_from(d, &tmp, dec_form_handler(d), PIPE_CP_ASYNC);
+}
+
+static void matrix(Decode *d, bool load) {
+    const int count = ptx_words_have(&d->words, "x4") ? 4 : ptx_words_have(&d->words, "x2") ? 2 : 1;
+    const PtxOperand *const v = dec_operand(d, load ? 0 : 1);
+    Ir tmp = {0};
+    bool address64 = false;
+    if ((v->kind == PTX_VECTOR ? v->item_count : 1) != count) {
+        dec_fail(d, ST_SYNTAX, "%d registers are expected", count);
+        return;
+    }
+    for (int i = 0; i < count; i++) {
+        const PtxOperand *const o = v->kind == PTX_VECTOR ? &v->items[i] : v;
+        if (load)
+            dec_def(&tmp, i, dec_dest(d, o, PTX_B32));
+        else
+            dec_use(&tmp, i, dec_source(d, o, PTX_B32, false));
+    }
+    address(d, &tmp, dec_operand(d, load ? 1 : 0), 4, 12, &address64);
+    tmp.o[5] = (uint32_t)count << ACC_COUNT | (address64 ? ACC_ADDR64 : 0u);
+    tmp.o[6] = ptx_words_have(&d->words, "trans");
+    if (d->status == ST_OK)
+        emit_from(d, &tmp, dec_form_handler(d), load ? PIPE_LDMATRIX : PIPE_STORE_SHARED);
+}
+
+/* "=mma D A B C FLOPS": registers of each operand. */
+static void mma(Decode *d) {
+    int count[4] = {0}, flops = 0;
+    static const int first[4] = {0, 4, 8, 10};
+    Ir tmp = {0};
+    if (sscanf(d->form->shape, "=mma %d %d %d %d %d", &count[0], &count[1], &count[2], &count[3],
+               &flops) != 5 ||
+        d->in->operand_count != 4) {
+        dec_fail(d, ST_SYNTAX, "D, A, B, C are expected");
+        return;
+    }
+    for (int i = 0; i < 4; i++) {
+        const PtxOperand *const v = dec_operand(d, i);
+        if ((v->kind == PTX_VECTOR ? v->item_count : 1) != count[i]) {
+            dec_fail(d, ST_SYNTAX, "operand %d must have %d registers", i + 1, count[i]);
+            return;
+        }
+        for (int k = 0; k < count[i]; k++) {
+            const PtxOperand *const o = v->kind == PTX_VECTOR ? &v->items[k] : v;
+            if (i == 0)
+                dec_def(&tmp, first[i] + k, dec_dest(d, o, PTX_B32));
+            else
+                dec_use(&tmp, first[i] + k, dec_source(d, o, PTX_B32, false));
+        }
+    }
+    const int n = d->words.count;
+    if (ptx_words_are(&d->words, n - 1, "s32"))
+        tmp.or4 = (uint8_t)((ptx_words_are(&d->words, n - 3, "s8") ? 1 : 0) |
+                            (ptx_words_are(&d->words, n - 2, "s8") ? 2 : 0) |
+                            (ptx_words_have(&d->words, "satfinite") ? 4 : 0));
+    tmp.flops = (uint32_t)flops;
+    if (d->status == ST_OK) emit_from(d, &tmp, dec_form_handler(d), PIPE_MMA);
+}
+
+/* A destination d[|p] into o[0], o[1]. */
+static void dest_pair(Decode *d, Ir *ir) {
+    const PtxOperand *const o = dec_operand(d, 0);
+    ir->o[1] = NO_ROW;
+    dec_def(ir, 0, dec_dest(d, o, PTX_B32));
+    if (o->second < 0) return;
+    if (d->frame->func->regs[o->second].class != PTX_PRED)
+        dec_fail(d, ST_SYNTAX, "the second destination is not a predicate");
+    dec_def(ir, 1, dec_reg(d, o->second));
+}
+
+static void shfl(Decode *d) {
+    static const char *const modes[] = {"up", "down", "bfly", "idx"};
+    Ir tmp = {0};
+    dest_pair(d, &tmp);
+    for (int i = 1; i <= 4; i++)
+        dec_use(&tmp, i + 1, dec_source(d, dec_operand(d, i), PTX_B32, false));
+    tmp.o[6] = (uint32_t)word_index(d, modes, 4);
+    if (d->status == ST_OK) emit_from(d, &tmp, dec_form_handler(d), PIPE_SHUFFLE);
+}
+
+static void vote(Decode *d) {
+    static const char *const modes[] = {"all", "any", "uni", "ballot"};
+    Ir tmp = {0};
+    tmp.o[3] = (uint32_t)word_index(d, modes, 4);
+    dec_def(&tmp, 0, dec_dest(d, dec_operand(d, 0), tmp.o[3] == 3 ? PTX_B32 : PTX_PRED));
+    dec_use(&tmp, 1, dec_pred(d, dec_operand(d, 1), &tmp.o[5]));
+    dec_use(&tmp, 2, dec_source(d, dec_operand(d, 2), PTX_B32, false));
+    if (d->status == ST_OK) emit_from(d, &tmp, dec_form_handler(d), PIPE_ALU);
+}
+
+static void match(Decode *d) {
+    Ir tmp = {0};
+    dest_pair(d, &tmp);
+    tmp.o[6] = ptx_words_have(&d->words, "b64");
+    tmp.o[7] = ptx_words_have(&d->words, "all");
+    dec_use(&tmp, 2, dec_source(d, dec_operand(d, 1), tmp.o[6] ? PTX_B64 : PTX_B32, false));
+    dec_use(&tmp, 3, dec_source(d, dec_operand(d, 2), PTX_B32, false));
+    if (d->status == ST_OK) emit_from(d, &tmp, dec_form_handler(d), PIPE_SHUFFLE);
+}
+
+static void redux(Decode *d) {
+    Ir tmp = {0};
+    dec_def(&tmp, 0, dec_dest(d, dec_operand(d, 0), PTX_B32));
+    dec_use(&tmp, 1, dec_source(d, dec_operand(d, 1), PTX_B32, false));
+    dec_use(&tmp, 2, dec_source(d, dec_operand(d, 2), PTX_B32, false));
+    tmp.o[3] = (uint32_t)word_index(d, atom_ops, 6);
+    tmp.o[4] = ptx_words_have(&d->words, "s32");
+    if (d->status == ST_OK) emit_from(d, &tmp, dec_form_handler(d), PIPE_SHUFFLE);
+}
+
+void dec_memory_family(Decode *d, const char *name) {
+    if (strcmp(name, "ld") == 0)
+        load_store(d, true);
+    else if (strcmp(name, "st") == 0)
+        load_store(d, false);
+    else if (strcmp(name, "atom") == 0)
+        atom(d);
+    else if (strcmp(name, "cp_async") == 0)
+        cp_async(d);
+    else if (strcmp(name, "ldmatrix") == 0)
+        matrix(d, true);
+    else if (strcmp(name, "stmatrix") == 0)
+        matrix(d, false);
+    else if (strncmp(name, "mma", 3) == 0)
+        mma(d);
+    else if (strcmp(name, "shfl") == 0)
+        shfl(d);
+    else if (strcmp(name, "vote") == 0)
+        vote(d);
+    else if (strcmp(name, "match") == 0)
+        match(d);
+    else if (strcmp(name, "redux") == 0)
+        redux(d);
+    else if (strcmp(name, "hint") != 0)
+        dec_fail(d, ST_INTERNAL, "no family '%s'", name);
+}

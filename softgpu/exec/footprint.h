@@ -1,0 +1,15 @@
+/* Which 32-byte sectors of device memory a grid touches: distinct bytes are what DRAM must move
+ * at least once. One bitmap per 2 MiB of address space, made on first touch, shared by all
+ * threads of the launch without locks; the set of bits does not depend on their order. */
+#ifndef SEQTUNE_SOFTGPU_EXEC_FOOTPRINT_H
+#define SEQTUNE_SOFTGPU_EXEC_FOOTPRINT_H
+
+#include "softgpu/exec/warp.h"
+
+Footprint *footprint_new(void); /* NULL when there is no memory */
+void footprint_free(Footprint *f);
+/* Distinct bytes touched. `scale` > 1 (sampled blocks): each allocation's share is scaled up, to
+ * its size at most. */
+uint64_t footprint_bytes(const Footprint *f, double scale);
+
+#endif

@@ -1,0 +1,79 @@
+/* f16 and bf16 to and from f32, as expressions that compilers vectorise.
+ *
+ * f16: 1 sign, 5 exponent (bias 15), 10 fraction bits; bf16: the high half of an f32. The high
+ * half of the argument of *_to_f32 is ignored. NaN becomes 0x7fff on narrowing (PTX ISA 9.7.9.21).
+ */
+#ifndef SEQTUNE_SOFTGPU_EXEC_HALF_H
+#define SEQTUNE_SOFTGPU_EXEC_HALF_H
+
+#include <math.h>
+#include <stdint.h>
+
+static inline float half_bits_f32(uint32_t u) {
+    float f;
+    __builtin_memcpy(&f, &u, 4);
+    return f;
+}
+static inline uint32_t half_f32_bits(float f) {
+    uint32_t u;
+    __builtin_memcpy(&u, &f, 4);
+    return u;
+}
+
+static inline float f16_to_f32(uint32_t h) {
+    const uint32_t sign = (h & 0x8000u) << 16, mag = h & 0x7fffu;
+    /* The fraction under exponent 0..31 of f32, scaled by 2^112: right for subnormals too. */
+    const uint32_t scaled = half_f32_bits(half_bits_f32(mag << 13) * 0x1p112f);
+    const uint32_t special = mag << 13 | 0x7f800000u;
+    return half_bits_f32(sign | (mag >= 0x7c00u ? special : scaled));
+}
+static inline float bf16_to_f32(uint32_t h) {
+    return half_bits_f32(h << 16);
+}
+
+static inline uint32_t f32_to_f16(float f) {
+    const uint32_t u = half_f32_bits(f), sign = u >> 16 & 0x8000u, a = u & 0x7fffffffu;
+    const uint32_t normal = (a - (112u << 23) + 0xfffu + (a >> 13 & 1)) >> 13;
+    /* Adding 0.5 puts the unit of f16 subnormals (2^-24) at the last bit of the f32. */
+    const uint32_t tiny = half_f32_bits(half_bits_f32(a) + 0.5f) - 0x3f000000u;
+    const uint32_t finite = a < 0x38800000u ? tiny : normal;
+    const uint32_t big = a >= 0x47800000u ? 0x7c00u : finite;
+    return a > 0x7f800000u ? 0x7fffu : sign | big;
+}
+static inline uint32_t f32_to_f16_rz(float f) {
+    const uint32_t u = half_f32_bits(f), sign = u >> 16 & 0x8000u, a = u & 0x7fffffffu;
+    const uint32_t normal = (a - (112u << 23)) >> 13;
+    const uint32_t shift = 126u - (a >> 23);
+    const uint32_t tiny = shift > 31 ? 0 : ((a & 0x7fffffu) | 0x800000u) >> (shift & 31);
+    const uint32_t finite = a < 0x38800000u ? tiny : normal;
+    const uint32_t big = a >= 0x47800000u ? (a == 0x7f800000u ? 0x7c00u : 0x7bffu) : finite;
+    return a > 0x7f800000u ? 0x7fffu : sign | big;
+}
+static inline uint32_t f32_to_bf16(float f) {
+    const uint32_t u = half_f32_bits(f);
+    const uint32_t rounded = (u + 0x7fffu + (u >> 16 & 1)) >> 16;
+    return (u & 0x7fffffffu) > 0x7f800000u ? 0x7fffu : rounded;
+}
+static inline uint32_t f32_to_bf16_rz(float f) {
+    const uint32_t u = half_f32_bits(f);
+    return (u & 0x7fffffffu) > 0x7f800000u ? 0x7fffu : u >> 16;
+}
+
+/* Rounds once to a format of `fraction` fraction and `exponent` exponent bits; subnormals kept. */
+static inline uint32_t f64_to_half(double v, int fraction, int exponent) {
+    const int bias = (1 << (exponent - 1)) - 1, lowest = 1 - bias;
+    if (v != v) return 0x7fffu;
+    const uint32_t sign = signbit(v) ? 0x8000u : 0;
+    const double a = fabs(v);
+    if (a == 0) return sign;
+    int e = 0;
+    (void)frexp(a, &e); /* a in [2^(e-1), 2^e) */
+    e = e - 1 < lowest ? lowest : e - 1;
+    if (e > bias + 1) return sign | (((1u << exponent) - 1) << fraction);
+    const double unit = nearbyint(ldexp(a, fraction - e)); /* integer, at most 2^(fraction+1) */
+    const uint32_t bits = (uint32_t)unit + ((uint32_t)(e - lowest) << fraction);
+    const uint32_t inf = ((1u << exponent) - 1) << fraction;
+    return sign | (bits >= inf ? inf : bits);
+}
+
+#endif

@@ -1,0 +1,303 @@
+/* Handlers of floating-point instructions and conversions; included by lane.c only.
+ *
+ * PTX ISA 9.7.3-9.7.5: round to nearest even unless said otherwise, subnormals kept unless .ftz
+ * (which flushes operands and result and keeps the sign), NaN results are 0x7fffffff. The
+ * approximate functions are computed correctly rounded or nearly so: inside the ISA's bounds. */
+#include <math.h>
+
+#include "softgpu/exec/half.h"
+
+static inline float canon(float z) {
+    return z != z ? as_f32(0x7fffffffu) : z;
+}
+static inline float ftz(float x) {
+    const u32 u = as_u32(x);
+    return (u & 0x7f800000u) == 0 ? as_f32(u & 0x80000000u) : x;
+}
+
+#ifdef __FMA__
+#define FMAF(a, b, c)     __builtin_fmaf(a, b, c)
+#define FMA_FAST(a, b, c) __builtin_fmaf(a, b, c)
+#else
+#define FMAF(a, b, c)     fmaf(a, b, c) /* exact, slow: hosts without FMA */
+#define FMA_FAST(a, b, c) ((a) * (b) + (c))
+#endif
+
+static inline float op_add(float a, float b) {
+    return a + b;
+}
+static inline float op_sub(float a, float b) {
+    return a - b;
+}
+static inline float op_mul(float a, float b) {
+    return a * b;
+}
+static inline float op_div(float a, float b) {
+    return a / b;
+}
+#define FLOAT2(name, FN)                                                                           \
+    MAP2(name##_f32, f32, f32, f32, canon(FN(a, b)))                                               \
+    MAP2(name##_ftz_f32, f32, f32, f32, ftz(canon(FN(ftz(a), ftz(b)))))
+FLOAT2(add, op_add)
+FLOAT2(sub, op_sub)
+FLOAT2(mul, op_mul)
+FLOAT2(div, op_div)
+MAP3(fma_f32, f32, f32, f32, f32, canon(FMAF(a, b, c)))
+MAP3(fma_ftz_f32, f32, f32, f32, f32, ftz(canon(FMAF(ftz(a), ftz(b), ftz(c)))))
+MAP2(add_f64, f64, f64, f64, a + b)
+MAP2(sub_f64, f64, f64, f64, a - b)
+MAP2(mul_f64, f64, f64, f64, a *b)
+MAP2(div_f64, f64, f64, f64, a / b)
+MAP3(fma_f64, f64, f64, f64, f64, fma(a, b, c))
+
+#define FLOAT1(name, FN)                                                                           \
+    MAP1(name##_f32, f32, f32, canon(FN(a)))                                                       \
+    MAP1(name##_ftz_f32, f32, f32, ftz(canon(FN(ftz(a)))))
+static inline float op_rcp(float a) {
+    return 1.0f / a;
+}
+static inline float op_sqrt(float a) {
+    return __builtin_sqrtf(a);
+}
+static inline float op_rsqrt(float a) {
+    return (float)(1.0 / __builtin_sqrt((f64)a));
+}
+FLOAT1(rcp, op_rcp)
+FLOAT1(sqrt, op_sqrt)
+FLOAT1(rsqrt, op_rsqrt)
+MAP1(rcp_f64, f64, f64, 1.0 / a)
+MAP1(sqrt_f64, f64, f64, __builtin_sqrt(a))
+MAP1(rsqrt_f64, f64, f64, 1.0 / __builtin_sqrt(a))
+
+/* 2^x: n = round(x), a Taylor series of 2^f for |f| <= 1/2 (error below 6e-9 relative), and the
+ * scale in two steps so that subnormal results round once. */
+static inline float exp2_poly(float x) {
+    const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */
+    const float c = x > 160.0f ? 160.0f : x < -160.0f ? -160.0f : x;
+    const float n = (c + magic) - magic;
+    const float f = c - n;
+    float p = 0.000015252733804059840f;
+    p = FMA_FAST(p, f, 0.0001540353039338161f);
+    p = FMA_FAST(p, f, 0.0013333558146428443f);
+    p = FMA_FAST(p, f, 0.009618129107628477f);
+    p = FMA_FAST(p, f, 0.05550410866482158f);
+    p = FMA_FAST(p, f, 0.2402265069591007f);
+    p = FMA_FAST(p, f, 0.6931471805599453f);
+    p = FMA_FAST(p, f, 1.0f);
+    const s32 i = (s32)(as_u32(c + magic) & 0x7fffff) - 0x400000; /* n, also for NaN defined */
+    const s32 h = i >> 1;
+    const s32 h0 = h < -126 ? -126 : h > 126 ? 126 : h, g = i - h;
+    const s32 h1 = g < -126 ? -126 : g > 126 ? 126 : g;
+    const float z = p * as_f32((u32)(h0 + 127) << 23) * as_f32((u32)(h1 + 127) << 23);
+    return x != x ? as_f32(0x7fffffffu) : z;
+}
+MAP1(ex2_f32, f32, f32, exp2_poly(a))
+MAP1(ex2_ftz_f32, f32, f32, ftz(exp2_poly(ftz(a))))
+
+#define SCALAR1(name, TD, TA, EXPR)                                                                \
+    HANDLER(name) {                                                                                \
+        TD *const d = ROW(TD, 0);                                                                  \
+        const TA *const pa = ROW(TA, 1);                                                           \
+        FOR_LANES {                                                                                \
+            if (!(w->mask >> l & 1)) continue;                                                     \
+            const TA a = pa[l];                                                                    \
+            d[l] = (TD)(EXPR);                                                                     \
+        }                                                                                          \
+        return r + 1;                                                                              \
+    }
+SCALAR1(sin_f32, f32, f32, canon(sinf(a)))
+SCALAR1(cos_f32, f32, f32, canon(cosf(a)))
+SCALAR1(lg2_f32, f32, f32, canon(log2f(a)))
+SCALAR1(lg2_ftz_f32, f32, f32, ftz(canon(log2f(ftz(a)))))
+SCALAR1(tanh_f32, f32, f32, canon(tanhf(a)))
+
+MAP1(abs_f32, u32, u32, a & 0x7fffffffu)
+MAP1(abs_ftz_f32, f32, f32, ftz(as_f32(as_u32(a) & 0x7fffffffu)))
+MAP1(abs_f64, u64, u64, a << 1 >> 1)
+MAP1(neg_f32, u32, u32, a ^ 0x80000000u)
+MAP1(neg_ftz_f32, f32, f32, ftz(as_f32(as_u32(a) ^ 0x80000000u)))
+MAP1(neg_f64, u64, u64, a ^ UINT64_C(1) << 63)
+
+/* A NaN operand loses; -0 is below +0 (equal operands differ in the sign of zero at most). */
+static inline float min_ptx(float a, float b) {
+    const float z = a == b ? as_f32(as_u32(a) | as_u32(b)) : a < b ? a : b;
+    return a != a ? canon(b) : b != b ? a : z;
+}
+static inline float max_ptx(float a, float b) {
+    const float z = a == b ? as_f32(as_u32(a) & as_u32(b)) : a > b ? a : b;
+    return a != a ? canon(b) : b != b ? a : z;
+}
+static inline float nan_if(float a, float b, float z) {
+    return a != a || b != b ? as_f32(0x7fffffffu) : z;
+}
+FLOAT2(min, min_ptx)
+FLOAT2(max, max_ptx)
+MAP2(min_nan_f32, f32, f32, f32, nan_if(a, b, min_ptx(a, b)))
+MAP2(max_nan_f32, f32, f32, f32, nan_if(a, b, max_ptx(a, b)))
+MAP2(min_ftz_nan_f32, f32, f32, f32, nan_if(a, b, min_ptx(ftz(a), ftz(b))))
+MAP2(max_ftz_nan_f32, f32, f32, f32, nan_if(a, b, max_ptx(ftz(a), ftz(b))))
+SCALAR2(min_f64, f64, f64, f64,
+        a != a   ? b
+        : b != b ? a
+        : a == b ? (signbit(a) ? a : b)
+        : a < b  ? a
+                 : b)
+SCALAR2(max_f64, f64, f64, f64,
+        a != a   ? b
+        : b != b ? a
+        : a == b ? (signbit(a) ? b : a)
+        : a > b  ? a
+                 : b)
+/* copysign.f32 d, a, b: the sign of a on the magnitude of b. */
+MAP2(copysign_f32, u32, u32, u32, (a & 0x80000000u) | (b & 0x7fffffffu))
+MAP2(copysign_f64, u64, u64, u64, (a >> 63 << 63) | (b << 1 >> 1))
+
+#define TESTP(name, EXPR)                                                                          \
+    HANDLER(testp_##name##_f32) {                                                                  \
+        const u32 *const pa = ROW(u32, 1);                                                         \
+        u32 bits = 0;                                                                              \
+        FOR_LANES {                                                                                \
+            const u32 a = pa[l] & 0x7fffffffu;                                                     \
+            bits |= (u32)(EXPR) << l;                                                              \
+        }                                                                                          \
+        PRED(0) = (PRED(0) & ~w->mask) | (bits & w->mask);                                         \
+        return r + 1;                                                                              \
+    }
+TESTP(finite, a < 0x7f800000u)
+TESTP(infinite, a == 0x7f800000u)
+TESTP(number, a <= 0x7f800000u)
+TESTP(nan, a > 0x7f800000u)
+TESTP(normal, a >= 0x00800000u && a < 0x7f800000u)
+TESTP(subnormal, a > 0 && a < 0x00800000u)
+
+COMPARE(eq_f32, f32, a == b)
+COMPARE(lt_f32, f32, a < b)
+COMPARE(le_f32, f32, a <= b)
+COMPARE(num_f32, f32, a == a && b == b)
+COMPARE(eq_ftz_f32, f32, ftz(a) == ftz(b))
+COMPARE(lt_ftz_f32, f32, ftz(a) < ftz(b))
+COMPARE(le_ftz_f32, f32, ftz(a) <= ftz(b))
+COMPARE(num_ftz_f32, f32, a == a && b == b)
+COMPARE(eq_f64, f64, a == b)
+COMPARE(lt_f64, f64, a < b)
+COMPARE(le_f64, f64, a <= b)
+COMPARE(num_f64, f64, a == a && b == b)
+MAP1(sat_f32, f32, f32, a > 0.0f ? (a > 1.0f ? 1.0f : a) : 0.0f)
+MAP1(sat_f64, f64, f64, a > 0.0 ? (a > 1.0 ? 1.0 : a) : 0.0)
+MAP1(ftz_f32, f32, f32, ftz(a))
+
+/* Halves: products of two 11-bit significands are exact in f64, so only the sum of fma can be
+ * rounded twice, and then by less than 2^-40 ulp of the half. */
+#define PAIR(FN, a, b) (FN(a, b) | FN((a) >> 16, (b) >> 16) << 16)
+#define HALF2(name, TYPE, TO, FROM, FN)                                                            \
+    static inline u32 name##_##TYPE##_one(u32 a, u32 b) {                                          \
+        return FROM(canon(FN(TO(a), TO(b))));                                                      \
+    }                                                                                              \
+    MAP2(name##_##TYPE, u32, u32, u32, name##_##TYPE##_one(a, b))                                  \
+    MAP2(name##_##TYPE##x2, u32, u32, u32, PAIR(name##_##TYPE##_one, a, b))
+#define HALVES(name, FN)                                                                           \
+    HALF2(name, f16, f16_to_f32, f32_to_f16, FN)                                                   \
+    HALF2(name, bf16, bf16_to_f32, f32_to_bf16, FN)
+HALVES(add, op_add)
+HALVES(sub, op_sub)
+HALVES(mul, op_mul)
+HALVES(min, min_ptx)
+HALVES(max, max_ptx)
+static inline u32 fma_f16_one(u32 a, u32 b, u32 c) {
+    return f64_to_half((f64)f16_to_f32(a) * f16_to_f32(b) + f16_to_f32(c), 10, 5);
+}
+static inline u32 fma_bf16_one(u32 a, u32 b, u32 c) {
+    return f64_to_half((f64)bf16_to_f32(a) * bf16_to_f32(b) + bf16_to_f32(c), 7, 8);
+}
+#define HALF3(name)                                                                                \
+    MAP3(name, u32, u32, u32, u32, name##_one(a, b, c))                                            \
+    MAP3(name##x2, u32, u32, u32, u32,                                                             \
+         name##_one(a, b, c) | name##_one(a >> 16, b >> 16, c >> 16) << 16)
+HALF3(fma_f16)
+HALF3(fma_bf16)
+MAP1(neg_h, u32, u32, a ^ 0x8000u)
+MAP1(neg_hx2, u32, u32, a ^ 0x80008000u)
+MAP1(abs_h, u32, u32, a & 0x7fffu)
+MAP1(abs_hx2, u32, u32, a & 0x7fff7fffu)
+#define HALF1(name, FN)                                                                            \
+    MAP1(name, u32, u32, f32_to_f16(canon(FN(f16_to_f32(a)))))                                     \
+    MAP1(name##x2, u32, u32,                                                                       \
+         f32_to_f16(canon(FN(f16_to_f32(a)))) | f32_to_f16(canon(FN(f16_to_f32(a >> 16)))) << 16)
+HALF1(ex2_f16, exp2_poly)
+HALF1(tanh_f16, tanhf)
+/* .relu: negative -> +0, NaN -> canonical NaN. The same bits for f16 and bf16. */
+static inline u32 relu_one(u32 h, u32 inf) {
+    h &= 0xffff;
+    return (h & 0x7fff) > inf ? 0x7fff : h & 0x8000 ? 0 : h;
+}
+MAP1(relu_f16, u32, u32, relu_one(a, r->o[2]))
+MAP1(relu_f16x2, u32, u32, relu_one(a, r->o[2]) | relu_one(a >> 16, r->o[2]) << 16)
+
+/* Conversions */
+MAP1(f32_s32, f32, s32, a)
+MAP1(f32_u32, f32, u32, a)
+MAP1(f32_s64, f32, s64, a)
+MAP1(f32_u64, f32, u64, a)
+MAP1(f64_s32, f64, s32, a)
+MAP1(f64_u32, f64, u32, a)
+MAP1(f64_s64, f64, s64, a)
+MAP1(f64_u64, f64, u64, a)
+MAP1(f64_f32, f64, f32, a)
+MAP1(f32_f64, f32, f64, canon((f32)a))
+MAP1(f32_f16, f32, u32, canon(f16_to_f32(a)))
+MAP1(f32_bf16, f32, u32, bf16_to_f32(a))
+MAP1(f16_f32, u32, f32, f32_to_f16(a))
+MAP1(f16_rz_f32, u32, f32, f32_to_f16_rz(a))
+MAP1(bf16_f32, u32, f32, f32_to_bf16(a))
+MAP1(bf16_rz_f32, u32, f32, f32_to_bf16_rz(a))
+MAP1(f16_f64, u32, f64, f64_to_half(a, 10, 5))
+MAP1(bf16_f64, u32, f64, f64_to_half(a, 7, 8))
+/* cvt.rn.f16x2.f32 d, a, b: a becomes the high half. */
+MAP2(f16x2_f32, u32, f32, f32, f32_to_f16(a) << 16 | f32_to_f16(b))
+MAP2(f16x2_rz_f32, u32, f32, f32, f32_to_f16_rz(a) << 16 | f32_to_f16_rz(b))
+MAP2(bf16x2_f32, u32, f32, f32, f32_to_bf16(a) << 16 | f32_to_bf16(b))
+MAP2(bf16x2_rz_f32, u32, f32, f32, f32_to_bf16_rz(a) << 16 | f32_to_bf16_rz(b))
+/* tf32 keeps 10 bits of fraction; rna rounds half away from zero. */
+MAP1(tf32_rna, u32, u32, (a & 0x7fffffffu) > 0x7f800000u ? 0x7fffffffu : (a + 0x1000u) & ~0x1fffu)
+MAP1(tf32_rn, u32, u32,
+     (a & 0x7fffffffu) > 0x7f800000u ? 0x7fffffffu : (a + 0xfffu + (a >> 13 & 1)) & ~0x1fffu)
+
+/* Rounding modes as decode numbers them: 0 nearest even, 1 towards zero, 2 down, 3 up. */
+static inline f64 round_mode(f64 v, u32 mode) {
+    switch (mode) {
+    case 1: return __builtin_trunc(v);
+    case 2: return __builtin_floor(v);
+    case 3: return __builtin_ceil(v);
+    default: return __builtin_nearbyint(v);
+    }
+}
+SCALAR1(round_f32, f32, f32, canon((f32)round_mode(a, r->o[2])))
+SCALAR1(round_f64, f64, f64, round_mode(a, r->o[2]))
+
+/* Clamps to the destination's range; NaN gives 0 (PTX ISA 9.7.9.21). Type as in saturate(). */
+static inline u64 float_to_int(f64 v, u32 mode, u32 type) {
+    v = round_mode(v, mode);
+    if (v != v) return 0;
+    if (type == 6) return v <= 0 ? 0 : v >= 18446744073709551616.0 ? UINT64_MAX : (u64)v;
+    const s64 i = v >= 9223372036854775808.0    ? INT64_MAX
+                  : v <= -9223372036854775808.0 ? INT64_MIN
+                                                : (s64)v;
+    return (u64)saturate(i, false, type);
+}
+#define TO_INT(name, T)                                                                            \
+    HANDLER(name) {                                                                                \
+        T a[LANES];                                                                                \
+        __builtin_memcpy(a, ROW(T, 1), sizeof a);                                                  \
+        const u32 type = r->o[3];                                                                  \
+        FOR_LANES {                                                                                \
+            if (!(w->mask >> l & 1)) continue;                                                     \
+            const u64 v = float_to_int((f64)a[l], r->o[2], type);                                  \
+            if (type >= 6)                                                                         \
+                ROW(u64, 0)[l] = v;                                                                \
+            else                                                                                   \
+                ROW(u32, 0)[l] = (u32)v;                                                           \
+        }                                                                                          \
+        return r + 1;                                                                              \
+    }
+TO_INT(int_f32, f32)
+TO_INT(int_f64, f64)

@@ -1,0 +1,250 @@
+/* One launch: a pool of host threads over the blocks of a grid.
+ *
+ * A worker runs a block until it ends or only spins; then the block goes to the tail of a queue and
+ * the worker starts another block, as long as no more than `resident` are live, or takes the head
+ * of the queue. So memory is used for blocks that need each other to go on, and every live block
+ * gets turns. When nobody made progress for `spin_limit` instructions, it is a hang. */
+#include "softgpu/exec/block.h"
+#include "softgpu/exec/footprint.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+
+enum { MAX_SAMPLES = 64, TIMING_BLOCKS = 8, MAX_WORKERS = 256 };
+static const uint64_t SPIN_LIMIT = UINT64_C(1) << 28; /* about a second of nothing but spinning */
+
+static void add_counters(SgCounters *to, const SgCounters *from) {
+    const uint64_t groups = to->max_async_groups > from->max_async_groups ? to->max_async_groups
+                                                                          : from->max_async_groups;
+    uint64_t *const a = (uint64_t *)to;
+    const uint64_t *const b = (const uint64_t *)from;
+    for (size_t i = 0; i < sizeof *to / sizeof *a; i++) a[i] += b[i];
+    to->max_async_groups = groups;
+}
+
+/* Under the lock: the next block for a worker, NULL when it must wait. */
+static Block *take_queued(Launch *l) {
+    Block *const b = l->queue_head;
+    if (!b) return NULL;
+    l->queue_head = b->next;
+    if (!l->queue_head) l->queue_tail = NULL;
+    b->next = NULL;
+    return b;
+}
+
+static void put_queued(Launch *l, Block *b) {
+    b->next = NULL;
+    if (l->queue_tail)
+        l->queue_tail->next = b;
+    else
+        l->queue_head = b;
+    l->queue_tail = b;
+}
+
+static void fail(Launch *l, Status status) {
+    l->status = status;
+    atomic_store(&l->stop, true);
+}
+
+/* Under the lock; starting is done outside it by the caller. */
+static bool may_start(const Launch *l) {
+    return l->started < l->block_total && l->live < l->resident;
+}
+
+static void finish(Launch *l, Block *b) {
+    SgCounters counters = {0};
+    block_count(b, &counters);
+    pthread_mutex_lock(&l->lock);
+    add_counters(&l->total, &counters);
+    for (uint64_t i = 0; l->order && i < l->block_total; i++)
+        if (l->order[i] == b->linear) l->samples[i] = (SgBlockSample){b->linear, counters};
+    l->finished++;
+    l->live--;
+    l->stalled = 0;
+    b->next = l->spare;
+    l->spare = b;
+    pthread_cond_broadcast(&l->wake);
+    pthread_mutex_unlock(&l->lock);
+}
+
+static void report_hang(Launch *l, Block *b) {
+    for (int i = 0; i < b->warp_count; i++) {
+        Warp *const w = &b->warps[i];
+        if (w->state != WARP_READY) continue;
+        const uint64_t waiting = l->block_total - l->started;
+        char more[160] = "";
+        if (waiting)
+            snprintf(more, sizeof more,
+                     "; %llu blocks are not started and cannot before one of the %d resident ends",
+                     (unsigned long long)waiting, l->resident);
+        pthread_mutex_unlock(&l->lock);
+        warp_fault(w, w->resume, 702, w->live,
+                   "hang: no block made progress for %llu instructions, "
+                   "this warp loops here%s",
+                   (unsigned long long)l->spin_limit, more);
+        pthread_mutex_lock(&l->lock);
+        return;
+    }
+}
+
+/* A block that only spun: back into the queue, unless everybody has been spinning for too long. */
+static void yield_block(Launch *l, Block *b, uint64_t executed) {
+    pthread_mutex_lock(&l->lock);
+    l->stalled = b->progress ? 0 : l->stalled + executed;
+    if (l->stalled > l->spin_limit && !may_start(l)) report_hang(l, b);
+    put_queued(l, b);
+    pthread_cond_signal(&l->wake);
+    pthread_mutex_unlock(&l->lock);
+}
+
+/* A block to run; NULL when the launch is over for this worker. New blocks go before spinning
+ * ones: what a block spins on may be the work of one that has not started. */
+static Block *next_block(Launch *l) {
+    pthread_mutex_lock(&l->lock);
+    Block *b = NULL;
+    while (!atomic_load(&l->stop) && l->finished < l->block_total) {
+        if (may_start(l)) {
+            const uint64_t i = l->started++;
+            Block *const spare = l->spare;
+            if (spare) l->spare = spare->next;
+            l->live++;
+            pthread_mutex_unlock(&l->lock);
+            b = block_start(l, l->order ? l->order[i] : i, spare);
+            if (!b) fail(l, ST_NO_MEMORY);
+            return b;
+        }
+        b = take_queued(l);
+        if (b) break;
+        if (l->live == 0) break;
+        pthread_cond_wait(&l->wake, &l->lock);
+    }
+    pthread_mutex_unlock(&l->lock);
+    return b;
+}
+
+static void *worker(void *arg) {
+    Launch *const l = arg;
+    for (;;) {
+        Block *const b = next_block(l);
+        if (!b) break;
+        uint64_t executed = 0;
+        const Turn turn = block_turn(b, &executed);
+        if (turn == TURN_DONE)
+            finish(l, b);
+        else if (turn == TURN_SPIN)
+            yield_block(l, b, executed);
+        if (turn == TURN_FAULT) {
+            block_free(b);
+            break;
+        }
+    }
+    pthread_mutex_lock(&l->lock);
+    pthread_cond_broadcast(&l->wake);
+    pthread_mutex_unlock(&l->lock);
+    return NULL;
+}
+
+static void run_workers(Launch *l, int threads) {
+    pthread_t ids[MAX_WORKERS];
+    int n = 0;
+    while (n + 1 < threads && pthread_create(&ids[n], NULL, worker, l) == 0) n++;
+    worker(l);
+    for (int i = 0; i < n; i++) pthread_join(ids[i], NULL);
+}
+
+/* First, last and evenly spaced blocks between, each once. */
+static uint64_t choose_samples(uint64_t total, uint64_t out[TIMING_BLOCKS]) {
+    uint64_t n = 0;
+    const uint64_t want = total < TIMING_BLOCKS ? total : TIMING_BLOCKS;
+    for (uint64_t i = 0; i < want; i++) {
+        const uint64_t at = want == 1 ? 0 : i * (total - 1) / (want - 1);
+        if (!n || out[n - 1] != at) out[n++] = at;
+    }
+    return n;
+}
+
+static Status check_launch(const SgLaunch *u, Error *err) {
+    const SgKernelInfo *const info = sg_kernel_info(u->kernel);
+    const uint64_t threads = (uint64_t)u->block[0] * u->block[1] * u->block[2];
+    if (!threads || threads > 1024)
+        return err_set(err, ST_INVALID, "%s: a block of %llu threads; 1 to 1024 are possible",
+                       info->name, (unsigned long long)threads);
+    for (int i = 0; i < 3; i++)
+        if (!u->grid[i])
+            return err_set(err, ST_INVALID, "%s: grid dimension %d is 0", info->name, i);
+    if (u->dynamic_smem > (1u << 20))
+        return err_set(err, ST_LIMIT, "%s: %u bytes of dynamic shared memory", info->name,
+                       u->dynamic_smem);
+    return ST_OK;
+}
+
+static int worker_count(const SgLaunch *u, uint64_t blocks) {
+    long n = u->threads > 0 ? u->threads : sysconf(_SC_NPROCESSORS_ONLN);
+    if (n < 1) n = 1;
+    if (n > MAX_WORKERS) n = MAX_WORKERS;
+    return (uint64_t)n < blocks ? (int)n : (int)blocks;
+}
+
+static void cleanup(Launch *l) {
+    for (Block *b = take_queued(l); b; b = take_queued(l)) block_free(b);
+    while (l->spare) {
+        Block *const b = l->spare;
+        l->spare = b->next;
+        block_free(b);
+    }
+    footprint_free(l->footprint);
+    mem_free((void *)(uintptr_t)l->params);
+    pthread_mutex_destroy(&l->lock);
+    pthread_cond_destroy(&l->wake);
+}
+
+static void results(Launch *l, uint64_t blocks) {
+    SgLaunch *const u = l->user;
+    u->counters = l->total;
+    u->counters.blocks = blocks;
+    const double scale = l->total.blocks_run ? (double)blocks / (double)l->total.blocks_run : 1;
+    u->counters.dram_bytes = footprint_bytes(l->footprint, scale);
+    u->samples = l->samples;
+    u->sample_count = l->samples ? (size_t)l->block_total : 0;
+}
+
+Status sg_execute(SgLaunch *launch, Arena *arena, Error *err) {
+    Status st = check_launch(launch, err);
+    if (st != ST_OK) return st;
+    const SgKernel *const k = launch->kernel;
+    const uint64_t blocks = (uint64_t)launch->grid[0] * launch->grid[1] * launch->grid[2];
+    const uint64_t threads = (uint64_t)launch->block[0] * launch->block[1] * launch->block[2];
+    uint64_t order[TIMING_BLOCKS];
+    launch->fault = (SgFault){0};
+    launch->counters = (SgCounters){0};
+    Launch l = {.user = launch,
+                .kernel = k,
+                .params = mem_alloc((size_t)k->info.param_bytes + 16),
+                .spin_limit = launch->spin_limit ? launch->spin_limit : SPIN_LIMIT,
+                .block_total = blocks,
+                .resident = launch->resident > 0 ? launch->resident : 1,
+                .warp_count = (int)((threads + LANES - 1) / LANES),
+                .footprint = footprint_new()};
+    pthread_mutex_init(&l.lock, NULL);
+    pthread_cond_init(&l.wake, NULL);
+    if (launch->mode == SG_TIMING && blocks > TIMING_BLOCKS) {
+        l.block_total = choose_samples(blocks, order);
+        l.order = order;
+        l.samples = ARENA_ARRAY(arena, SgBlockSample, MAX_SAMPLES);
+    }
+    if (!l.params || !l.footprint || (l.order && !l.samples)) {
+        st = err_no_memory(err, block_bytes(&l));
+    } else {
+        if (k->info.param_bytes)
+            memcpy((void *)(uintptr_t)l.params, launch->params, (size_t)k->info.param_bytes);
+        run_workers(&l, worker_count(launch, l.block_total));
+        results(&l, blocks);
+        if (l.status != ST_OK) st = err_no_memory(err, block_bytes(&l));
+    }
+    cleanup(&l);
+    return st;
+}

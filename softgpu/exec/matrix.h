@@ -1,0 +1,209 @@
+/* ldmatrix, stmatrix, movmatrix and the warp-wide exchanges; included by tensor.c only.
+ *
+ * The 32 lanes of one A or B register, as 16-bit values, are a row-major 8 x 8 matrix: lane 4g + t
+ * holds (g, 2t) and (g, 2t + 1). ldmatrix writes exactly that (PTX ISA, fragments of ldmatrix and
+ * mma.m16n8k16), so a matrix is moved by copying rows of 16 bytes. */
+
+typedef uint16_t Half8 __attribute__((vector_size(16)));
+typedef struct Matrix8 {
+    Half8 row[8];
+} Matrix8;
+
+/* All 32 lanes must execute .aligned matrix instructions together. */
+static bool aligned_warp(Warp *w, const Rec *r, const Rec **next) {
+    if (w->mask == FULL_MASK) return true;
+    if (!warp_gather(w, r, w->live, next)) return false;
+    if (w->mask == FULL_MASK) return true;
+    *next = warp_fault(w, r, 715, ~w->mask,
+                       "a warp-wide instruction needs all 32 lanes; mask 0x%08x", w->mask);
+    return false;
+}
+
+#define UNPACK_LO(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
+#define UNPACK_HI(a, b) __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
+
+/* Three rounds of interleaving rows i and i + 4 transpose 8 x 8. */
+static inline void transpose8(Matrix8 *m) {
+    for (int round = 0; round < 3; round++) {
+        Matrix8 t;
+        for (int i = 0; i < 4; i++) {
+            t.row[2 * i] = UNPACK_LO(m->row[i], m->row[i + 4]);
+            t.row[2 * i + 1] = UNPACK_HI(m->row[i], m->row[i + 4]);
+        }
+        *m = t;
+    }
+}
+
+/* One wavefront per matrix when its 8 rows fall into the 8 groups of 4 banks, else the most
+ * different rows that share a group. */
+static u32 row_cycles(const u64 off[LANES], int first) {
+    u32 groups = 0;
+    for (int i = 0; i < 8; i++) groups |= 1u << (off[first + i] >> 4 & 7);
+    if (groups == 255) return 1;
+    return bank_cycles(off, FULL_MASK, first, 8, 16);
+}
+
+/* o[0..3] matrices, o[4] address row, o[5] flags with the count, o[6] transpose, o[12..13]. */
+static bool matrix_rows(Warp *w, const Rec *r, u64 a[LANES]) {
+    const int count = (int)(r->o[5] >> ACC_COUNT & 15);
+    const u32 m = count == 4 ? FULL_MASK : (1u << (8 * count)) - 1;
+    address_row(w, r->o[4], r->o[5] & ACC_ADDR64, rec_offset(r, 12), a);
+    if (!locate_window(w, r, ACC_SHARED, a, m, 16, w->block->shared_base, w->block->shared_size))
+        return false;
+    DynamicCounters *const c = &w->block->dynamic;
+    for (int i = 0; i < count; i++) {
+        const u32 cycles = row_cycles(a, 8 * i);
+        c->shared_wavefronts += cycles;
+        c->shared_conflicts += cycles - 1;
+    }
+    return true;
+}
+
+HANDLER(ldmatrix) {
+    const Rec *next = NULL;
+    if (!aligned_warp(w, r, &next)) return next;
+    u64 a[LANES];
+    if (!matrix_rows(w, r, a)) return NULL;
+    const int count = (int)(r->o[5] >> ACC_COUNT & 15);
+    for (int i = 0; i < count; i++) {
+        Matrix8 m;
+        for (int k = 0; k < 8; k++)
+            __builtin_memcpy(&m.row[k], w->block->shared + a[8 * i + k], 16);
+        if (r->o[6]) transpose8(&m);
+        __builtin_memcpy(w->regs + r->o[i], &m, sizeof m);
+    }
+    return r + 1;
+}
+
+HANDLER(stmatrix) {
+    const Rec *next = NULL;
+    if (!aligned_warp(w, r, &next)) return next;
+    u64 a[LANES];
+    if (!matrix_rows(w, r, a)) return NULL;
+    const int count = (int)(r->o[5] >> ACC_COUNT & 15);
+    for (int i = 0; i < count; i++) {
+        Matrix8 m;
+        __builtin_memcpy(&m, w->regs + r->o[i], sizeof m);
+        if (r->o[6]) transpose8(&m);
+        for (int k = 0; k < 8; k++)
+            __builtin_memcpy(w->block->shared + a[8 * i + k], &m.row[k], 16);
+    }
+    w->block->progress = true;
+    return r + 1;
+}
+
+HANDLER(movmatrix) {
+    const Rec *next = NULL;
+    if (!aligned_warp(w, r, &next)) return next;
+    Matrix8 m;
+    __builtin_memcpy(&m, w->regs + r->o[1], sizeof m);
+    transpose8(&m);
+    __builtin_memcpy(w->regs + r->o[0], &m, sizeof m);
+    return r + 1;
+}
+
+/* The lanes named by a membermask row, as the first running lane sees it. False: go to *next. */
+static bool members(Warp *w, const Rec *r, int k, u32 *mask, const Rec **next) {
+    *mask = ROW(u32, k)[__builtin_ctz(w->mask)];
+    if (w->mask & ~*mask) {
+        *next =
+            warp_fault(w, r, 715, w->mask & ~*mask, "lane is not in its membermask 0x%08x", *mask);
+        return false;
+    }
+    return warp_gather(w, r, *mask & w->live, next);
+}
+
+/* shfl.sync: o[0] d, o[1] p or NO_ROW, o[2] a, o[3] b, o[4] c, o[5] membermask, o[6] mode
+ * (0 up, 1 down, 2 bfly, 3 idx). c: clamp in bits 0..4, segment mask in bits 8..12. */
+HANDLER(shfl) {
+    const Rec *next = NULL;
+    u32 mask = 0;
+    if (!members(w, r, 5, &mask, &next)) return next;
+    u32 a[LANES], inside = 0, idle = 0;
+    __builtin_memcpy(a, ROW(u32, 2), sizeof a);
+    const u32 *const pb = ROW(u32, 3), *const pc = ROW(u32, 4);
+    u32 *const d = ROW(u32, 0);
+    u32 out[LANES];
+    FOR_LANES {
+        const u32 lane = (u32)l, b = pb[l] & 31, c = pc[l], segment = c >> 8 & 31;
+        const u32 high = (lane & segment) | (c & 31 & ~segment), low = lane & segment;
+        u32 j = lane;
+        bool ok = false;
+        switch (r->o[6]) {
+        case 0:
+            j = lane - b;
+            ok = (s32)j >= (s32)high;
+            break;
+        case 1:
+            j = lane + b;
+            ok = j <= high;
+            break;
+        case 2:
+            j = lane ^ b;
+            ok = j <= high;
+            break;
+        default:
+            j = low | (b & ~segment);
+            ok = j <= high;
+            break;
+        }
+        j = ok ? j & 31 : lane;
+        inside |= (u32)ok << l;
+        idle |= (u32)(!(w->mask >> j & 1)) << l;
+        out[l] = a[j];
+    }
+    if (idle & w->mask)
+        return warp_fault(w, r, 715, idle & w->mask, "shfl reads a lane that does not take part");
+    FOR_LANES d[l] = w->mask >> l & 1 ? out[l] : d[l];
+    if (r->o[1] != NO_ROW) PRED(1) = (PRED(1) & ~w->mask) | (inside & w->mask);
+    return r + 1;
+}
+
+/* vote.sync: o[0] d, o[1] predicate, o[5] its negation, o[2] membermask, o[3] mode (0 all, 1 any,
+ * 2 uni, 3 ballot). */
+HANDLER(vote) {
+    const Rec *next = NULL;
+    u32 mask = 0;
+    if (!members(w, r, 2, &mask, &next)) return next;
+    const u32 p = (PRED(1) ^ r->o[5]) & w->mask;
+    const bool all = p == w->mask, any = p != 0;
+    const bool yes = r->o[3] == 0 ? all : r->o[3] == 1 ? any : all || !any;
+    if (r->o[3] != 3) {
+        PRED(0) = (PRED(0) & ~w->mask) | (yes ? w->mask : 0);
+        return r + 1;
+    }
+    u32 *const d = ROW(u32, 0);
+    FOR_LANES d[l] = w->mask >> l & 1 ? p : d[l];
+    return r + 1;
+}
+
+/* match.sync: o[0] d, o[1] p or NO_ROW, o[2] a, o[3] membermask, o[6] 1: 64-bit, o[7] 1: all. */
+HANDLER(match) {
+    const Rec *next = NULL;
+    u32 mask = 0;
+    if (!members(w, r, 3, &mask, &next)) return next;
+    u64 a[LANES];
+    u32 out[LANES] = {0};
+    FOR_LANES a[l] = r->o[6] ? ROW(u64, 2)[l] : ROW(u32, 2)[l];
+    for (int i = 0; i < LANES; i++)
+        FOR_LANES if ((w->mask >> l & 1) && (w->mask >> i & 1) && a[l] == a[i]) out[i] |= 1u << l;
+    const bool same = out[__builtin_ctz(w->mask)] == w->mask;
+    FOR_LANES if (w->mask >> l & 1) ROW(u32, 0)[l] = !r->o[7] ? out[l] : same ? w->mask : 0;
+    if (r->o[1] != NO_ROW) PRED(1) = (PRED(1) & ~w->mask) | (same ? w->mask : 0);
+    return r + 1;
+}
+
+/* redux.sync: o[0] d, o[1] a, o[2] membermask, o[3] AtomOp, o[4] 1: signed. */
+HANDLER(redux) {
+    const Rec *next = NULL;
+    u32 mask = 0;
+    if (!members(w, r, 2, &mask, &next)) return next;
+    const u32 *const a = ROW(u32, 1);
+    const AtomType type = r->o[4] ? AT_S32 : AT_U32;
+    int l0 = __builtin_ctz(w->mask);
+    u64 v = a[l0];
+    for (int l = l0 + 1; l < LANES; l++)
+        if (w->mask >> l & 1) v = atom_value((AtomOp)r->o[3], type, v, a[l], 0);
+    FOR_LANES if (w->mask >> l & 1) ROW(u32, 0)[l] = (u32)v;
+    return r + 1;
+}

@@ -1,0 +1,56 @@
+/* A loaded module: decoded kernels and the memory of global variables. */
+#ifndef SEQTUNE_SOFTGPU_EXEC_MODULE_H
+#define SEQTUNE_SOFTGPU_EXEC_MODULE_H
+
+#include "softgpu/exec/pipes.h"
+#include "softgpu/exec/warp.h"
+#include "softgpu/ptx/ptx.h"
+
+typedef struct RecPlace { /* beside each record, for messages */
+    int line, loc_file, loc_line;
+    const char *form;
+} RecPlace;
+
+typedef struct SpecialRow { /* a row filled when a warp starts */
+    int special;
+    uint32_t row;
+} SpecialRow;
+
+struct SgKernel {
+    SgKernelInfo info;
+    const SgModule *module;
+    Rec *code; /* one allocation with the rest */
+    RecPlace *places;
+    int rec_count;
+    BlockCost *costs; /* per basic block */
+    int block_count;
+    int32_t *jumps;     /* brx tables */
+    size_t reg_bytes;   /* of a warp, multiple of 128 */
+    uint8_t *constants; /* image of the constant rows */
+    uint32_t constant_row, constant_bytes;
+    SpecialRow *specials;
+    int special_count;
+    uint32_t local_bytes; /* per thread, multiple of 16 */
+    uint32_t shared_base; /* first legal shared address */
+};
+
+typedef struct SgGlobal {
+    const char *name;
+    uint64_t address, size;
+} SgGlobal;
+
+struct SgModule {
+    Arena *arena;
+    const GpuArch *arch;
+    PtxModule *ptx;
+    SgKernel *kernels;
+    int kernel_count;
+    SgGlobal *globals;
+    int global_count;
+};
+
+uint64_t sg_global_address(const SgModule *module, const PtxVar *var);
+/* Decodes one entry. */
+Status sg_decode(SgModule *module, const PtxFunc *entry, SgKernel *kernel, Error *err);
+
+#endif

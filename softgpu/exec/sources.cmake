@@ -1,0 +1,30 @@
+list(APPEND SOFTGPU_SOURCES
+     ${CMAKE_CURRENT_LIST_DIR}/async.c ${CMAKE_CURRENT_LIST_DIR}/block.c
+     ${CMAKE_CURRENT_LIST_DIR}/control.c ${CMAKE_CURRENT_LIST_DIR}/decode.c
+     ${CMAKE_CURRENT_LIST_DIR}/decode_control.c ${CMAKE_CURRENT_LIST_DIR}/decode_convert.c
+     ${CMAKE_CURRENT_LIST_DIR}/decode_memory.c ${CMAKE_CURRENT_LIST_DIR}/flow.c
+     ${CMAKE_CURRENT_LIST_DIR}/footprint.c ${CMAKE_CURRENT_LIST_DIR}/handlers.c
+     ${CMAKE_CURRENT_LIST_DIR}/launch.c ${CMAKE_CURRENT_LIST_DIR}/module.c)
+
+# The handlers, once per instruction set. -O3 makes vectors of the loops over lanes; PTX arithmetic
+# wraps and narrows by definition, hence no -Wconversion; no contraction: PTX says where fma is.
+# Divergence from IEEE is not asked for: errno and trap flags are what is given up.
+set(softgpu_lane_flags -O3 -Wno-conversion -Wno-sign-conversion -ffp-contract=off -fno-math-errno
+                       -fno-trapping-math)
+set(softgpu_isa_base "")
+set(softgpu_isa_avx2 -mavx2 -mfma -mf16c -mbmi2 -mpopcnt -mlzcnt)
+set(softgpu_isa_avx512 ${softgpu_isa_avx2} -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512cd
+                       -mprefer-vector-width=512)
+set(softgpu_isas base)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  list(APPEND softgpu_isas avx2 avx512)
+endif()
+foreach(isa IN LISTS softgpu_isas)
+  add_library(softgpu_handlers_${isa} OBJECT ${CMAKE_CURRENT_LIST_DIR}/lane.c
+                                             ${CMAKE_CURRENT_LIST_DIR}/tensor.c)
+  target_include_directories(softgpu_handlers_${isa} PRIVATE ${CMAKE_SOURCE_DIR})
+  target_compile_definitions(softgpu_handlers_${isa} PRIVATE SG_ISA=${isa})
+  target_compile_options(softgpu_handlers_${isa} PRIVATE ${softgpu_lane_flags}
+                                                         ${softgpu_isa_${isa}})
+  list(APPEND SOFTGPU_SOURCES $<TARGET_OBJECTS:softgpu_handlers_${isa}>)
+endforeach()

@@ -1,0 +1,32 @@
+/* Handlers on memory and matrices, compiled once per instruction set like lane.c. */
+#include "softgpu/exec/half.h"
+#include "softgpu/exec/lanes.h"
+
+static inline float canon_nan(float z) {
+    return z != z ? as_f32(0x7fffffffu) : z;
+}
+
+#include "softgpu/exec/access.h"
+#include "softgpu/exec/matrix.h"
+#include "softgpu/exec/mma.h"
+
+#define JOIN2(a, b) a##b
+#define JOIN(a, b)  JOIN2(a, b)
+
+extern const Handler JOIN(sg_tensor_handlers_, SG_ISA)[];
+extern const Handler JOIN(sg_tensor_extras_, SG_ISA)[];
+
+const Handler JOIN(sg_tensor_handlers_, SG_ISA)[] = {
+#define OP(form, shape, pipe, handler) h_##handler,
+#define EXTRA(handler)
+#include "softgpu/ptx/ops_tensor.def"
+#undef OP
+#undef EXTRA
+};
+const Handler JOIN(sg_tensor_extras_, SG_ISA)[] = {
+#define OP(form, shape, pipe, handler)
+#define EXTRA(handler) h_##handler,
+#include "softgpu/ptx/ops_tensor.def"
+#undef OP
+#undef EXTRA
+};

@@ -1,0 +1,184 @@
+/* The machine state that handlers work on: records, warps, blocks, one launch.
+ *
+ * Registers of a warp are rows of 32 lanes in one block of memory; a record names them by byte
+ * offset. 16-bit values live zero-extended in 32-bit lanes; a predicate is one 32-bit mask.
+ * Invariant: a block is run by one host thread at a time; only Launch is shared. */
+#ifndef SEQTUNE_SOFTGPU_EXEC_WARP_H
+#define SEQTUNE_SOFTGPU_EXEC_WARP_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "softgpu/exec/exec.h"
+#include "softgpu/memory.h"
+
+typedef struct Rec Rec;
+typedef struct Warp Warp;
+typedef struct Block Block;
+typedef struct Launch Launch;
+/* Executes the record for the lanes of w->mask; returns the next record, NULL to leave the warp. */
+typedef const Rec *(*Handler)(Warp *w, const Rec *r);
+
+struct Rec { /* one cache line */
+    Handler fn;
+    uint32_t o[14];
+};
+
+enum { LANES = 32, BARRIERS = 16, MAX_WARPS = 32, RANGES = 4 };
+#define FULL_MASK UINT32_MAX
+
+/* Generic addresses of the windows (PTX ISA 5.1). Bits 48..63 of a host address are zero, so no
+ * device address lies in one. */
+#define WINDOW_SHIFT  48
+#define WINDOW_SHARED (UINT64_C(1) << WINDOW_SHIFT)
+#define WINDOW_LOCAL  (UINT64_C(2) << WINDOW_SHIFT)
+#define WINDOW_PARAM  (UINT64_C(3) << WINDOW_SHIFT)
+
+typedef enum WarpState { WARP_READY, WARP_BARRIER, WARP_DONE, WARP_FAULT } WarpState;
+
+typedef struct AsyncCopy { /* one cp.async of a warp that has not landed yet */
+    uint32_t mask;         /* lanes still pending */
+    uint32_t bytes;
+    uint32_t group[LANES]; /* commit group of each lane */
+    uint32_t dst[LANES];   /* offset in the block's shared memory */
+    uint64_t src[LANES];
+    uint32_t take[LANES]; /* bytes read from src; the rest is zero */
+} AsyncCopy;
+
+typedef struct AddressRange { /* of an allocation, [low, high) */
+    uint64_t low, high;
+} AddressRange;
+
+struct Warp {
+    uint8_t *regs;
+    uint32_t mask;     /* lanes of the current record: active, less those its guard holds back */
+    uint32_t active;   /* lanes that run together now */
+    uint32_t live;     /* lanes that have not exited */
+    uint32_t parked;   /* lanes that wait at pc[] for others of the warp to arrive */
+    uint32_t behind;   /* lanes that had their turn since the others had one */
+    uint32_t carry;    /* CC.CF */
+    int budget;        /* blocks that the running lanes may execute before others get a turn */
+    int64_t fuel;      /* instructions until the warp gives way */
+    uint64_t clock;    /* instructions executed; what %clock reads */
+    bool barrier_done; /* bar.red: the result of the barrier just released is in barrier_sum */
+    uint32_t barrier_sum;
+    const Rec *guard; /* the guard record while its instruction runs */
+    const Rec *pc[LANES];
+    const Rec *resume;
+    Block *block;
+    uint8_t *local; /* LANES times local_bytes */
+    int index;
+    WarpState state;
+    int barrier;               /* waited for in WARP_BARRIER */
+    uint64_t *counts;          /* executions per basic block, of the thread block */
+    uint32_t committed[LANES]; /* cp.async groups committed so far */
+    AsyncCopy *async;
+    int async_count, async_cap;
+    uint32_t async_serial;
+    uint32_t group_copies;       /* cp.async since the last commit */
+    uint64_t group_history;      /* bit i: the i-th newest committed group had copies */
+    uint32_t groups_open;        /* committed and not known to be complete */
+    AddressRange ranges[RANGES]; /* allocations seen last */
+    unsigned range_next;
+};
+
+typedef struct Barrier {
+    uint32_t waiting;  /* warps */
+    uint32_t arrived;  /* threads, bar.arrive included */
+    uint32_t expected; /* 0: all threads of the block that have not exited */
+    uint32_t sum;      /* bar.red: threads with a true predicate */
+} Barrier;
+
+typedef struct DynamicCounters { /* what cannot be told from counts of basic blocks */
+    uint64_t shared_wavefronts, shared_conflicts, global_sectors, max_async_groups;
+} DynamicCounters;
+
+struct Block {
+    Launch *launch;
+    uint64_t linear;
+    uint32_t id[3];
+    uint32_t serial; /* turns taken; with `linear` it picks the order of warps */
+    int warp_count;
+    Warp *warps;
+    uint8_t *shared;
+    uint32_t shared_size, shared_base;
+    bool progress; /* a store, barrier, exit or atomic happened in this turn */
+    Barrier barriers[BARRIERS];
+    DynamicCounters dynamic;
+    uint64_t *counts;
+    uint8_t *memory; /* one allocation for everything above */
+    Block *next;
+};
+
+typedef struct Footprint Footprint;
+
+struct Launch {
+    SgLaunch *user;
+    const SgKernel *kernel;
+    const uint8_t *params;
+    uint64_t spin_limit;
+    uint64_t block_total;  /* blocks to run: all, or the samples */
+    const uint64_t *order; /* sampled linear indices; NULL: 0, 1, 2 ... */
+    int resident;
+    int warp_count;
+    size_t block_bytes, reg_bytes;
+    Footprint *footprint;
+    /* under the lock */
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    uint64_t started, finished;
+    int live;
+    int idle_workers, workers;
+    Block *queue_head, *queue_tail; /* blocks that gave way */
+    Block *spare;
+    uint64_t stalled; /* instructions since any block made progress */
+    SgBlockSample *samples;
+    SgCounters total;
+    atomic_bool stop; /* a fault: all workers leave */
+    Status status;
+};
+
+/* The first fault of a launch wins. `lanes`: those at fault. Returns NULL, for handlers. */
+const Rec *warp_fault(Warp *w, const Rec *r, int cuda_result, uint32_t lanes, const char *fmt, ...)
+    __attribute__((format(printf, 5, 6)));
+
+/* Chooses the lanes that run next after pc[] was set; NULL when the warp stops. */
+const Rec *warp_select(Warp *w);
+/* For instructions that need the lanes of `required` together: true when they are. Otherwise
+ * *next is where to go on: other lanes, or NULL. */
+bool warp_gather(Warp *w, const Rec *r, uint32_t required, const Rec **next);
+/* Runs until the warp waits, ends, faults or has used up its fuel. */
+void warp_run(Warp *w);
+void warp_exit_lanes(Warp *w, uint32_t lanes);
+
+/* cp.async: see exec/async.c. */
+bool async_push(Warp *w, const AsyncCopy *copy);
+void async_commit(Warp *w);
+void async_wait(Warp *w, uint32_t newest_left);
+void async_wait_all(Warp *w);
+
+/* Barriers: see exec/block.c. */
+bool block_barrier(Warp *w, int id, uint32_t threads, bool wait);
+void block_check_barriers(Block *b);
+
+uint64_t warp_local_bytes(const Warp *w); /* per thread */
+uint64_t warp_param_bytes(const Warp *w);
+
+/* True when [low, high) lies in one allocation; remembers it. */
+bool warp_range(Warp *w, uint64_t low, uint64_t high);
+
+/* Marks 32-byte sectors as touched by the grid. */
+void footprint_touch(Footprint *f, uint64_t first_sector, uint64_t last_sector);
+
+typedef struct HandlerSet {
+    const Handler *lane, *tensor; /* by position in ops_lane.def, ops_tensor.def */
+    const Handler *lane_extra, *tensor_extra;
+} HandlerSet;
+
+const HandlerSet *sg_handlers(void); /* the best for this host */
+extern const Handler sg_control_handlers[];
+extern const Handler sg_control_extras[];
+
+#endif

@@ -1,0 +1,423 @@
+/* Function bodies: registers, scopes, labels, instructions, operands.
+ *
+ * A nested { } (inline assembly) opens a scope for registers, variables and labels. Label uses are
+ * resolved when the function is complete, from the scope of the use outwards. */
+#include "softgpu/ptx/parse_state.h"
+
+#include <string.h>
+
+static const struct {
+    const char *name;
+    uint8_t class, width;
+} reg_types[] = {
+    {".pred", PTX_PRED, 1},   {".b8", PTX_B32, 16},   {".u8", PTX_B32, 16},
+    {".s8", PTX_B32, 16},     {".b16", PTX_B32, 16},  {".u16", PTX_B32, 16},
+    {".s16", PTX_B32, 16},    {".f16", PTX_B32, 16},  {".b32", PTX_B32, 32},
+    {".u32", PTX_B32, 32},    {".s32", PTX_B32, 32},  {".f32", PTX_B32, 32},
+    {".b64", PTX_B64, 64},    {".u64", PTX_B64, 64},  {".s64", PTX_B64, 64},
+    {".f64", PTX_B64, 64},    {".bf16", PTX_B32, 16}, {".f16x2", PTX_B32, 32},
+    {".bf16x2", PTX_B32, 32},
+};
+
+static void declare(PtxParser *p, uint8_t class, uint8_t width) {
+    PtxDecl *decl = ptx_push(p, &p->decls);
+    if (p->tok.kind != TOK_WORD || !decl) {
+        ptx_fail(p, ST_SYNTAX, "register name expected");
+        return;
+    }
+    *decl = (PtxDecl){p->tok.start, p->tok.length, p->regs.count, -1};
+    ptx_next(p);
+    int64_t n = 1;
+    if (ptx_accept(p, '<')) {
+        n = ptx_integer(p, "a register count");
+        ptx_expect(p, '>');
+        decl->count = (int)(n & INT32_MAX);
+    }
+    if (n < 0 || n > PTX_MAX_REGS - p->regs.count) {
+        ptx_fail(p, ST_LIMIT, "more than %d registers in one function", PTX_MAX_REGS);
+        return;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        PtxReg *reg = ptx_push(p, &p->regs);
+        if (!reg) return;
+        *reg = (PtxReg){class, width};
+    }
+}
+
+static void reg_directive(PtxParser *p) {
+    ptx_next(p);
+    for (size_t i = 0; i < sizeof reg_types / sizeof *reg_types; i++) {
+        if (!ptx_token_is(&p->tok, reg_types[i].name)) continue;
+        ptx_next(p);
+        do declare(p, reg_types[i].class, reg_types[i].width);
+        while (p->status == ST_OK && ptx_accept(p, ','));
+        ptx_expect(p, ';');
+        return;
+    }
+    ptx_fail(p, ST_UNSUPPORTED, "register type '%.*s' is not emulated", (int)(p->tok.length & 63),
+             p->tok.start);
+}
+
+/* Index of a declared register, innermost declaration first; -1 when there is none. */
+static int find_reg(const PtxParser *p, const char *name, size_t length) {
+    const PtxDecl *decls = p->decls.data;
+    for (int i = p->decls.count - 1; i >= 0; i--) {
+        const PtxDecl *d = &decls[i];
+        if (d->length > length || memcmp(d->name, name, d->length) != 0) continue;
+        if (d->count < 0) {
+            if (d->length == length) return d->first;
+            continue;
+        }
+        int64_t n = 0;
+        size_t k = d->length;
+        for (; k < length && name[k] >= '0' && name[k] <= '9' && n < PTX_MAX_REGS; k++)
+            n = n * 10 + (name[k] - '0');
+        if (k == length && k > d->length && n < d->count) return d->first + (int)n;
+    }
+    return -1;
+}
+
+const PtxVar *ptx_find_var(PtxParser *p, const char *name) {
+    PtxVar **locals = p->local_vars.data;
+    for (int i = p->local_vars.count - 1; i >= 0; i--)
+        if (locals[i]->index >= 0 && strcmp(locals[i]->name, name) == 0) return locals[i];
+    for (int i = 0; i < p->func->param_count; i++)
+        if (strcmp(p->func->params[i]->name, name) == 0) return p->func->params[i];
+    for (int i = 0; i < p->func->ret_count; i++)
+        if (strcmp(p->func->rets[i]->name, name) == 0) return p->func->rets[i];
+    return map_get(p->vars, name);
+}
+
+/* A word as operand: register, special register, variable, or a name resolved later. */
+static void word_operand(PtxParser *p, PtxOperand *o) {
+    const PtxToken t = p->tok;
+    if (t.length == 1 && t.start[0] == '_') {
+        ptx_next(p);
+        o->kind = PTX_NONE;
+        return;
+    }
+    o->reg = find_reg(p, t.start, t.length);
+    if (o->reg >= 0) {
+        o->kind = PTX_REG;
+        ptx_next(p);
+        if (ptx_accept(p, '|')) {
+            if (p->tok.kind != TOK_WORD) {
+                ptx_fail(p, ST_SYNTAX, "register expected after '|'");
+                return;
+            }
+            o->second = find_reg(p, p->tok.start, p->tok.length);
+            if (o->second < 0 && !(p->tok.length == 1 && p->tok.start[0] == '_'))
+                ptx_fail(p, ST_SYNTAX, "register expected after '|'");
+            ptx_next(p);
+        }
+        return;
+    }
+    const int special = ptx_special_find(t.start, t.length);
+    if (special >= 0) {
+        o->kind = PTX_SPECIAL;
+        o->reg = special;
+        ptx_next(p);
+        return;
+    }
+    if (t.start[0] == '%') {
+        ptx_fail(p, ST_SYNTAX, "'%.*s' is neither a declared register nor an emulated special one",
+                 (int)(t.length & 63), t.start);
+        return;
+    }
+    o->name = ptx_word(p, "an operand");
+    o->var = o->name ? ptx_find_var(p, o->name) : NULL;
+    o->kind = o->var ? PTX_SYMBOL : PTX_NAME;
+    if (o->var && ptx_accept(p, '+')) o->imm = ptx_integer(p, "an offset");
+}
+
+static void address_operand(PtxParser *p, PtxOperand *o) {
+    o->kind = PTX_ADDRESS;
+    if (p->tok.kind == TOK_WORD) {
+        PtxOperand base = {.reg = -1, .second = -1};
+        word_operand(p, &base);
+        if (base.kind != PTX_REG && base.kind != PTX_SYMBOL) {
+            ptx_fail(p, ST_SYNTAX, "'%s' is not an address", base.name ? base.name : "operand");
+            return;
+        }
+        o->reg = base.kind == PTX_REG ? base.reg : -1;
+        o->var = base.var;
+        o->imm = base.imm;
+        if (ptx_accept(p, '+'))
+            o->imm += ptx_integer(p, "an offset");
+        else if (ptx_at(p, '-'))
+            o->imm += ptx_integer(p, "an offset");
+    } else {
+        o->imm = ptx_integer(p, "an address");
+    }
+    ptx_expect(p, ']');
+}
+
+static void operand(PtxParser *p, PtxOperand *o, int depth);
+
+static void items(PtxParser *p, PtxOperand *o, char close, int depth) {
+    PtxList list = {.item = sizeof(PtxOperand)};
+    while (p->status == ST_OK && !ptx_at(p, close)) {
+        PtxOperand *item = ptx_push(p, &list);
+        if (!item) return;
+        operand(p, item, depth + 1);
+        if (list.count > PTX_MAX_ITEMS) ptx_fail(p, ST_LIMIT, "more than 64 operands in a list");
+        if (!ptx_accept(p, ',')) break;
+    }
+    ptx_expect(p, close);
+    o->items = list.data;
+    o->item_count = list.count;
+}
+
+static void number_operand(PtxParser *p, PtxOperand *o) {
+    const bool minus = ptx_accept(p, '-');
+    if (p->tok.kind == TOK_INT) {
+        o->kind = PTX_INT;
+        o->imm = (int64_t)(minus ? 0 - p->tok.value : p->tok.value);
+    } else if (p->tok.kind == TOK_F32 || p->tok.kind == TOK_F64) {
+        o->kind = PTX_FLOAT;
+        o->width = p->tok.kind == TOK_F32 ? 32 : 64;
+        o->imm = (int64_t)(p->tok.value ^ (minus ? UINT64_C(1) << (o->width - 1) : 0));
+    } else {
+        ptx_fail(p, ST_SYNTAX, "operand expected");
+        return;
+    }
+    ptx_next(p);
+}
+
+static void operand(PtxParser *p, PtxOperand *o, int depth) {
+    *o = (PtxOperand){.reg = -1, .second = -1};
+    if (depth > 4) {
+        ptx_fail(p, ST_LIMIT, "operands nested deeper than 4");
+    } else if (ptx_accept(p, '[')) {
+        address_operand(p, o);
+    } else if (ptx_accept(p, '{')) {
+        o->kind = PTX_VECTOR;
+        items(p, o, '}', depth);
+    } else if (ptx_accept(p, '(')) {
+        o->kind = PTX_LIST;
+        items(p, o, ')', depth);
+    } else if (ptx_accept(p, '!')) {
+        if (p->tok.kind != TOK_WORD) {
+            ptx_fail(p, ST_SYNTAX, "predicate expected after '!'");
+            return;
+        }
+        word_operand(p, o);
+        o->negate = true;
+        if (o->kind != PTX_REG) ptx_fail(p, ST_SYNTAX, "predicate expected after '!'");
+    } else if (p->tok.kind == TOK_WORD) {
+        word_operand(p, o);
+    } else {
+        number_operand(p, o);
+    }
+}
+
+static void use_label(PtxParser *p, const char *name, int *where, bool table) {
+    PtxUse *use = ptx_push(p, &p->uses);
+    if (use) *use = (PtxUse){name, strlen(name), p->scope, p->tok.line, where, table};
+}
+
+static void guard(PtxParser *p, PtxInstr *in) {
+    in->guard_negate = ptx_accept(p, '!');
+    if (p->tok.kind == TOK_WORD) in->guard = find_reg(p, p->tok.start, p->tok.length);
+    if (in->guard < 0 || ((PtxReg *)p->regs.data)[in->guard].class != PTX_PRED)
+        ptx_fail(p, ST_SYNTAX, "guard is not a predicate register");
+    ptx_next(p);
+}
+
+static bool starts(const char *form, const char *base) {
+    const size_t n = strlen(base);
+    return strncmp(form, base, n) == 0 && (form[n] == '\0' || form[n] == '.');
+}
+
+static void instruction(PtxParser *p) {
+    PtxInstr in = {
+        .guard = -1, .line = p->tok.line, .loc_file = p->loc_file, .loc_line = p->loc_line};
+    if (ptx_accept(p, '@')) guard(p, &in);
+    in.form = ptx_word(p, "an instruction");
+    if (p->status != ST_OK) return;
+    PtxList list = {.item = sizeof(PtxOperand)};
+    while (p->status == ST_OK && !ptx_at(p, ';')) {
+        PtxOperand *o = ptx_push(p, &list);
+        if (!o) return;
+        operand(p, o, 0);
+        if (list.count > PTX_MAX_OPERANDS) ptx_fail(p, ST_LIMIT, "more than 12 operands");
+        if (!ptx_accept(p, ',')) break;
+    }
+    ptx_expect(p, ';');
+    in.operands = list.data;
+    in.operand_count = list.count;
+    const bool jump = starts(in.form, "bra") || starts(in.form, "brx");
+    for (int i = 0; jump && i < in.operand_count; i++) {
+        PtxOperand *o = &in.operands[i];
+        if (o->kind != PTX_NAME) continue;
+        o->kind = PTX_LABEL;
+        use_label(p, o->name, &o->reg, starts(in.form, "brx"));
+    }
+    if (p->instrs.count >= PTX_MAX_INSTRS) ptx_fail(p, ST_LIMIT, "function too long");
+    PtxInstr *slot = ptx_push(p, &p->instrs);
+    if (slot) *slot = in;
+}
+
+static void branch_targets(PtxParser *p, PtxLabel *label) {
+    ptx_next(p);
+    PtxList names = {.item = sizeof(char *)};
+    do {
+        char **slot = ptx_push(p, &names);
+        char *name = ptx_word(p, "a label");
+        if (slot) *slot = name;
+    } while (p->status == ST_OK && ptx_accept(p, ','));
+    ptx_expect(p, ';');
+    label->table = true;
+    label->target = p->tables.count;
+    PtxTable *table = ptx_push(p, &p->tables);
+    int *targets = ARENA_ARRAY(p->arena, int, (size_t)names.count);
+    if (!table || !targets || p->status != ST_OK) {
+        ptx_fail(p, ST_NO_MEMORY, "out of memory");
+        return;
+    }
+    *table = (PtxTable){targets, names.count};
+    for (int i = 0; i < names.count; i++)
+        use_label(p, ((char **)names.data)[i], &targets[i], false);
+}
+
+/* A word followed by ':' is a label. The lexer never joins a single ':' to a word. */
+static bool label(PtxParser *p) {
+    const PtxToken t = p->tok;
+    const char *q = t.start + t.length;
+    while (q < p->lexer.end && (*q == ' ' || *q == '\t')) q++;
+    if (t.kind != TOK_WORD || t.start[0] == '.' || q >= p->lexer.end || *q != ':') return false;
+    ptx_next(p);
+    ptx_expect(p, ':');
+    PtxLabel *l = ptx_push(p, &p->labels);
+    if (!l) return true;
+    *l = (PtxLabel){t.start, t.length, p->scope, p->instrs.count, false};
+    if (ptx_token_is(&p->tok, ".branchtargets")) branch_targets(p, l);
+    return true;
+}
+
+void ptx_loc(PtxParser *p) {
+    ptx_next(p);
+    const int64_t file = ptx_integer(p, "a file number");
+    const int64_t line = ptx_integer(p, "a line");
+    ptx_integer(p, "a column");
+    p->loc_file = file > 0 && file < PTX_MAX_FILES ? (int)file : 0;
+    p->loc_line = (int)(line & INT32_MAX);
+    if (!ptx_accept(p, ',')) return;
+    if (!ptx_token_is(&p->tok, "function_name")) ptx_fail(p, ST_SYNTAX, "function_name expected");
+    ptx_next(p);
+    ptx_word(p, "a label");
+    if (ptx_accept(p, '+')) ptx_integer(p, "an offset");
+    if (!ptx_accept(p, ',')) return;
+    if (!ptx_token_is(&p->tok, "inlined_at")) ptx_fail(p, ST_SYNTAX, "inlined_at expected");
+    ptx_next(p);
+    for (int i = 0; i < 3; i++) ptx_integer(p, "a number");
+}
+
+static void body_variable(PtxParser *p, PtxSpace space) {
+    ptx_next(p);
+    PtxVar *var = ptx_variable(p, space, false);
+    ptx_expect(p, ';');
+    PtxVar **slot = ptx_push(p, &p->local_vars);
+    if (!var || !slot) return;
+    var->index = p->local_vars.count - 1;
+    *slot = var;
+}
+
+static void open_scope(PtxParser *p) {
+    ptx_next(p);
+    if (p->depth + 1 >= PTX_MAX_DEPTH) {
+        ptx_fail(p, ST_LIMIT, "blocks nested deeper than %d", PTX_MAX_DEPTH);
+        return;
+    }
+    p->decl_base[p->depth] = p->decls.count;
+    p->var_base[p->depth] = p->local_vars.count;
+    p->depth++;
+    int *parent = ptx_push(p, &p->scopes);
+    if (!parent) return;
+    *parent = p->scope;
+    p->scope = p->scopes.count - 1;
+}
+
+static void close_scope(PtxParser *p) {
+    p->depth--;
+    p->decls.count = p->decl_base[p->depth];
+    PtxVar **locals = p->local_vars.data; /* kept for the layout, hidden from lookup */
+    for (int i = p->var_base[p->depth]; i < p->local_vars.count; i++) locals[i]->index = -1;
+    p->scope = ((int *)p->scopes.data)[p->scope];
+    if (p->depth > 0) ptx_next(p); /* the last brace is consumed by the caller */
+}
+
+static void statement(PtxParser *p) {
+    PtxSpace space;
+    if (ptx_at(p, '{')) {
+        open_scope(p);
+    } else if (ptx_at(p, '}')) {
+        close_scope(p);
+    } else if (ptx_accept(p, ';')) {
+        return;
+    } else if (ptx_token_is(&p->tok, ".reg")) {
+        reg_directive(p);
+    } else if (ptx_token_is(&p->tok, ".loc")) {
+        ptx_loc(p);
+    } else if (ptx_token_is(&p->tok, ".pragma")) {
+        while (p->status == ST_OK && p->tok.kind != TOK_END && !ptx_at(p, ';')) ptx_next(p);
+        ptx_expect(p, ';');
+    } else if (ptx_space_word(&p->tok, &space)) {
+        body_variable(p, space);
+    } else if (!label(p)) {
+        if (p->tok.kind == TOK_WORD && p->tok.start[0] == '.')
+            ptx_fail(p, ST_UNSUPPORTED, "directive '%.*s' is not emulated in a function",
+                     (int)(p->tok.length & 63), p->tok.start);
+        else
+            instruction(p);
+    }
+}
+
+static void resolve(PtxParser *p, const PtxUse *use) {
+    const PtxLabel *labels = p->labels.data;
+    for (int scope = use->scope; scope >= 0; scope = ((int *)p->scopes.data)[scope])
+        for (int i = 0; i < p->labels.count; i++) {
+            const PtxLabel *l = &labels[i];
+            if (l->scope != scope || l->table != use->table || l->length != use->length ||
+                memcmp(l->name, use->name, l->length) != 0)
+                continue;
+            *use->where = l->target;
+            return;
+        }
+    p->tok.line = use->line;
+    ptx_fail(p, ST_SYNTAX, "label '%s' does not exist", use->name);
+}
+
+void ptx_body(PtxParser *p) {
+    p->regs = (PtxList){.item = sizeof(PtxReg)};
+    p->instrs = (PtxList){.item = sizeof(PtxInstr)};
+    p->decls = (PtxList){.item = sizeof(PtxDecl)};
+    p->labels = (PtxList){.item = sizeof(PtxLabel)};
+    p->uses = (PtxList){.item = sizeof(PtxUse)};
+    p->local_vars = (PtxList){.item = sizeof(PtxVar *)};
+    p->tables = (PtxList){.item = sizeof(PtxTable)};
+    p->scopes = (PtxList){.item = sizeof(int)};
+    p->scope = -1;
+    p->depth = 0;
+    p->loc_file = p->loc_line = 0;
+    open_scope(p);
+    while (p->status == ST_OK && p->depth > 0) {
+        if (p->tok.kind == TOK_END)
+            ptx_fail(p, ST_SYNTAX, "function body is not closed");
+        else
+            statement(p);
+    }
+    ptx_expect(p, '}');
+    for (int i = 0; p->status == ST_OK && i < p->uses.count; i++)
+        resolve(p, &((PtxUse *)p->uses.data)[i]);
+    PtxFunc *f = p->func;
+    f->regs = p->regs.data;
+    f->reg_count = p->regs.count;
+    f->instrs = p->instrs.data;
+    f->instr_count = p->instrs.count;
+    f->tables = p->tables.data;
+    f->table_count = p->tables.count;
+    f->vars = p->local_vars.data;
+    f->var_count = p->local_vars.count;
+    for (int i = 0; i < f->var_count; i++) f->vars[i]->index = i;
+}
