@@ -288,6 +288,16 @@ static void occupancy_is_the_least_of_four_limits(void **state) {
     assert_int_equal(res.regs, 88);
     assert_int_equal(res.workspace, 2048);
     assert_true(res.score == 5 * 64);
+    GenLibrary *odd = NULL;
+    Edit edit = edit_new();
+    edit_replace(&edit, "scripts/kernels/probe.lua", "\"40 + regs_each\"", "41");
+    assert_ok(gen_open_tree(&edit.tree, &odd, &err), err);
+    GenProblem other = problem_of(odd, "");
+    assert_ok(gen_config_check(&other, &gpu, &c, &res, NULL, &err), err);
+    assert_true(res.occupancy_blocks ==
+                10); /* 41 -> 1536 per warp -> 42 warps; 1312 would give 12 */
+    gen_close(odd);
+    edit_free(&edit);
     gpu.smem_sm = 2 * (12288 + 1024);
     assert_ok(gen_config_check(&p, &gpu, &c, &res, NULL, &err), err);
     assert_true(res.occupancy_blocks == 2);

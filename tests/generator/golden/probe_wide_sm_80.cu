@@ -24,6 +24,7 @@ enum : int {
     tile_rows = 32,
     regs_each = 96,
     negative = -5,
+    sm_kib = 164,
     threads = 64,
     smem = 12288,
     HAS_mma_k8 = 1,

@@ -24,6 +24,7 @@ enum : int {
     tile_rows = 16,
     regs_each = 64,
     negative = -5,
+    sm_kib = 100,
     threads = 128,
     smem = 16384,
     HAS_mma_k8 = 1,

@@ -34,7 +34,7 @@ kernel "probe" {
     let("engine", "gpu.cp_async and 'async' or 'sync'"),
     let("blocks", "cdiv(rows, tile_m) * (packed and heads_kv or heads)"),
     let("regs_each", "tile_m * width // (32 * warps)"),
-    let("negative", -5),
+    let("negative", -5), let("sm_kib", "gpu.smem_sm // 1024"),
   },
   rules = {
     rule("tile_m % (16 * warps) == 0", "each warp owns whole m16 blocks"),
