@@ -2,7 +2,7 @@
  * and case (docs/verification.md), verified on the software GPU.
  *
  *     test_verify_variants                 the sample
- *     SEQTUNE_CASE=attn_prefill:17 ...     row 17 of one family's sample
+ *     SEQTUNE_CASE=attn_prefill:17 ...     row 17 of one family's sample; without a row: all of it
  *     SEQTUNE_ALL=1 ...                    also every legal configuration of three named problems
  */
 #include <inttypes.h>
@@ -263,11 +263,12 @@ static double seconds(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* Only this row of this family when SEQTUNE_CASE says so; -1: all, -2: none. */
+/* The row of this family that SEQTUNE_CASE ("spec:row", "spec") names; -1: all, -2: none. */
 static long chosen_row(const char *spec) {
     const char *text = getenv("SEQTUNE_CASE");
     if (!text) return -1;
     const size_t n = strlen(spec);
+    if (strcmp(text, spec) == 0) return -1;
     return strncmp(text, spec, n) == 0 && text[n] == ':' ? strtol(text + n + 1, NULL, 10) : -2;
 }
 

@@ -29,8 +29,8 @@ static const RopeCase full_cases[] = {
     {67, 3, 2, 1, false, true, 0},  {5, 2, 0, 0, false, false, 3},  {0, 2, 1, 0, false, false, 0},
     {1, 1, 0, 0, false, true, 0},   {1, 8, 3, 2, true, false, 90},  {2, 5, 1, 3, false, true, 0},
     {7, 32, 0, 1, true, true, 0},   {8, 32, 0, 0, false, true, 0},  {9, 31, 7, 1, false, true, 0},
-    {31, 4, 1, 0, true, false, -2}, {32, 4, 0, 1, false, true, 0},  {33, 4, 2, 0, false, true, 0},
-    {64, 1, 0, 2, false, true, 0},  {65, 1, 5, 0, true, false, 60}, {127, 2, 0, 1, false, true, 0},
+    {31, 4, 1, 0, true, false, 66}, {32, 4, 0, 1, false, true, 0},  {33, 4, 2, 0, false, true, 0},
+    {64, 1, 0, 2, false, true, 0},  {65, 1, 5, 0, true, false, 32}, {127, 2, 0, 1, false, true, 0},
     {128, 2, 1, 0, false, true, 0}, {129, 2, 0, 1, true, true, 0},  {300, 7, 9, 1, false, true, 0},
 };
 
