@@ -67,5 +67,5 @@ kernel "attn_naive" {
   flops = "4 * batch * heads_q * len_q * len_kv * head_dim",
   bytes = "2 * batch * head_dim * 2 * (heads_q * len_q + heads_kv * len_kv)",
   seeds = { seed { block_m = 64, block_n = 64 } },
-  verify = { reference = "attention" },
+  verify = { reference = "attention_textbook" },
 }

@@ -71,11 +71,30 @@ kernel "attn_prefill" {
     let("q_regs", "q_in_regs == 1 and rows_per_warp * head_dim // 64 or rows_per_warp // 4"),
     let("staging_regs", "gpu.cp_async and 0 or tile_bytes // (128 * warps)"),
     let("live_regs", "o_regs + s_regs + q_regs + staging_regs + rows_per_warp // 4"),
+    let("est_regs", "min(live_regs + 46, 255)"),
     let("rows", "len_q * (pack_group == 1 and group or 1)"),
+    let("blocks", "cdiv(rows, block_m) * (pack_group == 1 and heads_kv or heads_q) * batch"),
+    -- A model of one tile of one block on one SM, in cycles of each pipe (rates per warp instruction:
+    -- m16n8k16 by tensor core, ldmatrix.x4 4 wavefronts on the SM's one port, ex2 16 lanes, FP32 64 or
+    -- 128 lanes). What does not overlap with the busiest pipe shrinks with the warps that are there to
+    -- take turns. It only orders compilation: the tuner measures.
+    let("mma_cycles", "gpu.cc == 75 and 16 or ((gpu.cc == 86 or gpu.cc == 89 or gpu.cc == 120) and 32 or (gpu.cc == 90 and 6 or 8))"),
+    let("fp_cycles", "(gpu.cc == 75 or gpu.cc == 80) and 2 or 1"),
+    let("tensor_time", "rows_per_warp * block_n * head_dim // 1024 * mma_cycles * warps // 4"),
+    let("ldmatrix_count", "(q_in_regs == 1 and 0 or rows_per_warp * head_dim // 256) + block_n * head_dim // 128"),
+    let("port_time", "ldmatrix_count * 4 * warps + block_n * head_dim * 4 // 128"),
+    let("sfu_time", "rows_per_warp * block_n // 32 * 2 * warps"),
+    let("fp_time", "(rows_per_warp * block_n // 32 * 7 // 2 + o_regs) * fp_cycles * warps // 4"),
+    let("busiest", "max(tensor_time, port_time, sfu_time, fp_time)"),
+    let("blocks_per_sm", "max(1, min(gpu.smem_sm // (smem_bytes + 1024), gpu.regs_sm // (est_regs * 32 * warps), gpu.warps_sm // warps))"),
+    -- Warps of one block meet at barriers; those of another block fill the gaps.
+    let("overlap", "1 + blocks_per_sm + blocks_per_sm * warps // 8"),
+    let("tile_time", "busiest + (tensor_time + port_time + sfu_time + fp_time - busiest) // overlap"),
+    let("cut_tokens", "mask == 'none' and 0 or (pack_group == 1 and block_m // group or block_m)"),
   },
   rules = {
     rule("block_m % (16 * warps) == 0", "each warp owns whole m16 row blocks of Q"),
-    rule("rows_per_warp <= 64", "more rows than that leave no registers for O"),
+    rule("live_regs <= 212", "O, S and the Q operands fill the registers: with addresses and one block of K it spills"),
     rule("block_n % copy_rows == 0", "every thread copies whole passes of rows, so that its swizzle phase is fixed"),
     rule("stages == 1 or gpu.cp_async", "multi-stage K/V needs asynchronous copies"),
     rule("pack_group == 0 or group > 1", "packing is the identity when group is 1"),
@@ -83,9 +102,10 @@ kernel "attn_prefill" {
   resources = {
     threads = "32 * warps",
     smem = "smem_bytes",
-    regs = "min(live_regs + 45, 255)",
+    regs = "est_regs",
     workspace = "0",
-    score = "1000",
+    -- Products per cycle, times how full the last wave is, times the visible part of cut tiles.
+    score = "block_m * block_n * head_dim // tile_time * (blocks * 1000 // (blocks + gpu.sms * blocks_per_sm // 2)) * len_kv // (len_kv + block_n + cut_tokens)",
   },
   launch = {
     step { entry = "attn_prefill",
@@ -108,7 +128,17 @@ kernel "attn_prefill" {
   flops = "4 * batch * heads_q * (pairs_right - pairs_left) * head_dim",
   bytes = "2 * batch * head_dim * 2 * (heads_q * len_q + heads_kv * len_kv)",
   seeds = {
+    -- 64 KB of shared memory per SM, K/V staged in registers: 16 rows per warp.
+    seed { block_m = 64, block_n = 64, warps = 4, stages = 1, q_in_regs = 0, pack_group = 0, when = "gpu.cc == 75" },
+    -- 100 KB per SM and slow f32 accumulation: small tiles, so that two blocks share an SM.
+    seed { block_m = 64, block_n = 64, warps = 4, stages = 1, q_in_regs = 0, pack_group = 0,
+           when = "gpu.smem_sm < 131072 and head_dim >= 96 and mask ~= 'none'" },
+    seed { block_m = 128, block_n = 32, warps = 4, stages = 1, q_in_regs = 0, pack_group = 0,
+           when = "gpu.smem_sm < 131072 and head_dim == 128" },
+    seed { block_m = 128, block_n = 128, warps = 4, stages = 1, q_in_regs = 0, pack_group = 0, when = "head_dim == 64" },
+    seed { block_m = 128, block_n = 64, warps = 4, stages = 2, q_in_regs = 0, pack_group = 0 },
     seed { block_m = 128, block_n = 64, warps = 4, stages = 1, q_in_regs = 0, pack_group = 0 },
+    seed { block_m = 64, block_n = 64, warps = 4, stages = 1, q_in_regs = 0, pack_group = 0 },
   },
   verify = { reference = "attention" },
 }

@@ -51,7 +51,7 @@ __device__ __forceinline__ void load_tile(u32 to, u64 from, i64 row_bytes, int r
     }
 }
 
-extern "C" __global__ void __launch_bounds__(threads) attn_naive_scores(const __grid_constant__ AttnParams p) {
+extern "C" __global__ void __launch_bounds__(threads, 1) attn_naive_scores(const __grid_constant__ AttnParams p) {
     if (p.len_kv == 0) return;
     const int tiles = ceil_div(p.len_kv, block_n);
     const int query0 = int(blockIdx.x) / tiles * block_m;
@@ -96,7 +96,7 @@ extern "C" __global__ void __launch_bounds__(threads) attn_naive_scores(const __
 }
 
 // One warp per row: the largest score, the sum, the division; three passes.
-extern "C" __global__ void __launch_bounds__(threads) attn_naive_softmax(const __grid_constant__ AttnParams p) {
+extern "C" __global__ void __launch_bounds__(threads, 1) attn_naive_softmax(const __grid_constant__ AttnParams p) {
     const int query = int(blockIdx.x) * warps + warp_id();
     if (query >= p.len_q) return;
     const u64 row = score_row(p, query);
@@ -133,7 +133,7 @@ extern "C" __global__ void __launch_bounds__(threads) attn_naive_softmax(const _
     }
 }
 
-extern "C" __global__ void __launch_bounds__(threads) attn_naive_output(const __grid_constant__ AttnParams p) {
+extern "C" __global__ void __launch_bounds__(threads, 1) attn_naive_output(const __grid_constant__ AttnParams p) {
     const int query0 = int(blockIdx.x) * block_m;
     if (query0 >= p.len_q) return;
     const i64 batch = blockIdx.z, head = blockIdx.y, head_kv = int(blockIdx.y) / p.group;

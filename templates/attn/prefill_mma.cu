@@ -147,30 +147,35 @@ __device__ __forceinline__ void output(float (&o)[O_regs], const float (&s)[S_re
     }
 }
 
-// Scores of keys that a row does not see become -inf.
-__device__ __forceinline__ void mask_scores(const AttnParams &p, float (&s)[S_regs], int tile, int warp_row,
-                                            int lane) {
+// Scores of keys before (`left`) or after what a row sees become -inf.
+template <bool left>
+__device__ __forceinline__ void mask_side(const AttnParams &p, float (&s)[S_regs], int tile, int warp_row,
+                                          int lane) {
 #pragma unroll
     for (int r = 0; r < lane_rows; ++r) {
         int row = warp_row + r / 2 * 16 + r % 2 * 8 + lane / 4;
         opaque(row); // its bounds are computed here, not kept through the loop
         const KeyBounds seen = key_bounds(p, token_of_row(p, row));
-        // The lane's first column is taken off the bounds, so that columns compare as constants.
-        const int first = seen.first - tile * block_n - S_col(0, lane);
-        const int last = seen.last - tile * block_n - S_col(0, lane);
+        // The lane's first column is taken off the bound, so that columns compare as constants.
+        const int bound = (left ? seen.first : seen.last) - tile * block_n - S_col(0, lane);
 #pragma unroll
         for (int i = 0; i < S_regs; ++i) {
             const int column = S_col(i, 0);
-            if (S_row(i, 0) / 8 == r && (column > last || (mask_cuts_left && column < first))) s[i] = -infinity();
+            if (S_row(i, 0) / 8 == r && (left ? column < bound : column > bound)) s[i] = -infinity();
         }
     }
 }
 
-// Whether some row of the warp sees only a part of the tile.
-__device__ __forceinline__ bool tile_is_cut(const AttnParams &p, int tile, int warp_row) {
-    const KeyBounds top = key_bounds(p, token_of_row(p, warp_row));
-    const KeyBounds bottom = key_bounds(p, token_of_row(p, warp_row + rows_per_warp - 1));
-    return top.last < (tile + 1) * block_n - 1 || bottom.first > tile * block_n;
+// Only where some row of the warp sees only a part of the tile. The branches keep the masks apart
+// from the code around them, which has no registers to spare for it.
+__device__ __forceinline__ void mask_scores(const AttnParams &p, float (&s)[S_regs], int tile, int warp_row,
+                                            int lane) {
+    const int top_last = key_bounds(p, token_of_row(p, warp_row)).last;
+    if (top_last < (tile + 1) * block_n - 1) mask_side<false>(p, s, tile, warp_row, lane);
+    if constexpr (mask_cuts_left) {
+        const int bottom_first = key_bounds(p, token_of_row(p, warp_row + rows_per_warp - 1)).first;
+        if (bottom_first > tile * block_n) mask_side<true>(p, s, tile, warp_row, lane);
+    }
 }
 
 struct Warp {
@@ -189,9 +194,7 @@ __device__ __forceinline__ void step(const AttnParams &p, const Warp &warp, cons
     kv_before_scores<cut>(p, kv, v_next);
     scores(s, query, moved(k_rows, warp.k_to_q), moved(k_rows, kv.k_read));
     kv_after_scores<cut>(p, kv, k_next);
-    if constexpr (cut) {
-        if (tile_is_cut(p, tile, warp.row)) mask_scores(p, s, tile, warp.row, warp.lane);
-    }
+    if constexpr (cut) mask_scores(p, s, tile, warp.row, warp.lane);
     softmax_tile<cut>(s, o, rows, p.scale_log2);
     kv_before_output<cut>(p, kv, k_next);
     output(o, s, moved(k_rows, kv.v_read + (v_base - k_base)));
@@ -221,7 +224,9 @@ __device__ __forceinline__ u32 query_tile(u32 shared, int warp_index) {
     return shared + q_base + warp_index * (rows_per_warp * row_bytes);
 }
 
-extern "C" __global__ void __launch_bounds__(threads)
+// blocks_per_sm is the spec's estimate: what shared memory and registers allow. Naming it keeps
+// ptxas from aiming at an occupancy of its own and spilling for it.
+extern "C" __global__ void __launch_bounds__(threads, blocks_per_sm)
     attn_prefill(const __grid_constant__ AttnParams p) {
     const BlockWork work = block_work(p);
     if (work.first_row >= work.rows) return; // the grid is made for the plan's largest length
@@ -245,11 +250,11 @@ extern "C" __global__ void __launch_bounds__(threads)
     RowState rows;
     softmax_begin(rows);
 
-    if (tiles.count > 0) {
+    if (tiles.begin < tiles.end) {
         KvPipe kv;
         kv_begin(p, work, tiles, kv, query, shared, warp.row, warp.lane);
 #pragma unroll 1
-        for (int i = 0; i < tiles.cut_count; ++i)
+        for (int i = tiles.begin; i < cut_visits_end(tiles); ++i)
             step<true>(p, warp, query, kv, rows, o, tile_at(tiles, i), tile_at(tiles, i + v_ahead),
                        tile_at(tiles, i + k_ahead));
         const int end = tiles.whole_end;

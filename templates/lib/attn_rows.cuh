@@ -66,42 +66,36 @@ __device__ __forceinline__ int thread_row() {
 }
 __device__ __forceinline__ int thread_chunk() { return int(threadIdx.x) % span_chunks; }
 
-// The tiles of K/V that some row of the block needs, in the order in which they are visited: those
-// that a mask or the end of K cuts for some row (left ones, then right ones), then the whole ones
-// in ascending order, so that blocks of one head walk the same tiles at the same time.
+// The tiles of K/V that some row of the block needs: [begin, end), of which [whole, whole_end) are
+// seen whole by every row. They are visited in the order of tile_at: those that a mask or the end
+// of K cuts first (left ones, then right ones), then the whole ones in ascending order, so that the
+// blocks of one head walk the same tiles at the same time.
+//
+//      begin        whole            whole_end      end
+//        | left cut   |   whole          | right cut |
 struct TileList {
-    int left;       // first tile
-    int left_count; // how many are cut on the left
-    int right;      // first of those cut on the right
-    int cut_count;  // how many are cut at all
-    int whole;      // first whole tile
-    int whole_end;  // and the one after the last
-    int count;      // all
+    int begin, whole, whole_end, end;
 };
 
 // `first` and `last`: bounds of the block's first and last query.
 __device__ __forceinline__ TileList tile_list(KeyBounds first, KeyBounds last) {
-    TileList t = {0, 0, 0, 0, 0, 0, 0};
-    if (last.last < first.first) return t;
-    const int begin = first.first / block_n;
-    const int end = last.last / block_n + 1;
+    if (last.last < first.first) return {0, 0, 0, 0};
+    TileList t;
+    t.begin = first.first / block_n;
+    t.end = last.last / block_n + 1;
     // Whole for every row: the last row sees the tile's first key, the first row its last key.
-    int whole_begin = max(ceil_div(last.first, block_n), begin);
-    int whole_end = min(max(first.last + 1, 0) / block_n, end);
-    if (whole_begin >= whole_end) whole_begin = whole_end = end;
-    t.left = begin;
-    t.left_count = whole_begin - begin;
-    t.right = whole_end;
-    t.cut_count = t.left_count + end - whole_end;
-    t.whole = whole_begin;
-    t.whole_end = whole_end;
-    t.count = end - begin;
+    t.whole = max(ceil_div(last.first, block_n), t.begin);
+    t.whole_end = min(max(first.last + 1, 0) / block_n, t.end);
+    if (t.whole >= t.whole_end) t.whole = t.whole_end = t.end;
     return t;
 }
 
-// The i-th of them; -1 past the end.
-__device__ __forceinline__ int tile_at(const TileList &t, int i) {
-    if (i >= t.count) return -1;
-    if (i >= t.cut_count) return t.whole + i - t.cut_count;
-    return i < t.left_count ? t.left + i : t.right + i - t.left_count;
+// Visits are numbered from `begin` to `end`; those below this one go to cut tiles.
+__device__ __forceinline__ int cut_visits_end(const TileList &t) { return t.whole + t.end - t.whole_end; }
+
+// The tile of a visit; -1 past the end.
+__device__ __forceinline__ int tile_at(const TileList &t, int visit) {
+    if (visit >= t.end) return -1;
+    if (visit >= cut_visits_end(t)) return visit - (t.end - t.whole_end);
+    return visit < t.whole ? visit : visit + (t.whole_end - t.whole);
 }

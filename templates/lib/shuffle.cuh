@@ -8,6 +8,9 @@ __device__ __forceinline__ float shuffle_xor(float x, int distance) {
     return d;
 }
 
+// Whether the condition holds in some lane: one answer for the warp.
+__device__ __forceinline__ bool warp_any(bool condition) { return __any_sync(0xffffffffu, condition) != 0; }
+
 // Over the four lanes that hold one row of an m16n8 accumulator (lane bits 0 and 1).
 __device__ __forceinline__ float quad_max(float x) {
     x = fmaxf(x, shuffle_xor(x, 1));

@@ -110,7 +110,7 @@ __device__ __forceinline__ void kv_begin(const AttnParams &p, const BlockWork &w
     kv.k_read = kv.v_read = 0;
     copy_q(p, work, query.tile, warp_row, lane);
     if constexpr (q_in_regs) copy_async_commit();
-    issue_k<true>(p, kv, tile_at(tiles, 0), 0);
+    issue_k<true>(p, kv, tile_at(tiles, tiles.begin), 0);
     if constexpr (q_in_regs) {
         copy_async_wait<1>();
         __syncwarp(); // a warp reads only the rows of Q that its own lanes copied
@@ -119,8 +119,8 @@ __device__ __forceinline__ void kv_begin(const AttnParams &p, const BlockWork &w
     }
 #pragma unroll
     for (int i = 0; i < stages - 2; ++i) {
-        issue_v<true>(p, kv, tile_at(tiles, i), u32(i) * KV_bytes);
-        issue_k<true>(p, kv, tile_at(tiles, i + 1), u32(i + 1) * KV_bytes);
+        issue_v<true>(p, kv, tile_at(tiles, tiles.begin + i), u32(i) * KV_bytes);
+        issue_k<true>(p, kv, tile_at(tiles, tiles.begin + i + 1), u32(i + 1) * KV_bytes);
     }
 }
 

@@ -96,7 +96,7 @@ __device__ __forceinline__ void kv_begin(const AttnParams &p, const BlockWork &w
     kv.v_from = v_address(p, work, thread_row()) + thread_chunk() * 16;
     kv.to = shared + k_base + KV_offset(thread_row(), thread_chunk() * 8);
     copy_q(p, work, query.tile, warp_row, lane);
-    load_k<true>(p, kv, tile_at(tiles, 0));
+    load_k<true>(p, kv, tile_at(tiles, tiles.begin));
     if constexpr (q_in_regs) {
         __syncwarp(); // a warp reads only the rows of Q that its own lanes copied
         query_load(query, lane);

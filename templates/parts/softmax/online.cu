@@ -19,38 +19,53 @@ __device__ __forceinline__ void softmax_begin(RowState &rows) {
     }
 }
 
-// s: scores in, weights exp2(...) out; o is rescaled to the new top.
+// s: scores in, weights exp2(...) out; o is rescaled to the new top. When no row of the warp found
+// a larger score, every factor is exactly 1 and the products are left out: the same bits, and after
+// the first tiles the usual case.
 template <bool cut>
 __device__ __forceinline__ void softmax_tile(float (&s)[S_regs], float (&o)[O_regs], RowState &rows,
                                              float scale_log2) {
     constexpr int s_row = S_regs / (lane_rows / 2); // registers of a block of 16 rows
     constexpr int o_row = O_regs / (lane_rows / 2);
+    float shift[lane_rows], rescale[lane_rows];
+    bool grown = false;
+    // Registers 0, 1 of an accumulator block are of row lane / 4, registers 2, 3 of 8 + that.
 #pragma unroll
     for (int r = 0; r < lane_rows; ++r) {
-        // Registers 0, 1 of an accumulator block are of row lane / 4, registers 2, 3 of 8 + that.
         const int s0 = (r / 2) * s_row + (r % 2) * 2;
-        const int o0 = (r / 2) * o_row + (r % 2) * 2;
         float top = rows.top[r];
 #pragma unroll
         for (int c = 0; c < s_row; c += 4) top = fmaxf(top, fmaxf(s[s0 + c], s[s0 + c + 1]));
         top = quad_max(top);
-        const float shift = -scale_log2 * (cut && top == -infinity() ? 0.0f : top);
-        const float rescale = exp2_approx(fmaf(rows.top[r], scale_log2, shift));
+        shift[r] = -scale_log2 * (cut && top == -infinity() ? 0.0f : top);
+        rescale[r] = exp2_approx(fmaf(rows.top[r], scale_log2, shift[r]));
+        grown = grown || !(top == rows.top[r]);
         rows.top[r] = top;
-        float sum = rows.sum[r] * rescale;
+    }
+    if (warp_any(grown)) {
+#pragma unroll
+        for (int r = 0; r < lane_rows; ++r) {
+            const int o0 = (r / 2) * o_row + (r % 2) * 2;
+            rows.sum[r] *= rescale[r];
+#pragma unroll
+            for (int c = 0; c < o_row; c += 4) {
+                o[o0 + c] *= rescale[r];
+                o[o0 + c + 1] *= rescale[r];
+            }
+        }
+    }
+#pragma unroll
+    for (int r = 0; r < lane_rows; ++r) {
+        const int s0 = (r / 2) * s_row + (r % 2) * 2;
+        float sum = rows.sum[r];
 #pragma unroll
         for (int c = 0; c < s_row; c += 4) {
-            s[s0 + c] = exp2_approx(fmaf(s[s0 + c], scale_log2, shift));
-            s[s0 + c + 1] = exp2_approx(fmaf(s[s0 + c + 1], scale_log2, shift));
+            s[s0 + c] = exp2_approx(fmaf(s[s0 + c], scale_log2, shift[r]));
+            s[s0 + c + 1] = exp2_approx(fmaf(s[s0 + c + 1], scale_log2, shift[r]));
             sum += s[s0 + c];
             sum += s[s0 + c + 1];
         }
         rows.sum[r] = sum;
-#pragma unroll
-        for (int c = 0; c < o_row; c += 4) {
-            o[o0 + c] *= rescale;
-            o[o0 + c + 1] *= rescale;
-        }
     }
 }
 

@@ -1,0 +1,52 @@
+#!/bin/sh
+# Benchmarks: prints figures, judges nothing. docs/performance.md records them.
+#
+#   sh scripts/bench.sh              all of them
+#   sh scripts/bench.sh compile      source to cubin, seconds per variant, one thread
+#   sh scripts/bench.sh main         the main job from an empty cache and database: seconds, peak memory
+#
+# SEQTUNE_BUILD_DIR names the build (default build/).
+set -u
+cd "$(dirname "$0")/.." || exit 1
+. scripts/setup.sh
+
+case ${1:-all} in
+-h | --help)
+    sed -n '2,8s/^# \{0,1\}//p' scripts/bench.sh
+    exit 0
+    ;;
+all | compile | main) what=${1:-all} ;;
+*)
+    echo "bench.sh: unknown benchmark $1 (see --help)" >&2
+    exit 2
+    ;;
+esac
+build=${SEQTUNE_BUILD_DIR:-build}
+setup_packages "$setup_needs $setup_test_needs"
+setup_nvrtc
+mkdir -p "$build"
+if ! { cmake -S . -B "$build" -G Ninja && cmake --build "$build" -j "$(nproc)"; } >"$build/bench-build.log" 2>&1; then
+    tail -n 30 "$build/bench-build.log"
+    exit 1
+fi
+echo "host: $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1), $(nproc) cores"
+
+case $what in all | compile)
+    "$build/bench/bench_compile"
+    ;;
+esac
+case $what in all | main)
+    empty=$(mktemp -d)
+    trap 'rm -rf "$empty"' EXIT
+    echo "the main job, everything from empty: seqtune --gpu auto --quiet"
+    SEQTUNE_CACHE_DIR=$empty/cache SEQTUNE_DB=$empty/tune.db python3 - "$build/tuner/seqtune" <<'PY'
+import resource, subprocess, sys, time
+start = time.monotonic()
+code = subprocess.call([sys.argv[1], "--gpu", "auto", "--quiet"])
+usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(f"exit {code}, {time.monotonic() - start:.1f} s wall, {usage.ru_utime + usage.ru_stime:.1f} s of processor, "
+      f"largest process {usage.ru_maxrss / 1048576:.2f} GiB")
+sys.exit(code)
+PY
+    ;;
+esac
