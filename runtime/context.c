@@ -30,7 +30,8 @@ char *context_database_path(Arena *arena) {
 static Status open_db(Db **out, const char *path, bool asked, DbOpen mode, Error *err) {
     if (path == NULL || path[0] == '\0') return ST_OK;
     if (!files_exists(path)) {
-        log_write(asked ? LOG_INFO : LOG_DEBUG, "db", "no database path=%s", path);
+        log_write(asked ? LOG_WARN : LOG_DEBUG, "db",
+                  "there is no database %s; going on without it", path);
         return ST_OK;
     }
     Error why = {0};

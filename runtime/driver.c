@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/files.h"
+#include "base/gpus.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
@@ -162,9 +163,31 @@ static Status check_models(const Driver *driver, const char *models, Error *err)
     return ST_OK;
 }
 
+/* "a100,t4": every name must be in the GPU table. */
+static Status check_names(const char *models, Error *err) {
+    const char *next = models;
+    do {
+        char name[64];
+        size_t n = strcspn(next, ",");
+        snprintf(name, sizeof name, "%.*s", (int)n, next);
+        if (gpu_model_find(name) == NULL) {
+            Str known = {0};
+            for (size_t i = 0; i < gpu_model_count(); i++)
+                str_printf(&known, "%s%s", i > 0 ? ", " : "", gpu_model(i)->name);
+            Status st = err_set(err, ST_NOT_FOUND, "there is no GPU model \"%s\"; known: %s", name,
+                                str_text(&known));
+            str_free(&known);
+            return st;
+        }
+        next += n;
+    } while (*next++ == ',');
+    return ST_OK;
+}
+
 static Status open_softgpu(const char *models, Driver **out, Error *err) {
     char path[PATH_MAX * 2];
-    Status st = find_softgpu(path, sizeof path, err);
+    Status st = models != NULL ? check_names(models, err) : ST_OK;
+    if (st == ST_OK) st = find_softgpu(path, sizeof path, err);
     if (st != ST_OK) return st;
     if (models != NULL && setenv("SOFTGPU_DEVICES", models, 1) != 0)
         return err_no_memory(err, strlen(models));
@@ -216,8 +239,11 @@ Status driver_check(const Driver *driver, CuResult result, const char *call, Err
     const char *name = NULL, *text = NULL;
     if (driver->GetErrorName(result, &name) != CUDA_SUCCESS || name == NULL) name = "unknown error";
     if (driver->GetErrorString(result, &text) != CUDA_SUCCESS || text == NULL) text = "";
+    /* 7xx are the results that a kernel's fault leaves behind. */
     char fault[1024] = "";
-    if (driver->LastFault != NULL && driver->LastFault(fault, sizeof fault) != CUDA_SUCCESS)
+    bool faulted = result >= CUDA_ERROR_ILLEGAL_ADDRESS && result < CUDA_ERROR_NOT_PERMITTED;
+    if (faulted && driver->LastFault != NULL &&
+        driver->LastFault(fault, sizeof fault) != CUDA_SUCCESS)
         fault[0] = '\0';
     Status st = result == CUDA_ERROR_OUT_OF_MEMORY    ? ST_NO_MEMORY
                 : result == CUDA_ERROR_LAUNCH_TIMEOUT ? ST_TIMEOUT

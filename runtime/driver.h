@@ -46,6 +46,7 @@ typedef void *CuGraphExec;
     ABI(CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES, 701)                                                   \
     ABI(CUDA_ERROR_LAUNCH_TIMEOUT, 702)                                                            \
     ABI(CUDA_ERROR_LAUNCH_FAILED, 719)                                                             \
+    ABI(CUDA_ERROR_NOT_PERMITTED, 800)                                                             \
     ABI(CU_DEVICE_ATTRIBUTE_CLOCK_RATE, 13)                                                        \
     ABI(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, 16)                                              \
     ABI(CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE, 36)                                                 \

@@ -143,10 +143,7 @@ static Status fill(seqtune_plan *plan, const char *spec_name, const PlanDesc *de
     gen_problem_init(spec, &plan->problem);
     st = family->set_problem(&plan->desc, &plan->problem, err);
     if (st == ST_OK) st = gen_problem_check(&plan->problem, err);
-    if (st != ST_OK) {
-        err_wrap(err, "%s", gen_spec_name(spec));
-        return st;
-    }
+    if (st != ST_OK) return st;
     st = forced != NULL ? take_forced(plan, forced, &plan->choice, err)
                         : dispatch_choose(plan->ctx, &plan->problem, &plan->choice, err);
     if (st == ST_OK) st = realise_or_default(plan, err);
