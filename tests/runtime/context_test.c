@@ -483,6 +483,74 @@ static void each_context_keeps_its_own_error(void **state) {
     seqtune_close(b);
 }
 
+/* ---- environment ---- */
+
+static int count_files(const char *dir, const char *suffix) {
+    char command[4300];
+    int n = 0;
+    snprintf(command, sizeof command, "ls '%s' | grep -c '\\.%s$'", dir, suffix);
+    FILE *pipe = popen(command, "r");
+    assert_non_null(pipe);
+    assert_int_equal(fscanf(pipe, "%d", &n), 1);
+    pclose(pipe);
+    return n;
+}
+
+static void dumps_go_to_the_directories_named(void **state) {
+    (void)state;
+    if (!have_nvrtc()) skip();
+    reset();
+    char *dir = scratch_make();
+    setenv("SEQTUNE_DUMP_CU", dir, 1);
+    setenv("SEQTUNE_DUMP_PTX", dir, 1);
+    seqtune_context *ctx = open_fake();
+    unsetenv("SEQTUNE_DUMP_CU");
+    unsetenv("SEQTUNE_DUMP_PTX");
+    seqtune_plan_destroy(plan_rope(ctx));
+    seqtune_close(ctx);
+    assert_int_equal(count_files(dir, "cu"), 1);
+    assert_int_equal(count_files(dir, "ptx"), 1);
+    scratch_remove(dir);
+}
+
+static void see_plan(void *context, LogLevel level, const char *channel, const char *line) {
+    (void)level;
+    (void)channel;
+    if (strstr(line, "plan kernel=rope") != NULL) ++*(int *)context;
+}
+
+static void print_plan_shows_one_line_per_plan_unless_the_log_is_off(void **state) {
+    (void)state;
+    if (!have_nvrtc()) skip();
+    reset();
+    int seen = 0;
+    log_set_sink(see_plan, &seen);
+    log_set_level(LOG_ERROR);
+    setenv("SEQTUNE_PRINT_PLAN", "1", 1);
+    seqtune_context *ctx = open_fake();
+    unsetenv("SEQTUNE_PRINT_PLAN");
+    seqtune_plan_destroy(plan_rope(ctx));
+    seqtune_close(ctx);
+    log_set_sink(NULL, NULL);
+    log_set_level(LOG_OFF);
+    assert_int_equal(seen, 1);
+}
+
+static void a_source_tree_that_does_not_exist_fails_the_open(void **state) {
+    (void)state;
+    reset();
+    setenv("SEQTUNE_SOURCE", "/nonexistent/tree", 1);
+    seqtune_options options = SEQTUNE_OPTIONS_INIT;
+    seqtune_context *ctx = NULL;
+    options.driver = SEQTUNE_FAKE_CUDA;
+    options.database = "";
+    seqtune_status st = seqtune_open(&ctx, &options);
+    unsetenv("SEQTUNE_SOURCE");
+    assert_int_not_equal(st, SEQTUNE_OK);
+    assert_has(seqtune_open_error(), "/nonexistent/tree");
+    assert_int_equal(fake->retains, 0);
+}
+
 /* ---- no memory ---- */
 
 static void every_failed_allocation_is_an_error_with_a_text(void **state) {
@@ -565,6 +633,9 @@ int main(void) {
         cmocka_unit_test(an_unknown_architecture_is_named),
         cmocka_unit_test(threads_share_a_context_and_keep_their_own_errors),
         cmocka_unit_test(each_context_keeps_its_own_error),
+        cmocka_unit_test(dumps_go_to_the_directories_named),
+        cmocka_unit_test(print_plan_shows_one_line_per_plan_unless_the_log_is_off),
+        cmocka_unit_test(a_source_tree_that_does_not_exist_fails_the_open),
         cmocka_unit_test(every_failed_allocation_is_an_error_with_a_text),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

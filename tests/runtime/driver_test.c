@@ -174,6 +174,19 @@ static void errors_carry_the_call_and_the_drivers_name_for_the_result(void **sta
     driver_close(driver);
 }
 
+static void an_unknown_model_is_answered_with_the_known_ones(void **state) {
+    (void)state;
+    static const char *const names[] = {"soft:nope", "soft:a100,nope", "soft:", "soft:a100,"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        Error err = {0};
+        Driver *driver = NULL;
+        assert_int_equal(driver_open(names[i], &driver, &err), ST_NOT_FOUND);
+        assert_null(driver);
+        assert_has(err.message, "a100");
+        assert_has(err.message, i < 2 ? "\"nope\"" : "\"\"");
+    }
+}
+
 static void another_model_than_the_loaded_one_is_refused(void **state) {
     (void)state;
     Error err = {0};
@@ -203,6 +216,7 @@ int main(void) {
         cmocka_unit_test(the_software_gpu_has_every_symbol_and_says_what_it_is),
         cmocka_unit_test(a_modelled_device_has_the_key_of_its_model),
         cmocka_unit_test(errors_carry_the_call_and_the_drivers_name_for_the_result),
+        cmocka_unit_test(an_unknown_model_is_answered_with_the_known_ones),
         cmocka_unit_test(another_model_than_the_loaded_one_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

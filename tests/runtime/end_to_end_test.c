@@ -5,18 +5,19 @@
 #include <math.h>
 
 #include "base/log.h"
-#include "runtime/seqtune.h"
+#include "db/db.h"
+#include "runtime/context.h"
 
 static seqtune_context *ctx;
 static char *cache;
 
-static seqtune_context *open_context(void) {
+static seqtune_context *open_context(const char *database) {
     const char *gpu = getenv("SEQTUNE_TEST_GPU");
     seqtune_options options = SEQTUNE_OPTIONS_INIT;
     seqtune_context *out = NULL;
     options.driver = gpu != NULL ? "cuda" : "soft";
     options.device = gpu != NULL ? atoi(gpu) : 0;
-    options.database = "";
+    options.database = database;
     options.cache_dir = cache;
     if (seqtune_open(&out, &options) != SEQTUNE_OK) print_error("%s\n", seqtune_open_error());
     return out;
@@ -307,7 +308,7 @@ static void the_second_context_compiles_nothing(void **state) {
     d.max_len_q = 100;
     d.mask = SEQTUNE_MASK_CAUSAL;
     for (int i = 0; i < 2; i++) {
-        seqtune_context *other = open_context();
+        seqtune_context *other = open_context("");
         assert_non_null(other);
         seqtune_plan *plan = NULL;
         if (seqtune_plan_attention(other, &d, &plan) != SEQTUNE_OK)
@@ -321,6 +322,67 @@ static void the_second_context_compiles_nothing(void **state) {
         seqtune_plan_destroy(plan);
         seqtune_close(other);
     }
+}
+
+static void a_recorded_row_decides_and_is_told(void **state) {
+    (void)state;
+    Error err = {0};
+    Db *db = NULL;
+    char *dir = scratch_make(), path[4200];
+    snprintf(path, sizeof path, "%s/tune.db", dir);
+    seqtune_device_info device = SEQTUNE_DEVICE_INFO_INIT;
+    CHECK(seqtune_get_device_info(ctx, &device));
+    seqtune_rope_desc d = SEQTUNE_ROPE_DESC_INIT;
+    d.max_tokens = 64;
+    d.heads = 8;
+    d.head_dim = 64;
+    d.table_rows = 64;
+    seqtune_plan *plan = NULL;
+    CHECK(seqtune_plan_rope(ctx, &d, &plan));
+    seqtune_plan_info info = SEQTUNE_PLAN_INFO_INIT;
+    CHECK(seqtune_plan_get_info(plan, &info));
+    assert_int_equal(info.rung, SEQTUNE_RUNG_DEFAULT);
+    static const char config[] = "vec_bytes=8 block_threads=256 head_sequential=1";
+    const DbVerdict v = {.key = {.kernel = "rope",
+                                 .problem_key = info.key,
+                                 .gpu_key = device.key,
+                                 .policy = "eager cold",
+                                 .generation = 1},
+                         .problem = info.problem,
+                         .gpu_name = device.name,
+                         .spec_hash = "00",
+                         .config = config,
+                         .default_config = info.config,
+                         .time_s = 2.5e-6,
+                         .default_time_s = 5e-6,
+                         .ratio = 0.5,
+                         .ratio_low = 0.5,
+                         .ratio_high = 0.5,
+                         .effort = 3,
+                         .session = "test",
+                         .unix_ms = 1,
+                         .tool = "test"};
+    assert_ok(db_open(path, DB_WRITE, &db, &err), err);
+    assert_ok(db_record_verdict(db, &v, &err), err);
+    db_close(db);
+    seqtune_plan_destroy(plan);
+
+    seqtune_context *plain = ctx;
+    ctx = open_context(path);
+    CHECK(seqtune_plan_rope(ctx, &d, &plan));
+    info = (seqtune_plan_info)SEQTUNE_PLAN_INFO_INIT;
+    CHECK(seqtune_plan_get_info(plan, &info));
+    assert_int_equal(info.rung, SEQTUNE_RUNG_EXACT);
+    assert_string_equal(info.config, config);
+    assert_string_equal(info.database, path);
+    assert_true(info.row > 0);
+    assert_string_equal(info.row_gpu, device.key);
+    assert_int_equal(info.modelled, device.modelled);
+    assert_true(info.time_us > 2.49 && info.time_us < 2.51);
+    seqtune_plan_destroy(plan);
+    seqtune_close(ctx);
+    ctx = plain;
+    scratch_remove(dir);
 }
 
 static void device_memory_is_checked(void **state) {
@@ -339,6 +401,52 @@ static void device_memory_is_checked(void **state) {
     assert_int_equal(seqtune_device_alloc(ctx, (size_t)1 << 50, &p), SEQTUNE_NO_MEMORY);
     assert_has(seqtune_last_error(ctx), "cuMemAlloc");
     assert_int_equal(p, 0);
+}
+
+static void a_run_can_be_captured_into_a_graph_and_replayed(void **state) {
+    (void)state;
+    enum { COUNT = 64 * 64 };
+    static uint16_t x[COUNT], got[COUNT];
+    static float c[64 * 32], s[64 * 32];
+    const Driver *cu = ctx->driver;
+    for (int i = 0; i < 64 * 32; i++) {
+        c[i] = 2.0f; /* a factor of two per replay */
+        s[i] = 0.0f;
+    }
+    fill(x, COUNT, 9);
+    seqtune_rope_desc d = SEQTUNE_ROPE_DESC_INIT;
+    d.max_tokens = 64;
+    d.heads = 1;
+    d.head_dim = 64;
+    d.table_rows = 64;
+    seqtune_plan *plan = NULL;
+    CHECK(seqtune_plan_rope(ctx, &d, &plan));
+    seqtune_rope_args a = SEQTUNE_ROPE_ARGS_INIT;
+    a.x = a.out = to_device(x, sizeof x);
+    a.cos = to_device(c, sizeof c);
+    a.sin = to_device(s, sizeof s);
+    CuStream stream = NULL;
+    CuGraph graph = NULL;
+    CuGraphExec exec = NULL;
+    bool pushed = false;
+    assert_int_equal(driver_enter(cu, ctx->device.context, &pushed), 0);
+    assert_int_equal(cu->StreamCreate(&stream, CU_STREAM_NON_BLOCKING), 0);
+    assert_int_equal(cu->StreamBeginCapture(stream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL), 0);
+    CHECK(seqtune_run_rope(plan, &a, 0, stream)); /* the plan's first run */
+    assert_int_equal(cu->StreamEndCapture(stream, &graph), 0);
+    assert_int_equal(cu->GraphInstantiate(&exec, graph, 0), 0);
+    for (int i = 0; i < 3; i++) assert_int_equal(cu->GraphLaunch(exec, stream), 0);
+    assert_int_equal(cu->StreamSynchronize(stream), 0);
+    CHECK(seqtune_device_download(ctx, got, a.x, sizeof got));
+    for (int i = 0; i < COUNT; i++) assert_true(from_half(got[i]) == 8 * from_half(x[i]));
+    assert_int_equal(cu->GraphExecDestroy(exec), 0);
+    assert_int_equal(cu->GraphDestroy(graph), 0);
+    assert_int_equal(cu->StreamDestroy(stream), 0);
+    driver_leave(cu, pushed);
+    CHECK(seqtune_device_free(ctx, a.x));
+    CHECK(seqtune_device_free(ctx, a.cos));
+    CHECK(seqtune_device_free(ctx, a.sin));
+    seqtune_plan_destroy(plan);
 }
 
 /* Last: the fault stays with the CUDA context until the process ends. */
@@ -365,7 +473,7 @@ static int setup(void **state) {
     unsetenv("SOFTGPU_DEVICES");
     log_set_level(LOG_ERROR);
     cache = scratch_make();
-    ctx = open_context();
+    ctx = open_context("");
     return ctx == NULL ? -1 : 0;
 }
 
@@ -386,7 +494,9 @@ int main(void) {
         cmocka_unit_test(no_keys_give_zero_and_minus_infinity),
         cmocka_unit_test(no_queries_touch_nothing),
         cmocka_unit_test(the_second_context_compiles_nothing),
+        cmocka_unit_test(a_recorded_row_decides_and_is_told),
         cmocka_unit_test(device_memory_is_checked),
+        cmocka_unit_test(a_run_can_be_captured_into_a_graph_and_replayed),
         cmocka_unit_test(a_fault_of_a_kernel_is_told_by_the_next_wait),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
