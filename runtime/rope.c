@@ -186,7 +186,10 @@ static Status check_args(const seqtune_plan *plan, const seqtune_rope_args *args
         return err_set(err, ST_INVALID,
                        "out is x, but their strides differ: in place needs equal strides");
     if (args->positions != 0) return plan_check_pointer("positions", args->positions, 8, err);
-    if (args->first_position < 0 || args->first_position > d->table_rows - *tokens)
+    if (args->first_position < 0)
+        return err_set(err, ST_INVALID, "first_position is %lld: must be at least 0",
+                       (long long)args->first_position);
+    if (args->first_position > d->table_rows - *tokens)
         return err_set(
             err, ST_INVALID, "first_position %lld + tokens %lld is above table_rows %lld",
             (long long)args->first_position, (long long)*tokens, (long long)d->table_rows);

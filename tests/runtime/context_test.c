@@ -231,7 +231,7 @@ static void bad_arguments_are_refused_before_any_launch(void **state) {
         {offsetof(seqtune_rope_args, tokens), 101, "tokens is 101: must be 0..100"},
         {offsetof(seqtune_rope_args, tokens), (uint64_t)-2, "tokens is -2"},
         {offsetof(seqtune_rope_args, first_position), 901, "table_rows 1000"},
-        {offsetof(seqtune_rope_args, first_position), (uint64_t)-1, "first_position -1"},
+        {offsetof(seqtune_rope_args, first_position), (uint64_t)-1, "first_position is -1"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         seqtune_rope_args a = rope_args();
