@@ -1,0 +1,243 @@
+/* The whole library, loaded as a program would load it: PTX (stored, and compiled by NVRTC where
+ * there is one) through module, launch, fault and time. */
+#include <dlfcn.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "softgpu/driver/abi.h"
+#include "softgpu/softgpu.h"
+
+#define OK(call) assert_int_equal((call), CUDA_SUCCESS)
+
+/* Scales data[i] and leaves the sum of each block: global and shared memory, a barrier, a loop. */
+static const char source[] =
+    "extern \"C\" __global__ void scale_and_sum(float *data, float *sum, float factor, int n) {\n"
+    "    extern __shared__ float part[];\n"
+    "    int i = blockIdx.x * blockDim.x + threadIdx.x;\n"
+    "    float v = 0;\n"
+    "    if (i < n) { v = data[i] * factor; data[i] = v; }\n"
+    "    part[threadIdx.x] = v;\n"
+    "    __syncthreads();\n"
+    "    for (int s = blockDim.x / 2; s > 0; s /= 2) {\n"
+    "        if (threadIdx.x < s) part[threadIdx.x] += part[threadIdx.x + s];\n"
+    "        __syncthreads();\n"
+    "    }\n"
+    "    if (threadIdx.x == 0) sum[blockIdx.x] = part[0];\n"
+    "}\n";
+
+/* The same, written by hand. */
+static const char stored[] =
+    ".version 7.0\n"
+    ".target sm_75\n"
+    ".address_size 64\n"
+    ".extern .shared .align 16 .b8 part[];\n"
+    ".visible .entry scale_and_sum(.param .u64 data, .param .u64 sum, .param .f32 factor,\n"
+    "                              .param .u32 n)\n"
+    "{\n"
+    "    .reg .pred %p<4>;\n"
+    "    .reg .f32 %f<6>;\n"
+    "    .reg .b32 %r<12>;\n"
+    "    .reg .b64 %rd<8>;\n"
+    "    ld.param.u64 %rd1, [data];\n"
+    "    ld.param.u64 %rd2, [sum];\n"
+    "    ld.param.f32 %f1, [factor];\n"
+    "    ld.param.u32 %r1, [n];\n"
+    "    cvta.to.global.u64 %rd1, %rd1;\n"
+    "    cvta.to.global.u64 %rd2, %rd2;\n"
+    "    mov.u32 %r2, %ctaid.x;\n"
+    "    mov.u32 %r3, %ntid.x;\n"
+    "    mov.u32 %r4, %tid.x;\n"
+    "    mad.lo.s32 %r5, %r2, %r3, %r4;\n"
+    "    mov.f32 %f2, 0f00000000;\n"
+    "    setp.ge.s32 %p1, %r5, %r1;\n"
+    "    @%p1 bra STORE;\n"
+    "    mul.wide.s32 %rd3, %r5, 4;\n"
+    "    add.s64 %rd4, %rd1, %rd3;\n"
+    "    ld.global.f32 %f3, [%rd4];\n"
+    "    mul.f32 %f2, %f3, %f1;\n"
+    "    st.global.f32 [%rd4], %f2;\n"
+    "STORE:\n"
+    "    shl.b32 %r6, %r4, 2;\n"
+    "    mov.u32 %r7, part;\n"
+    "    add.s32 %r8, %r7, %r6;\n"
+    "    st.shared.f32 [%r8], %f2;\n"
+    "    bar.sync 0;\n"
+    "    shr.u32 %r9, %r3, 1;\n"
+    "LOOP:\n"
+    "    setp.ge.u32 %p2, %r4, %r9;\n"
+    "    @%p2 bra NEXT;\n"
+    "    shl.b32 %r10, %r9, 2;\n"
+    "    add.s32 %r11, %r8, %r10;\n"
+    "    ld.shared.f32 %f4, [%r11];\n"
+    "    ld.shared.f32 %f5, [%r8];\n"
+    "    add.f32 %f5, %f5, %f4;\n"
+    "    st.shared.f32 [%r8], %f5;\n"
+    "NEXT:\n"
+    "    bar.sync 0;\n"
+    "    shr.u32 %r9, %r9, 1;\n"
+    "    setp.ne.u32 %p3, %r9, 0;\n"
+    "    @%p3 bra LOOP;\n"
+    "    setp.ne.u32 %p2, %r4, 0;\n"
+    "    @%p2 bra DONE;\n"
+    "    ld.shared.f32 %f4, [%r8];\n"
+    "    mul.wide.u32 %rd5, %r2, 4;\n"
+    "    add.s64 %rd6, %rd2, %rd5;\n"
+    "    st.global.f32 [%rd6], %f4;\n"
+    "DONE:\n"
+    "    ret;\n"
+    "}\n"
+    "// seqtune-ptxas: entry=scale_and_sum registers=18 stack=0 spill_stores=0 spill_loads=0 "
+    "smem=0\n";
+
+enum { N = 10000, THREADS = 256, BLOCKS = (N + THREADS - 1) / THREADS };
+
+typedef struct Run {
+    CUcontext context;
+    CUfunction function;
+    CUdeviceptr data, sum;
+    float host[N];
+} Run;
+
+static Run run;
+
+static void run_open(const char *ptx) {
+    CUmodule module;
+    char log[2048] = "";
+    int options[] = {CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES};
+    void *values[] = {log, (void *)(uintptr_t)sizeof log};
+    OK(cuInit(0));
+    OK(cuCtxCreate_v4(&run.context, NULL, 0, 0));
+    if (cuModuleLoadDataEx(&module, ptx, 2, options, values) != CUDA_SUCCESS) fail_msg("%s", log);
+    OK(cuModuleGetFunction(&run.function, module, "scale_and_sum"));
+    OK(cuMemAlloc_v2(&run.data, sizeof run.host));
+    OK(cuMemAlloc_v2(&run.sum, BLOCKS * sizeof(float)));
+    for (int i = 0; i < N; i++) run.host[i] = (float)(i % 7);
+    OK(cuMemcpyHtoD_v2(run.data, run.host, sizeof run.host));
+}
+
+static CUresult run_launch(int n, unsigned int blocks) {
+    float factor = 2;
+    void *params[] = {&run.data, &run.sum, &factor, &n};
+    return cuLaunchKernel(run.function, blocks, 1, 1, THREADS, 1, 1, THREADS * 4, NULL, params,
+                          NULL);
+}
+
+static void run_check(void) {
+    static float out[N], sum[BLOCKS];
+    OK(cuMemcpyDtoH_v2(out, run.data, sizeof out));
+    OK(cuMemcpyDtoH_v2(sum, run.sum, sizeof sum));
+    float total = 0;
+    for (int i = 0; i < N; i++) {
+        total = i % THREADS == 0 ? 0 : total;
+        total += 2 * run.host[i];
+        assert_true(out[i] == 2 * run.host[i]);
+        if (i == N - 1 || i % THREADS == THREADS - 1) assert_true(sum[i / THREADS] == total);
+    }
+}
+
+/* Runs it right, reads its figures, then lets it run over the end. */
+static void kernel_runs_and_faults(const char *ptx) {
+    char text[1024];
+    run_open(ptx);
+    OK(run_launch(N, BLOCKS));
+    OK(cuCtxSynchronize());
+    run_check();
+    SoftgpuLaunchStats stats = {.size = sizeof stats};
+    assert_int_equal(softgpuLastLaunch(&stats), CUDA_SUCCESS);
+    assert_int_equal(stats.blocks, BLOCKS);
+    assert_true(stats.seconds > 1e-6 && stats.seconds < 1e-4);
+    assert_true(stats.barriers > 0 && stats.global_sectors >= 2 * N / 8);
+    OK(run_launch(N + 1, BLOCKS));
+    assert_int_equal(cuCtxSynchronize(), CUDA_ERROR_ILLEGAL_ADDRESS);
+    assert_int_equal(softgpuLastFault(text, sizeof text), CUDA_SUCCESS);
+    assert_non_null(strstr(text, "scale_and_sum"));
+    assert_non_null(strstr(text, "allocation"));
+    OK(cuCtxDestroy_v2(run.context));
+}
+
+static void stored_ptx_runs_and_faults_are_told(void **state) {
+    (void)state;
+    kernel_runs_and_faults(stored);
+}
+
+static void sampled_launches_take_the_same_modelled_time(void **state) {
+    (void)state;
+    CUevent start, middle, end;
+    float full, sampled;
+    run_open(stored);
+    OK(cuEventCreate(&start, 0));
+    OK(cuEventCreate(&middle, 0));
+    OK(cuEventCreate(&end, 0));
+    OK(cuEventRecord(start, NULL));
+    OK(run_launch(N, BLOCKS));
+    OK(cuEventRecord(middle, NULL));
+    assert_int_equal(softgpuSetLaunchMode(SOFTGPU_TIMING), CUDA_SUCCESS);
+    OK(run_launch(N, BLOCKS));
+    assert_int_equal(softgpuSetLaunchMode(SOFTGPU_FULL), CUDA_SUCCESS);
+    OK(cuEventRecord(end, NULL));
+    OK(cuEventSynchronize(end));
+    OK(cuEventElapsedTime(&full, start, middle));
+    OK(cuEventElapsedTime(&sampled, middle, end));
+    assert_true(sampled > 0.9f * full && sampled < 1.1f * full);
+    OK(cuCtxDestroy_v2(run.context));
+}
+
+/* PTX of `source` by NVRTC; NULL when there is none. Caller frees. */
+static char *compiled(void) {
+    static const char *const names[] = {"libnvrtc.so.13", "/usr/local/cuda/lib64/libnvrtc.so.13",
+                                        "libnvrtc.so.12", "/usr/local/cuda/lib64/libnvrtc.so.12"};
+    void *library = NULL;
+    for (size_t i = 0; library == NULL && i < sizeof names / sizeof *names; i++)
+        library = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
+    if (library == NULL) return NULL;
+    typedef int (*Create)(void **, const char *, const char *, int, void *, void *);
+    typedef int (*Compile)(void *, int, const char *const *);
+    typedef int (*Size)(void *, size_t *);
+    typedef int (*Text)(void *, char *);
+    void *program;
+    size_t size;
+    const char *options[] = {"-arch=sm_80", "--std=c++17", "-default-device", "-lineinfo"};
+    const Create create = (Create)(uintptr_t)dlsym(library, "nvrtcCreateProgram");
+    const Compile compile = (Compile)(uintptr_t)dlsym(library, "nvrtcCompileProgram");
+    const Size ptx_size = (Size)(uintptr_t)dlsym(library, "nvrtcGetPTXSize");
+    const Text ptx_text = (Text)(uintptr_t)dlsym(library, "nvrtcGetPTX");
+    assert_int_equal(create(&program, source, "/seqtune/smoke.cu", 0, NULL, NULL), 0);
+    assert_int_equal(compile(program, 4, options), 0);
+    assert_int_equal(ptx_size(program, &size), 0);
+    char *text = malloc(size);
+    assert_non_null(text);
+    assert_int_equal(ptx_text(program, text), 0);
+    return text;
+}
+
+static void nvrtc_ptx_runs_and_faults_name_the_source_line(void **state) {
+    (void)state;
+    char *ptx = compiled();
+    if (ptx == NULL) {
+        print_message("no NVRTC on this machine: only the stored PTX ran\n");
+        skip();
+    }
+    char text[1024];
+    kernel_runs_and_faults(ptx);
+    run_open(ptx);
+    OK(run_launch(2 * N, BLOCKS + 1));
+    assert_int_equal(cuCtxSynchronize(), CUDA_ERROR_ILLEGAL_ADDRESS);
+    assert_int_equal(softgpuLastFault(text, sizeof text), CUDA_SUCCESS);
+    if (strstr(text, "smoke.cu:5") == NULL) fail_msg("%s", text);
+    OK(cuCtxDestroy_v2(run.context));
+    free(ptx);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(stored_ptx_runs_and_faults_are_told),
+        cmocka_unit_test(sampled_launches_take_the_same_modelled_time),
+        cmocka_unit_test(nvrtc_ptx_runs_and_faults_name_the_source_line),
+    };
+    return cmocka_run_group_tests_name("softgpu smoke", tests, NULL, NULL);
+}
