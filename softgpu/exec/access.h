@@ -107,16 +107,23 @@ static u32 bank_cycles(const u64 off[LANES], u32 m, int first, int lanes, u32 si
     return most;
 }
 
-/* 8-byte accesses go in two halves of a warp, 16-byte ones in four quarters. */
+/* 8-byte accesses go in two halves of a warp, 16-byte ones in four quarters: 128 bytes at a time.
+ * When the lanes of a phase hit every group of banks once, it takes one cycle. */
+static u32 phase_cycles(const u64 off[LANES], u32 m, int first, int lanes, u32 size) {
+    const u32 shift = size == 16 ? 4 : size == 8 ? 3 : 2;
+    u32 groups = 0;
+    for (int l = first; l < first + lanes; l++)
+        groups |= 1u << (off[l] >> shift & (u32)(lanes - 1));
+    const u32 all = lanes == 32 ? FULL_MASK : (1u << lanes) - 1;
+    if (m == FULL_MASK && groups == all && size >= 4) return 1;
+    return bank_cycles(off, m, first, lanes, size);
+}
+
 static void count_banks(Warp *w, const u64 off[LANES], u32 m, u32 size) {
     const int phases = size <= 4 ? 1 : size <= 8 ? 2 : 4, lanes = LANES / phases;
     DynamicCounters *const c = &w->block->dynamic;
-    if (m == FULL_MASK && size >= 4 && linear(off, size)) {
-        c->shared_wavefronts += (u64)phases;
-        return;
-    }
     for (int p = 0; p < phases; p++) {
-        const u32 cycles = bank_cycles(off, m, p * lanes, lanes, size);
+        const u32 cycles = phase_cycles(off, m, p * lanes, lanes, size);
         c->shared_wavefronts += cycles;
         if (cycles > 1) c->shared_conflicts += cycles - 1;
     }
@@ -407,7 +414,10 @@ HANDLER(atom) {
 HANDLER(cp_async) {
     u64 dst[LANES], src[LANES];
     const u32 m = w->mask, bytes = r->o[2];
-    AsyncCopy copy = {.mask = m, .bytes = bytes};
+    AsyncCopy *const copy = async_next(w);
+    if (!copy) return warp_fault(w, r, 719, m, "out of memory for cp.async");
+    copy->mask = m;
+    copy->bytes = bytes;
     address_row(w, r->o[0], r->o[5] & ACC_ADDR64, rec_offset(r, 6), dst);
     address_row(w, r->o[1], true, rec_offset(r, 12), src);
     const u32 ignore = r->o[4] == NO_ROW ? 0 : PRED(4) ^ r->o[8];
@@ -415,18 +425,18 @@ HANDLER(cp_async) {
     u32 reading = 0;
     FOR_LANES {
         const u32 n = sizes ? sizes[l] : bytes;
-        copy.take[l] = ignore >> l & 1 ? 0 : n < bytes ? n : bytes;
-        copy.src[l] = src[l];
-        if (copy.take[l]) reading |= 1u << l;
+        copy->take[l] = ignore >> l & 1 ? 0 : n < bytes ? n : bytes;
+        copy->src[l] = src[l];
+        if (copy->take[l]) reading |= 1u << l;
     }
     if (!locate_window(w, r, ACC_SHARED, dst, m, bytes, w->block->shared_base,
                        w->block->shared_size))
         return NULL;
     count_banks(w, dst, m, bytes);
-    FOR_LANES copy.dst[l] = (u32)dst[l];
+    FOR_LANES copy->dst[l] = (u32)dst[l];
     reading &= m; /* src-size 0 must not touch the source, nor must a partial one past its end */
     u32 whole = 0;
-    FOR_LANES if (copy.take[l] == bytes) whole |= 1u << l;
+    FOR_LANES if (copy->take[l] == bytes) whole |= 1u << l;
     if ((whole & reading) && !locate_global(w, r, src, whole & reading, bytes)) return NULL;
     for (u32 part = reading & ~whole; part; part &= part - 1) {
         const int l = __builtin_ctz(part);
@@ -434,15 +444,15 @@ HANDLER(cp_async) {
             fault_misaligned(w, r, ACC_GLOBAL, src, 1u << l, bytes);
             return NULL;
         }
-        if (!sg_mem_ok(src[l], copy.take[l])) {
+        if (!sg_mem_ok(src[l], copy->take[l])) {
             char text[256];
-            sg_mem_describe(src[l], copy.take[l], text, sizeof text);
+            sg_mem_describe(src[l], copy->take[l], text, sizeof text);
             return warp_fault(w, r, 700, 1u << l, "%s", text);
         }
         w->block->dynamic.global_sectors++;
         footprint_touch(w->block->launch->footprint, src[l] >> 5, src[l] >> 5);
     }
-    if (!async_push(w, &copy)) return warp_fault(w, r, 719, m, "out of memory for cp.async");
+    async_push(w);
     return r + 1;
 }
 

@@ -14,6 +14,15 @@
 static void land(Warp *w, AsyncCopy *c, uint32_t lanes) {
     lanes &= c->mask;
     c->mask &= ~lanes;
+    if (c->bytes == 16) { /* the usual case, without calls of memcpy */
+        uint32_t whole = 0;
+        for (int l = 0; l < LANES; l++) whole |= (uint32_t)(c->take[l] == 16) << l;
+        for (uint32_t left = whole & lanes; left; left &= left - 1) {
+            const int l = __builtin_ctz(left);
+            memcpy(w->block->shared + c->dst[l], (const void *)(uintptr_t)c->src[l], 16);
+        }
+        lanes &= ~whole;
+    }
     for (; lanes; lanes &= lanes - 1) {
         const int l = __builtin_ctz(lanes);
         uint8_t *const dst = w->block->shared + c->dst[l];
@@ -31,25 +40,27 @@ static bool early(const Warp *w) {
     return h >> 63;
 }
 
-bool async_push(Warp *w, const AsyncCopy *copy) {
-    w->async_serial++;
-    w->group_copies++;
-    if (early(w)) {
-        AsyncCopy now = *copy;
-        land(w, &now, now.mask);
-        return true;
-    }
+AsyncCopy *async_next(Warp *w) {
     if (w->async_count == w->async_cap) {
         const int cap = w->async_cap ? w->async_cap * 2 : 16;
         AsyncCopy *const list = mem_realloc(w->async, (size_t)cap * sizeof *list);
-        if (!list) return false;
+        if (!list) return NULL;
         w->async = list;
         w->async_cap = cap;
     }
-    AsyncCopy *const c = &w->async[w->async_count++];
-    *c = *copy;
+    return &w->async[w->async_count];
+}
+
+void async_push(Warp *w) {
+    AsyncCopy *const c = &w->async[w->async_count];
+    w->async_serial++;
+    w->group_copies++;
+    if (early(w)) {
+        land(w, c, c->mask);
+        return;
+    }
     memcpy(c->group, w->committed, sizeof c->group);
-    return true;
+    w->async_count++;
 }
 
 void async_commit(Warp *w) {

@@ -154,7 +154,9 @@ void warp_run(Warp *w);
 void warp_exit_lanes(Warp *w, uint32_t lanes);
 
 /* cp.async: see exec/async.c. */
-bool async_push(Warp *w, const AsyncCopy *copy);
+AsyncCopy *
+async_next(Warp *w); /* to be filled (group excepted), then async_push; NULL: no memory */
+void async_push(Warp *w);
 void async_commit(Warp *w);
 void async_wait(Warp *w, uint32_t newest_left);
 void async_wait_all(Warp *w);
