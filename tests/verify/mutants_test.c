@@ -201,12 +201,16 @@ static Verdict run_one(const char *name, bool control) {
     if (status == ST_OK && !control) status = apply(arena, &m, root, &err);
     const bool ready = status == ST_OK;
     if (ready) status = verify_at(&m, root, &result, &err);
-    Verdict verdict = ready ? judge(&m, status, &result, &err) : BROKEN;
-    if (!ready) printf("not a test: %s\n", err.message);
-    if (control) {
+    Verdict verdict = BROKEN;
+    if (!ready) {
+        printf("not a test: %s\n", err.message);
+    } else if (control) {
         verdict = status == ST_OK ? CAUGHT : BROKEN;
-        printf("unchanged: %s, worst error/limit %.3f in %lld cases\n",
-               status == ST_OK ? "passes" : "fails", result.worst_ratio, (long long)result.cases);
+        printf("unchanged: worst error/limit %.3f in %lld cases%s%s\n", result.worst_ratio,
+               (long long)result.cases, status == ST_OK ? "" : ": ",
+               status == ST_OK ? "" : err.message);
+    } else {
+        verdict = judge(&m, status, &result, &err);
     }
     const char *command = arena_printf(arena, "rm -rf '%s'", root);
     if (system(command) != 0) printf("left %s behind\n", root);
