@@ -212,7 +212,7 @@ static Status chunks_take(size_t count, size_t *first, Error *err) {
 static Status alloc_large(Record *record, int device, void *owner, uint64_t size, Error *err) {
     /* One byte more than asked, so that a chunk-sized allocation has a guard behind it too. */
     const size_t count = size / CHUNK + 1;
-    size_t first;
+    size_t first = 0;
     const Status st = chunks_take(count, &first, err);
     if (st != ST_OK) return st;
     record->first_chunk = first;
@@ -236,7 +236,7 @@ static SmallChunk *small_chunk(size_t granules, Error *err) {
         err_no_memory(err, sizeof *small);
         return NULL;
     }
-    size_t first;
+    size_t first = 0;
     if (chunks_take(1, &first, err) != ST_OK) {
         small->next_free = mem.free_small;
         mem.free_small = small;

@@ -221,7 +221,7 @@ CUresult cuDeviceGetPCIBusId(char *id, int size, CUdevice device) {
     const CUresult result = model_of(device, id, &model);
     if (result != CUDA_SUCCESS) return result;
     if (size < 13) return CUDA_ERROR_INVALID_VALUE; /* "0000:00:00.0" and its end */
-    snprintf(id, (size_t)size, "0000:%02X:00.0", device + 1);
+    snprintf(id, (size_t)size, "0000:%02X:00.0", (unsigned int)(device + 1) & 0xff);
     return CUDA_SUCCESS;
 }
 

@@ -260,7 +260,7 @@ CUresult cuOccupancyMaxPotentialBlockSizeWithFlags(int *grid, int *block, CUfunc
     const int top = limit > 0 && limit < most ? limit : most;
     int best_threads = 0, best_blocks = 0;
     for (int threads = top; threads > 0; threads = (threads - 1) / 32 * 32) {
-        int blocks;
+        int blocks = 0;
         const size_t smem = smem_of == NULL ? dynamic_smem : smem_of(threads);
         const CUresult asked =
             cuOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, handle, threads, smem);
