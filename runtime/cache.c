@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 #include <zstd.h>
 
@@ -29,6 +30,7 @@ struct Cache {
     char *root; /* dir/artifacts */
     bool usable;
     atomic_bool warned;
+    atomic_bool swept;
     atomic_uint counter;
 };
 
@@ -314,8 +316,26 @@ static Status publish(Cache *cache, Arena *arena, const Artifact *artifact, Erro
     return err_set(err, ST_IO, "cannot rename %s into place: %s", fresh, strerror(why));
 }
 
+/* Directories that a killed process left half written; an hour is longer than any compilation. */
+static void sweep(const Cache *cache) {
+    enum { STALE_SECONDS = 3600 };
+    char path[4096];
+    struct stat info;
+    DIR *list = opendir(cache->root);
+    if (list == NULL) return;
+    for (struct dirent *e = readdir(list); e != NULL; e = readdir(list)) {
+        if (strstr(e->d_name, ".new.") == NULL && strstr(e->d_name, ".bad.") == NULL) continue;
+        int n = snprintf(path, sizeof path, "%s/%s", cache->root, e->d_name);
+        if (n < (int)sizeof path && stat(path, &info) == 0 &&
+            difftime(time(NULL), info.st_mtime) > STALE_SECONDS)
+            remove_dir(path);
+    }
+    closedir(list);
+}
+
 bool cache_put(Cache *cache, const Artifact *artifact) {
     if (!cache->usable) return false;
+    if (!atomic_exchange(&cache->swept, true)) sweep(cache);
     Error why = {0};
     Arena *arena = arena_new();
     Status st = arena == NULL ? err_no_memory(&why, 1) : publish(cache, arena, artifact, &why);
