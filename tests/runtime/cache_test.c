@@ -2,6 +2,7 @@
 #include "tests/runtime/test.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -237,6 +238,28 @@ static void no_cache_is_silent(void **state) {
     cache_close(cache);
 }
 
+static void what_a_killed_process_left_is_swept_when_it_is_old(void **state) {
+    (void)state;
+    char *dir = scratch_make(), old[4300], fresh[4300], file[4400];
+    Cache *cache = open_cache(dir);
+    snprintf(old, sizeof old, "%s/artifacts/%064d.new.1.0", dir, 1);
+    snprintf(fresh, sizeof fresh, "%s/artifacts/%064d.new.2.0", dir, 2);
+    assert_int_equal(mkdir(old, 0700), 0);
+    assert_int_equal(mkdir(fresh, 0700), 0);
+    snprintf(file, sizeof file, "%s/source.cu", old);
+    FILE *f = fopen(file, "w");
+    assert_non_null(f);
+    fclose(f);
+    const struct timespec long_ago[2] = {{.tv_sec = 1000000000}, {.tv_sec = 1000000000}};
+    assert_int_equal(utimensat(AT_FDCWD, old, long_ago, 0), 0);
+    Artifact a = sample(8);
+    assert_true(cache_put(cache, &a));
+    assert_int_not_equal(access(old, F_OK), 0);
+    assert_int_equal(access(fresh, F_OK), 0);
+    cache_close(cache);
+    scratch_remove(dir);
+}
+
 /* Puts and gets 40 entries in its own order; exit status 0 when all that is got is right. */
 static int worker(const char *dir, int step) {
     Error err = {0};
@@ -283,6 +306,7 @@ int main(void) {
         cmocka_unit_test(an_entry_that_others_may_write_is_not_used),
         cmocka_unit_test(a_directory_that_cannot_be_made_is_said_once_and_lived_without),
         cmocka_unit_test(no_cache_is_silent),
+        cmocka_unit_test(what_a_killed_process_left_is_swept_when_it_is_old),
         cmocka_unit_test(two_processes_may_use_one_directory_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

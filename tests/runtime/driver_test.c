@@ -6,6 +6,7 @@
 
 #include "base/arena.h"
 #include "base/files.h"
+#include "base/log.h"
 #include "runtime/device.h"
 #include "softgpu/softgpu.h"
 
@@ -174,6 +175,30 @@ static void errors_carry_the_call_and_the_drivers_name_for_the_result(void **sta
     driver_close(driver);
 }
 
+static void note_warning(void *context, LogLevel level, const char *channel, const char *line) {
+    (void)channel;
+    if (level == LOG_WARN) snprintf(context, 512, "%s", line);
+}
+
+static void without_a_gpu_the_software_gpu_is_taken_and_said(void **state) {
+    (void)state;
+    Error err = {0};
+    Driver *driver = NULL;
+    char line[512] = "";
+    log_set_sink(note_warning, line);
+    Status st = driver_open(NULL, &driver, &err);
+    log_set_sink(NULL, NULL);
+    assert_ok(st, err);
+    bool real = strstr(driver->path, "libcuda") != NULL;
+    if (!real) assert_has(line, "software GPU");
+    assert_true(real == (driver_traits(driver, 0).modelled == 0));
+    driver_close(driver);
+    if (!real) {
+        assert_int_not_equal(driver_open("cuda", &driver, &err), ST_OK);
+        assert_has(err.message, "libcuda.so.1");
+    }
+}
+
 static void an_unknown_model_is_answered_with_the_known_ones(void **state) {
     (void)state;
     static const char *const names[] = {"soft:nope", "soft:a100,nope", "soft:", "soft:a100,"};
@@ -206,6 +231,8 @@ int main(void) {
     unsetenv("SOFTGPU_DEVICES");
     unsetenv("SEQTUNE_DRIVER");
     const struct CMUnitTest tests[] = {
+        /* Before the stub is loaded, whose soname is libcuda.so.1 and which then stays. */
+        cmocka_unit_test(without_a_gpu_the_software_gpu_is_taken_and_said),
         cmocka_unit_test(every_symbol_of_the_table_is_in_the_toolkits_stub),
         cmocka_unit_test(no_symbol_is_newer_than_cuda_12_0),
         cmocka_unit_test(the_projects_numbers_are_those_of_the_toolkits_header),
