@@ -44,6 +44,13 @@ static void without_the_default_in_reach_fewer_resources_win(void **state) {
     assert_int_equal(rank_winner(u, 2, rank_modelled_gap), 1);
 }
 
+static void thrift_does_not_pick_what_ties_with_a_slower_default(void **state) {
+    (void)state;
+    const Timed t[] = {at("a", 580.1, 64, 0, true), at("b", 573.8, 64, 0, false),
+                       at("c", 578.8, 32, 0, false)};
+    assert_int_equal(rank_winner(t, 3, rank_modelled_gap), 1);
+}
+
 static void overlapping_intervals_are_a_tie(void **state) {
     (void)state;
     Timed a = at("a", 1.0, 64, 0, true), b = at("b", 0.9, 64, 0, false);
@@ -131,6 +138,7 @@ int main(void) {
         cmocka_unit_test(the_fastest_wins_when_it_is_ahead_by_more_than_the_gap),
         cmocka_unit_test(the_default_wins_within_the_gap),
         cmocka_unit_test(without_the_default_in_reach_fewer_resources_win),
+        cmocka_unit_test(thrift_does_not_pick_what_ties_with_a_slower_default),
         cmocka_unit_test(overlapping_intervals_are_a_tie),
         cmocka_unit_test(the_winner_does_not_depend_on_the_order),
         cmocka_unit_test(nothing_timed_has_no_winner),
