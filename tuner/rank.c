@@ -20,7 +20,7 @@ static int compare_resources(const Timed *a, const Timed *b) {
     return strcmp(a->config, b->config);
 }
 
-size_t rank_winner(const Timed *entries, size_t count, double gap) {
+static size_t fastest_of(const Timed *entries, size_t count) {
     size_t fastest = count;
     for (size_t i = 0; i < count; i++) {
         if (fastest == count || entries[i].time < entries[fastest].time ||
@@ -29,10 +29,20 @@ size_t rank_winner(const Timed *entries, size_t count, double gap) {
             fastest = i;
         }
     }
+    return fastest;
+}
+
+size_t rank_winner(const Timed *entries, size_t count, double gap) {
+    size_t fastest = fastest_of(entries, count), standard = count;
+    for (size_t i = 0; i < count; i++) {
+        if (entries[i].is_default) standard = i;
+    }
+    if (standard < count && rank_tied(&entries[standard], &entries[fastest], gap)) return standard;
     size_t winner = fastest;
     for (size_t i = 0; i < count; i++) {
         if (!rank_tied(&entries[i], &entries[fastest], gap)) continue;
-        if (entries[i].is_default) return i;
+        /* Thrift must not bring back what cannot be told from the default. */
+        if (standard < count && rank_tied(&entries[i], &entries[standard], gap)) continue;
         if (compare_resources(&entries[i], &entries[winner]) < 0) winner = i;
     }
     return winner;
