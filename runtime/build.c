@@ -114,6 +114,18 @@ static Status fetch_code(const Nvrtc *nvrtc, void *program, Arena *arena, Artifa
     return st;
 }
 
+/* "sm_120a" for a library that ends at 90 is a matter of its version, not of the source. */
+static Status check_arch(const Nvrtc *nvrtc, const GenOutput *output, Error *err) {
+    int cc = 0, newest = 0;
+    if (sscanf(output->arch, "sm_%d", &cc) != 1 || nvrtc_knows_arch(nvrtc, cc)) return ST_OK;
+    for (int i = 0; i < nvrtc->arch_count; i++)
+        if (nvrtc->archs[i] > newest) newest = nvrtc->archs[i];
+    return err_set(err, ST_COMPILE,
+                   "%s (%s) does not compile for %s, its newest architecture is sm_%d: install "
+                   "another NVRTC and name it with SEQTUNE_NVRTC",
+                   nvrtc->toolchain, nvrtc->path, output->arch, newest);
+}
+
 static Status compile(const Nvrtc *nvrtc, void *program, const GenOutput *output, Arena *arena,
                       Artifact *out, Error *err) {
     int options = 0;
@@ -142,8 +154,10 @@ Status build_compile(const Nvrtc *nvrtc, const GenOutput *output, Arena *arena, 
                       .source = output->source,
                       .source_size = output->source_size};
     memcpy(out->toolchain, nvrtc->toolchain, sizeof out->toolchain);
+    Status st = check_arch(nvrtc, output, err);
+    if (st != ST_OK) return st;
     int result = nvrtc->CreateProgram(&program, output->source, output->name, 0, NULL, NULL);
-    Status st = nvrtc_check(nvrtc, result, "nvrtcCreateProgram", err);
+    st = nvrtc_check(nvrtc, result, "nvrtcCreateProgram", err);
     if (st != ST_OK) return st;
     st = compile(nvrtc, program, output, arena, out, err);
     (void)nvrtc->DestroyProgram(&program);

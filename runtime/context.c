@@ -77,8 +77,14 @@ static Status open_all(seqtune_context *ctx, const seqtune_options *options, Err
     if (st == ST_OK) st = open_databases(ctx, options, err);
     if (st != ST_OK) return st;
     /* Without a compiler everything that is cached still works. */
-    if (nvrtc_open(ctx->driver->version, &ctx->nvrtc, &ctx->nvrtc_error) != ST_OK)
+    if (nvrtc_open(ctx->driver->version, &ctx->nvrtc, &ctx->nvrtc_error) != ST_OK) {
         log_write(LOG_INFO, "jit", "%s", ctx->nvrtc_error.message);
+        return ST_OK;
+    }
+    /* NVRTC 11 knows sm_90, but not sm_90a. */
+    const GpuArch *plain =
+        gpu_arch_for_cc(ctx->device.gpu.arch->cc / 10, ctx->device.gpu.arch->cc % 10, false);
+    if (ctx->nvrtc->version < 12000 && plain != NULL) ctx->device.gpu.arch = plain;
     return ST_OK;
 }
 

@@ -25,6 +25,17 @@ static Status load_ptx(const Driver *driver, const Artifact *artifact, Kernel *o
         st = err_set(err, st, "%s\n%s", cause.message, log);
     }
     out->from_ptx = st == ST_OK;
+    if (result == CUDA_ERROR_UNSUPPORTED_PTX_VERSION && err != NULL) {
+        char wheel[64];
+        Error cause = *err;
+        nvrtc_requirement(driver->version, wheel, sizeof wheel);
+        st =
+            err_set(err, st,
+                    "%s\nThe PTX of %s is newer than the driver's CUDA %d.%d: `pip install %s` and "
+                    "set SEQTUNE_NVRTC to its library",
+                    cause.message, artifact->toolchain, driver->version / 1000,
+                    driver->version % 1000 / 10, wheel);
+    }
     return st;
 }
 

@@ -43,6 +43,17 @@ NvrtcFit nvrtc_fit(int nvrtc_version, int driver_version) {
     return nvrtc_version / 1000 == driver_version / 1000 ? NVRTC_CUBIN_ONLY : NVRTC_REFUSED;
 }
 
+void nvrtc_requirement(int driver_version, char *out, size_t size) {
+    /* Wheels are named by major version up to 12, by none from 13 on. */
+    const char *name = driver_version != 0 && driver_version < 13000 ? "nvidia-cuda-nvrtc-cu12"
+                                                                     : "nvidia-cuda-nvrtc";
+    if (driver_version == 0)
+        snprintf(out, size, "%s", name);
+    else
+        snprintf(out, size, "'%s==%d.%d.*'", name, driver_version / 1000,
+                 driver_version % 1000 / 10);
+}
+
 void nvrtc_close(Nvrtc *nvrtc) {
     if (nvrtc == NULL) return;
     if (nvrtc->handle != NULL) dlclose(nvrtc->handle);
@@ -168,18 +179,19 @@ static Status finish(Search *search, Nvrtc **out, Error *err) {
         nvrtc_close(search->cubin_only);
     } else if (search->cubin_only != NULL) {
         *out = search->cubin_only;
-        log_write(LOG_INFO, "jit", "%s is newer than the driver's CUDA %d.%d: only its cubins load",
+        log_write(LOG_INFO, "jit",
+                  "%s is newer than the driver's CUDA %d.%d: its cubins load, its PTX does not",
                   (*out)->toolchain, search->driver_version / 1000,
                   search->driver_version % 1000 / 10);
     } else {
-        /* Wheels are named by major version up to 12, by none from 13 on. */
-        bool old = search->driver_version != 0 && search->driver_version < 13000;
+        char wheel[64];
+        nvrtc_requirement(search->driver_version, wheel, sizeof wheel);
         st = err_set(err, ST_NOT_FOUND,
                      "no usable NVRTC (libnvrtc.so.13, .12, .11.2): install one with `pip install "
                      "%s`, or a CUDA toolkit, or name the library with "
                      "SEQTUNE_NVRTC=/path/to/libnvrtc.so%s%s",
-                     old ? "nvidia-cuda-nvrtc-cu12" : "nvidia-cuda-nvrtc",
-                     search->seen.len > 0 ? "\nfound and refused:" : "", str_text(&search->seen));
+                     wheel, search->seen.len > 0 ? "\nfound and refused:" : "",
+                     str_text(&search->seen));
     }
     if (*out != NULL)
         log_write(LOG_DEBUG, "jit", "nvrtc path=%s version=%d", (*out)->path, (*out)->version);

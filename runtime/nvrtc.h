@@ -42,4 +42,8 @@ bool nvrtc_knows_arch(const Nvrtc *nvrtc, int cc);
 typedef enum NvrtcFit { NVRTC_REFUSED, NVRTC_CUBIN_ONLY, NVRTC_FITS } NvrtcFit;
 NvrtcFit nvrtc_fit(int nvrtc_version, int driver_version);
 
+/* The argument of pip for the newest NVRTC whose PTX a driver takes: 'nvidia-cuda-nvrtc==13.0.*'
+ * (driver_version 0: any version). */
+void nvrtc_requirement(int driver_version, char *out, size_t size);
+
 #endif
