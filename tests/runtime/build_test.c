@@ -170,6 +170,10 @@ static void an_unknown_architecture_is_a_clear_error(void **state) {
     Artifact a;
     assert_int_equal(build_compile(nvrtc, &out, arena, &a, &err), ST_COMPILE);
     assert_has(err.message, "arch");
+    out.arch = "sm_999a";
+    assert_int_equal(build_compile(nvrtc, &out, arena, &a, &err), ST_COMPILE);
+    assert_has(err.message, "does not compile for sm_999a");
+    assert_has(err.message, nvrtc->toolchain);
     arena_free(arena);
     nvrtc_close(nvrtc);
 }

@@ -210,6 +210,21 @@ static void a_driver_that_is_broken_is_not_asked_for_the_ptx(void **state) {
     seqtune_close(ctx);
 }
 
+static void ptx_that_is_too_new_names_the_nvrtc_to_install(void **state) {
+    (void)state;
+    if (!have_nvrtc()) skip();
+    reset();
+    fake->cubin_result = CUDA_ERROR_NO_BINARY_FOR_GPU;
+    fake->ptx_result = CUDA_ERROR_UNSUPPORTED_PTX_VERSION;
+    seqtune_context *ctx = open_fake();
+    seqtune_rope_desc d = small_rope();
+    seqtune_plan *plan = NULL;
+    assert_int_equal(seqtune_plan_rope(ctx, &d, &plan), SEQTUNE_DRIVER);
+    assert_has(seqtune_last_error(ctx), "is newer than the driver's CUDA 13.0");
+    assert_has(seqtune_last_error(ctx), "nvidia-cuda-nvrtc==13.0.*");
+    seqtune_close(ctx);
+}
+
 static void bad_arguments_are_refused_before_any_launch(void **state) {
     (void)state;
     if (!have_nvrtc()) skip();
@@ -624,6 +639,7 @@ int main(void) {
         cmocka_unit_test(plans_of_one_text_share_a_module),
         cmocka_unit_test(a_refused_cubin_is_loaded_as_ptx),
         cmocka_unit_test(a_driver_that_is_broken_is_not_asked_for_the_ptx),
+        cmocka_unit_test(ptx_that_is_too_new_names_the_nvrtc_to_install),
         cmocka_unit_test(bad_arguments_are_refused_before_any_launch),
         cmocka_unit_test(attention_passes_window_scale_and_strides),
         cmocka_unit_test(an_empty_sequence_needs_no_keys_and_no_launch),
