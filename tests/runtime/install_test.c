@@ -33,7 +33,7 @@ static void the_example_builds_with_pkg_config_and_is_right(void **state) {
           "$(pkg-config --cflags --libs seqtune) -Wl,-rpath,\"$P/" SEQTUNE_TEST_LIBDIR "\" -lm",
           NULL);
     shell("\"$P/attention\" --driver soft --len 70 --head-dim 64", ": right");
-    shell("\"$P/attention\" --driver soft --len 70 --head-dim 64 --bf16", "(modelled");
+    shell("\"$P/attention\" --driver soft --len 70 --head-dim 64 --f16", "(modelled");
 }
 
 static void the_example_builds_with_find_package(void **state) {
