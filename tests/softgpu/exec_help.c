@@ -1,0 +1,48 @@
+/* See exec_help.h. */
+#include "exec_help.h"
+
+#include <string.h>
+
+void bench_open(Bench *b, const char *arch, const char *text, uint64_t buffer_bytes) {
+    memset(b, 0, sizeof *b);
+    b->arena = arena_new();
+    b->size = buffer_bytes;
+    assert_non_null(b->arena);
+    if (sg_module_load(text, strlen(text), gpu_arch_find(arch), 13000, &b->module, &b->err) !=
+        ST_OK)
+        fail_msg("%s", b->err.message);
+    assert_int_equal(sg_mem_alloc(0, b->module, buffer_bytes, UINT64_MAX, &b->buffer, &b->err),
+                     ST_OK);
+}
+
+void bench_close(Bench *b) {
+    sg_module_free(b->module); /* the buffer is owned by the module */
+    arena_free(b->arena);
+}
+
+bool bench_launch(Bench *b, const char *entry) {
+    b->launch.kernel = sg_module_kernel(b->module, entry);
+    b->launch.params = &b->buffer;
+    assert_non_null(b->launch.kernel);
+    const Status st = sg_execute(&b->launch, b->arena, &b->err);
+    if (st != ST_OK) fail_msg("%s", b->err.message);
+    return b->launch.fault.faulted;
+}
+
+bool bench_run(Bench *b, const char *entry, uint32_t blocks, uint32_t threads) {
+    b->launch = (SgLaunch){.grid = {blocks, 1, 1},
+                           .block = {threads, 1, 1},
+                           .resident = 64,
+                           .threads = 1,
+                           .model = gpu_model_find("a100")};
+    return bench_launch(b, entry);
+}
+
+const char *load_error(const char *arch, const char *text, Error *err) {
+    SgModule *module = NULL;
+    err->message[0] = '\0';
+    const Status st = sg_module_load(text, strlen(text), gpu_arch_find(arch), 13000, &module, err);
+    assert_int_not_equal(st, ST_OK);
+    assert_null(module);
+    return err->message;
+}

@@ -1,0 +1,36 @@
+/* What the executor's tests share: load PTX text, run an entry over one buffer in device memory. */
+#ifndef SEQTUNE_TESTS_SOFTGPU_EXEC_HELP_H
+#define SEQTUNE_TESTS_SOFTGPU_EXEC_HELP_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "softgpu/exec/exec.h"
+#include "softgpu/memory.h"
+
+#define PTX_HEADER ".version 8.0\n.target sm_80\n.address_size 64\n"
+
+typedef struct Bench {
+    SgModule *module;
+    uint64_t buffer; /* device address, also of the host */
+    uint64_t size;
+    Arena *arena;
+    SgLaunch launch; /* as of the last run */
+    Error err;
+} Bench;
+
+/* Fails the test with the message when the text does not load. */
+void bench_open(Bench *b, const char *arch, const char *text, uint64_t buffer_bytes);
+void bench_close(Bench *b);
+/* Runs `entry` with one parameter, the buffer's address. Returns whether it faulted. */
+bool bench_run(Bench *b, const char *entry, uint32_t blocks, uint32_t threads);
+/* As bench_run with b->launch filled by the caller but for kernel and params. */
+bool bench_launch(Bench *b, const char *entry);
+/* The message of a load that must fail. */
+const char *load_error(const char *arch, const char *text, Error *err);
+
+#endif
