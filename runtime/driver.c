@@ -69,7 +69,7 @@ static Status initialise(Driver *driver, Error *err) {
     if (result == CUDA_ERROR_NO_DEVICE)
         return err_set(err, ST_NOT_FOUND, "%s sees no GPU", driver->path);
     if (result == CUDA_ERROR_STUB_LIBRARY)
-        return err_set(err, ST_DRIVER,
+        return err_set(err, ST_NOT_FOUND,
                        "%s is the toolkit's stub for linking, not a driver: take its directory out "
                        "of the loader's path",
                        driver->path);
@@ -204,12 +204,15 @@ static Status open_softgpu(const char *models, Driver **out, Error *err) {
 
 static Status open_default(Driver **out, Error *err) {
     Error real = {0};
-    if (open_library(libcuda_name, out, &real) == ST_OK) return ST_OK;
-    /* A driver that is there but broken must be seen; one that is absent is the usual case. */
+    Status st = open_library(libcuda_name, out, &real);
+    if (st == ST_OK) return ST_OK;
+    /* A machine whose driver is broken or too old has a GPU: emulating it would hide that. */
+    if (st != ST_NOT_FOUND)
+        return err_set(err, st, "%s\n(SEQTUNE_DRIVER=soft takes the software GPU)", real.message);
     log_write(LOG_WARN, "jit",
               "no usable CUDA device (%s): using the software GPU, all times are modelled",
               real.message);
-    Status st = open_softgpu(NULL, out, err);
+    st = open_softgpu(NULL, out, err);
     if (st != ST_OK) err_wrap(err, "%s; and", real.message);
     return st;
 }

@@ -108,7 +108,8 @@ typedef struct DriverSymbol {
 
 const DriverSymbol *driver_symbols(size_t *count);
 
-/* `name`: NULL = $SEQTUNE_DRIVER, else libcuda.so.1, else, with a warning in the log, "soft";
+/* `name`: NULL = $SEQTUNE_DRIVER, else libcuda.so.1, else, where no CUDA driver or no GPU is found,
+ * with a warning in the log, "soft" (a driver that is broken or too old is an error);
  * "cuda" = libcuda.so.1 only; "soft" or "soft:MODEL[,MODEL]" = the software GPU; anything with a
  * '/' = that library. Errors say what was tried and what to do. Calls cuInit. */
 Status driver_open(const char *name, Driver **out, Error *err);

@@ -33,7 +33,7 @@ static inline char *scratch_make(void) {
     const char *base = getenv("TMPDIR");
     char *path = malloc(4096);
     assert_non_null(path);
-    snprintf(path, 4096, "%s/seqtune-test-XXXXXX", base != NULL ? base : "/tmp");
+    snprintf(path, 4096, "%s/seqtune-test-XXXXXX", base != NULL ? base : P_tmpdir);
     assert_non_null(mkdtemp(path));
     return path;
 }
