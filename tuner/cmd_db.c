@@ -57,22 +57,31 @@ static const char *evidence_of(const char *gpu_key) {
     return strstr(gpu_key, "evidence=modelled") ? "modelled" : "measured";
 }
 
+/* "1.08x default [1.05, 1.11]": how many times faster, with its interval. */
+static void margin_of(const DbVerdict *v, char *out, size_t size) {
+    if (v->default_time_s > 0) {
+        snprintf(out, size, "%.2fx default [%.2f, %.2f]", 1 / v->ratio, 1 / v->ratio_high,
+                 1 / v->ratio_low);
+    } else {
+        snprintf(out, size, "default failed");
+    }
+}
+
 static void winner_text(Show *s, const DbWinner *w, const char *rate) {
     const DbVerdict *v = &w->verdict;
-    char time[32], naive[32] = "-";
+    char time[32], margin[96], naive[32] = "-";
     format_seconds(v->time_s, time, sizeof time);
+    margin_of(v, margin, sizeof margin);
     if (v->baseline_time_s > 0) {
         snprintf(naive, sizeof naive, "%.2fx", v->baseline_time_s / v->time_s);
     }
-    str_printf(
-        &s->text,
-        "%s  %s\n    row %lld, %s, %s: %s\n    %s  %s  %.2fx default [%.2f, %.2f]  %s naive  "
-        "error %.2f  %lld tried\n    %s%s%s\n",
-        v->key.kernel, v->key.problem_key, (long long)w->row, v->gpu_name,
-        evidence_of(v->key.gpu_key), v->key.gpu_key, time, rate, 1 / v->ratio, 1 / v->ratio_high,
-        1 / v->ratio_low, naive, v->verify_error, (long long)v->effort, v->config,
-        strcmp(v->config, v->default_config) == 0 ? " (default)" : "",
-        report_portable(v->key.gpu_key) ? " (portable pipeline)" : "");
+    bool standard = strcmp(v->config, v->default_config) == 0;
+    str_printf(&s->text, "%s  %s\n    row %lld, %s, %s: %s\n", v->key.kernel, v->key.problem_key,
+               (long long)w->row, v->gpu_name, evidence_of(v->key.gpu_key), v->key.gpu_key);
+    str_printf(&s->text, "    %s  %s  %s  %s naive  error %.2f  %lld tried\n", time, rate, margin,
+               naive, v->verify_error, (long long)v->effort);
+    str_printf(&s->text, "    %s%s%s\n", v->config, standard ? " (default)" : "",
+               report_portable(v->key.gpu_key) ? " (portable pipeline)" : "");
 }
 
 static void winner_json(Show *s, const DbWinner *w, const char *rate) {
@@ -257,6 +266,10 @@ ExitCode command_why(App *app) {
         if (st != ST_OK) code = fail(st == ST_INVALID ? EXIT_USAGE : EXIT_NO_DEVICE, &err);
     }
     if (code == EXIT_OK && !(path = app_db_path(app, false))) code = EXIT_STORAGE;
+    if (code == EXIT_OK && app->options->db && !files_exists(path)) {
+        err_set(&err, ST_NOT_FOUND, "there is no database %s", path);
+        code = fail(EXIT_STORAGE, &err);
+    }
     if (code == EXIT_OK) code = why(app, &s, &targets.items[0], path);
     gen_close(s.library);
     return code;

@@ -11,7 +11,7 @@
 static const double default_budget_s = 15 * 60;
 static const double default_compile_limit_s = 60; /* the slowest variant known compiles in 3 s */
 static const double default_run_limit_s = 120;
-enum { DEFAULT_EFFORT = 3, MAX_SPECS = 64, MAX_JOBS = 256 };
+enum { DEFAULT_EFFORT = 8, MAX_SPECS = 64, MAX_JOBS = 256 };
 
 typedef struct Job {
     App *app;

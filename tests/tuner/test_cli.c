@@ -104,6 +104,8 @@ static void commands_that_only_tell_work_without_a_gpu(void **state) {
         {"emit --op rope --gpu soft --output /nonexistent/x.cu", EXIT_STORAGE, "/nonexistent/x.cu"},
         {"show", EXIT_STORAGE, "there is no database"},
         {"show --db absent.db", EXIT_STORAGE, "absent.db"},
+        {"why --op rope --gpu soft --db absent.db", EXIT_STORAGE, "absent.db"},
+        {"why --op rope --gpu soft", EXIT_OK, "step     default"},
         {"db check absent.db", EXIT_STORAGE, "absent.db"},
         {"db export x.db --db absent.db", EXIT_STORAGE, "absent.db"},
     };
