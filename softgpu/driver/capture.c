@@ -193,11 +193,11 @@ CUresult cuStreamBeginCapture(CUstream handle) {
     return cuStreamBeginCapture_v2(handle, CU_STREAM_CAPTURE_MODE_GLOBAL);
 }
 
-/* True when every member's tails are among the origin's or their ancestors. */
-static bool all_joined(const Capture *capture) {
+/* UNJOINED unless every member's tails are among the origin's or their ancestors. */
+static CUresult all_joined(const Capture *capture) {
     const Graph *graph = capture->graph;
     bool *reached = mem_alloc(graph->count + 1);
-    if (reached == NULL) return false;
+    if (reached == NULL) return CUDA_ERROR_OUT_OF_MEMORY;
     for (size_t i = 0; i < capture->origin->tail_count; i++)
         reached[capture->origin->tails[i]] = true;
     for (size_t i = graph->count; i-- > 0;)
@@ -209,7 +209,7 @@ static bool all_joined(const Capture *capture) {
          s = next_member(capture, s->object.next))
         for (size_t i = 0; i < s->tail_count; i++) joined &= reached[s->tails[i]];
     mem_free(reached);
-    return joined;
+    return joined ? CUDA_SUCCESS : CUDA_ERROR_STREAM_CAPTURE_UNJOINED;
 }
 
 CUresult cuStreamEndCapture(CUstream handle, CUgraph *out) {
@@ -226,10 +226,7 @@ CUresult cuStreamEndCapture(CUstream handle, CUgraph *out) {
         capture->invalid = true;
         return leave(CUDA_ERROR_STREAM_CAPTURE_UNMATCHED);
     }
-    if (capture->invalid)
-        result = CUDA_ERROR_STREAM_CAPTURE_INVALIDATED;
-    else if (!all_joined(capture))
-        result = CUDA_ERROR_STREAM_CAPTURE_UNJOINED;
+    result = capture->invalid ? CUDA_ERROR_STREAM_CAPTURE_INVALIDATED : all_joined(capture);
     if (result == CUDA_SUCCESS) {
         *out = capture->graph->object.handle;
         capture->graph = NULL;

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <cmocka.h>
 
+#include "base/mem.h"
 #include "softgpu/driver/abi.h"
 #include "softgpu/softgpu.h"
 #include "tests/softgpu/driver_fixture.h"
@@ -572,6 +573,7 @@ static void the_default_device_is_an_a100(void **state) {
     assert_int_equal(attribute(81), 164 * 1024);
     assert_int_equal(attribute(97), 163 * 1024);
     assert_int_equal(attribute(39), 2048);
+    for (int i = 1; i <= 147; i++) attribute(i); /* a program that asks for all gets all */
     OK(cuDeviceGetUuid_v2(&one, 0));
     OK(cuDeviceGetUuid_v2(&two, 0));
     assert_memory_equal(&one, &two, sizeof one);
@@ -604,6 +606,70 @@ static void entry_points_follow_the_version_asked_for(void **state) {
     assert_int_equal(status, CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND);
     OK(cuGetProcAddress_v2("cuLaunchKernel", &at, 3000, 0, &status));
     assert_int_equal(status, CU_GET_PROC_ADDRESS_VERSION_NOT_SUFFICIENT);
+}
+
+/* Out of memory -----------------------------------------------------------------------------------
+ */
+
+#define TRY(call)                                                                                  \
+    do {                                                                                           \
+        const CUresult tried = (call);                                                             \
+        if (result == CUDA_SUCCESS) result = tried;                                                \
+    } while (0)
+
+/* Everything that allocates, on while calls fail; the first failure. */
+static CUresult whole_life(void) {
+    CUresult result = CUDA_SUCCESS;
+    Fixture g = {0};
+    CUstream a = NULL, b = NULL;
+    CUevent event = NULL;
+    CUgraph graph = NULL;
+    CUgraphExec exec = NULL;
+    void *host = NULL;
+    if (cuCtxCreate_v4(&g.context, NULL, 0, 0) != CUDA_SUCCESS) return CUDA_ERROR_OUT_OF_MEMORY;
+    TRY(cuModuleLoadData(&g.module, fixture_ptx));
+    TRY(cuMemAlloc_v2(&g.buffer, 4096));
+    TRY(cuMemAllocHost_v2(&host, 4096));
+    TRY(cuStreamCreate(&a, 0));
+    TRY(cuStreamCreate(&b, 0));
+    TRY(cuEventCreate(&event, 0));
+    TRY(fixture_store(&g, g.buffer, 1, a));
+    TRY(cuMemcpyDtoHAsync_v2(host, g.buffer, 4, a));
+    TRY(cuEventRecord(event, a));
+    TRY(cuStreamWaitEvent(b, event, 0));
+    TRY(cuMemsetD8Async(g.buffer, 0, 4, b));
+    TRY(cuStreamBeginCapture_v2(a, CU_STREAM_CAPTURE_MODE_RELAXED));
+    TRY(fixture_store(&g, g.buffer, 1, a));
+    TRY(cuEventRecordWithFlags(event, a, CU_EVENT_RECORD_EXTERNAL));
+    TRY(cuStreamEndCapture(a, &graph));
+    TRY(cuGraphInstantiateWithFlags(&exec, graph, 0));
+    TRY(cuGraphLaunch(exec, b));
+    TRY(cuEventSynchronize(event));
+    TRY(cuStreamSynchronize(NULL));
+    if (graph != NULL) cuGraphDestroy(graph);
+    assert_int_equal(cuCtxDestroy_v2(g.context), CUDA_SUCCESS);
+    return result;
+}
+
+static void every_failing_allocation_is_an_error_and_no_more(void **state) {
+    (void)state;
+    unsigned long n = 0;
+    CUresult result;
+    do {
+        mem_fail_after(++n);
+        result = whole_life();
+        mem_fail_after(0);
+        if (result == CUDA_ERROR_OUT_OF_MEMORY || result == CUDA_SUCCESS) continue;
+        /* In a worker it is the launch that fails; in the executor's parser, the load. What came
+         * after a missing handle fails as it must. */
+        if (result != CUDA_ERROR_LAUNCH_FAILED && result != CUDA_ERROR_INVALID_HANDLE)
+            fail_msg("allocation %lu: %d", n, (int)result);
+    } while (result != CUDA_SUCCESS && n < 1000);
+    print_message("%lu allocations\n", n - 1);
+    assert_true(n > 20 && n < 1000);
+    OK(cuCtxSetCurrent(f.context));
+    OK(fixture_store(&f, f.buffer, 8, NULL));
+    assert_int_equal(word_at(f.buffer), 8);
 }
 
 /* Threads -----------------------------------------------------------------------------------------
@@ -667,6 +733,7 @@ int main(void) {
         cmocka_unit_test(contexts_stack_and_primary_contexts_are_counted),
         cmocka_unit_test(the_default_device_is_an_a100),
         cmocka_unit_test(entry_points_follow_the_version_asked_for),
+        cmocka_unit_test(every_failing_allocation_is_an_error_and_no_more),
         cmocka_unit_test(threads_share_a_context),
     };
     return cmocka_run_group_tests_name("softgpu driver", tests, open_fixture, close_fixture);
