@@ -60,8 +60,8 @@ static void finish(Launch *l, Block *b) {
     block_count(b, &counters);
     pthread_mutex_lock(&l->lock);
     add_counters(&l->total, &counters);
-    for (uint64_t i = 0; l->order && i < l->block_total; i++)
-        if (l->order[i] == b->linear) l->samples[i] = (SgBlockSample){b->linear, counters};
+    for (uint64_t i = 0; i < l->sample_count; i++)
+        if (l->sample_of[i] == b->linear) l->samples[i] = (SgBlockSample){b->linear, counters};
     l->finished++;
     l->live--;
     l->stalled = 0;
@@ -209,7 +209,7 @@ static void results(Launch *l, uint64_t blocks) {
     const double scale = l->total.blocks_run ? (double)blocks / (double)l->total.blocks_run : 1;
     u->counters.dram_bytes = footprint_bytes(l->footprint, scale);
     u->samples = l->samples;
-    u->sample_count = l->samples ? (size_t)l->block_total : 0;
+    u->sample_count = l->sample_count;
 }
 
 Status sg_execute(SgLaunch *launch, Arena *arena, Error *err) {
@@ -231,12 +231,15 @@ Status sg_execute(SgLaunch *launch, Arena *arena, Error *err) {
                 .footprint = footprint_new()};
     pthread_mutex_init(&l.lock, NULL);
     pthread_cond_init(&l.wake, NULL);
+    /* Both modes report the same blocks, so that both are timed alike. */
+    l.sample_count = choose_samples(blocks, order);
+    l.sample_of = order;
+    l.samples = ARENA_ARRAY(arena, SgBlockSample, MAX_SAMPLES);
     if (launch->mode == SG_TIMING && blocks > TIMING_BLOCKS) {
-        l.block_total = choose_samples(blocks, order);
+        l.block_total = l.sample_count;
         l.order = order;
-        l.samples = ARENA_ARRAY(arena, SgBlockSample, MAX_SAMPLES);
     }
-    if (!l.params || !l.footprint || (l.order && !l.samples)) {
+    if (!l.params || !l.footprint || !l.samples) {
         st = err_no_memory(err, block_bytes(&l));
     } else {
         if (k->info.param_bytes)

@@ -135,6 +135,8 @@ struct Launch {
     Block *spare;
     uint64_t stalled; /* instructions since any block made progress */
     SgBlockSample *samples;
+    const uint64_t *sample_of; /* linear indices of `samples`, ascending */
+    uint64_t sample_count;
     SgCounters total;
     atomic_bool stop; /* a fault: all workers leave */
     Status status;

@@ -221,6 +221,8 @@ static void timing_mode_samples_blocks_and_scales_traffic(void **state) {
     start(&c, "sm_80", ptx, 1024);
     assert_true(execute(&c, 0));
     const SgCounters full = c.bench.launch.counters;
+    assert_int_equal(c.bench.launch.sample_count, 8);
+    const SgBlockSample last = c.bench.launch.samples[7];
     c.bench.launch.mode = SG_TIMING;
     assert_int_equal(sg_execute(&c.bench.launch, c.bench.arena, &c.bench.err), ST_OK);
     const SgCounters part = c.bench.launch.counters;
@@ -229,7 +231,8 @@ static void timing_mode_samples_blocks_and_scales_traffic(void **state) {
     assert_int_equal(c.bench.launch.sample_count, 8);
     assert_int_equal(part.mma * full.blocks / 8, full.mma);
     assert_true(part.dram_bytes >= full.dram_bytes / 2 && part.dram_bytes <= full.dram_bytes * 2);
-    assert_int_equal(c.bench.launch.samples[7].block, full.blocks - 1);
+    assert_int_equal(last.block, full.blocks - 1);
+    assert_memory_equal(&last, &c.bench.launch.samples[7], sizeof last);
     bench_close(&c.bench);
     free(ptx);
 }
