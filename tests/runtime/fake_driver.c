@@ -23,6 +23,12 @@ Fake *fake_state(void) {
     return &fake;
 }
 
+/* For programs that find the fake as their default driver. */
+__attribute__((constructor)) static void version_from_environment(void) {
+    const char *text = getenv("FAKE_CUDA_VERSION");
+    if (text != NULL) fake.version = atoi(text);
+}
+
 static CuContext current(void) {
     return depth > 0 ? stack[depth - 1] : NULL;
 }
