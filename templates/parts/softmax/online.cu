@@ -46,7 +46,6 @@ __device__ __forceinline__ void softmax_tile(float (&s)[S_regs], float (&o)[O_re
 #pragma unroll
         for (int r = 0; r < lane_rows; ++r) {
             const int o0 = (r / 2) * o_row + (r % 2) * 2;
-            rows.sum[r] *= rescale[r];
 #pragma unroll
             for (int c = 0; c < o_row; c += 4) {
                 o[o0 + c] *= rescale[r];
@@ -57,7 +56,7 @@ __device__ __forceinline__ void softmax_tile(float (&s)[S_regs], float (&o)[O_re
 #pragma unroll
     for (int r = 0; r < lane_rows; ++r) {
         const int s0 = (r / 2) * s_row + (r % 2) * 2;
-        float sum = rows.sum[r];
+        float sum = rows.sum[r] * rescale[r];
 #pragma unroll
         for (int c = 0; c < s_row; c += 4) {
             s[s0 + c] = exp2_approx(fmaf(s[s0 + c], scale_log2, shift[r]));
