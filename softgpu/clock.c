@@ -34,8 +34,7 @@ static const int SPILL_HEAVY_BYTES = 1200;
  * give 18 % (d64) and 28 % (d128) for their 8-warp tiles on A100, this gives 18 % and 21 %. */
 static const double LONE_BLOCK = 0.875;
 
-/* Occupancy ---------------------------------------------------------------------------------------
- */
+/* Occupancy ------------------------------------------------------------------- */
 
 int sg_warps_by_registers(const GpuArch *arch, int registers) {
     const int per_thread = registers < 1 ? 1 : registers;
@@ -71,8 +70,7 @@ SgOccupancy sg_occupancy(const GpuModel *model, const SgKernelInfo *kernel, int 
     return fit;
 }
 
-/* Text --------------------------------------------------------------------------------------------
- */
+/* Text ------------------------------------------------------------------------ */
 
 SgText sg_text_of(const char *ptx, const char *name) {
     SgText text = {0};
@@ -95,8 +93,7 @@ SgText sg_text_of(const char *ptx, const char *name) {
     return text;
 }
 
-/* Demands -----------------------------------------------------------------------------------------
- */
+/* Demands --------------------------------------------------------------------- */
 
 typedef struct Demand {
     double cycles[PIPES]; /* of one SM */
@@ -154,8 +151,7 @@ static double demand_norm(const Demand *d, double q) {
     return most * pow(sum, 1 / q);
 }
 
-/* Profile: demand along the grid dimension that explains the samples best
- * --------------------------- */
+/* Profile: demand along the grid dimension that explains the samples best --- */
 
 typedef struct Profile {
     int dimension; /* 0..2 */
@@ -280,8 +276,7 @@ static bool profile_make(Profile *p, const SgLaunch *launch, const SgText *text,
     return ok;
 }
 
-/* Dispatch
- * ------------------------------------------------------------------------------------------ */
+/* Dispatch -------------------------------------------------------------------- */
 
 typedef struct Sm {
     double now, next; /* cycles; next: when its first block ends, INFINITY when idle */

@@ -333,7 +333,7 @@ CUresult cuCtxResetPersistingL2Cache(void) {
     return result != CUDA_SUCCESS ? result : leave(CUDA_SUCCESS);
 }
 
-/* Primary contexts ---------------------------------------------------------------------------- */
+/* Primary contexts ------------------------------------------------------------ */
 
 static CUresult enter_device(CUdevice device) {
     const CUresult result = enter(0, NULL);

@@ -146,8 +146,7 @@ CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction function, voi
     return launch(function, &shape, config->hStream, params, extra);
 }
 
-/* Execution -------------------------------------------------------------------------------------
- */
+/* Execution ------------------------------------------------------------------- */
 
 static void stats_fill(SoftgpuLaunchStats *out, const SgLaunch *launch, SgOccupancy fit,
                        const SgTime *time) {
@@ -216,8 +215,7 @@ double launch_execute(Context *context, const Work *work) {
     return time.seconds;
 }
 
-/* Occupancy ---------------------------------------------------------------------------------------
- */
+/* Occupancy ------------------------------------------------------------------- */
 
 static CUresult enter_function(CUfunction handle, Function **f) {
     Context *context = NULL;

@@ -143,7 +143,7 @@ CUresult cuMemGetAddressRange_v2(CUdeviceptr *base, size_t *bytes, CUdeviceptr a
     return leave(CUDA_SUCCESS);
 }
 
-/* Pinned host memory -------------------------------------------------------------------------- */
+/* Pinned host memory ---------------------------------------------------------- */
 
 CUresult cuMemHostAlloc(void **host, size_t bytes, unsigned int flags) {
     Context *context = NULL;
@@ -238,7 +238,7 @@ CUresult cuMemHostGetDevicePointer_v2(CUdeviceptr *address, void *host, unsigned
     return leave(CUDA_ERROR_NOT_SUPPORTED);
 }
 
-/* Pointer attributes -------------------------------------------------------------------------- */
+/* Pointer attributes ---------------------------------------------------------- */
 
 enum {
     POINTER_CONTEXT = 1,

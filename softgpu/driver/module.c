@@ -305,8 +305,7 @@ CUresult cuModuleGetGlobal_v2(CUdeviceptr *address, size_t *bytes, CUmodule hand
     return leave(CUDA_SUCCESS);
 }
 
-/* Functions -------------------------------------------------------------------------------------
- */
+/* Functions ------------------------------------------------------------------- */
 
 static CUresult enter_function(CUfunction handle, Function **function) {
     Context *context = NULL;

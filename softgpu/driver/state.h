@@ -238,7 +238,7 @@ typedef struct Driver {
 extern Driver driver;
 extern _Thread_local Thread this_thread;
 
-/* state.c ------------------------------------------------------------------------------------ */
+/* state.c --------------------------------------------------------------------- */
 
 /* What a call wants of its surroundings. */
 enum {
@@ -274,7 +274,7 @@ CUresult context_state(const void *handle);
 /* Waits until nothing is pending in the context; returns context_state. */
 CUresult context_drain(Context *context);
 
-/* stream.c ----------------------------------------------------------------------------------- */
+/* stream.c -------------------------------------------------------------------- */
 
 Stream *stream_new(Context *context, unsigned int flags, int priority);
 void stream_close(Stream *stream);
@@ -297,7 +297,7 @@ bool work_copy(const Work *from, Work *to); /* deep; false: no memory, *to owns 
  * modelled seconds of the operation, which begins at modelled time `start`. */
 double work_execute(Context *context, Work *work, double start);
 
-/* graph.c ------------------------------------------------------------------------------------ */
+/* graph.c --------------------------------------------------------------------- */
 
 /* Refuses legacy-stream work while a blocking stream captures (STREAM_CAPTURE_IMPLICIT). */
 CUresult capture_check_legacy(Context *context, const Stream *stream);

@@ -359,8 +359,7 @@ CUresult cuStreamAddCallback(CUstream handle, CUstreamCallback callback, void *d
     return host_call(handle, work);
 }
 
-/* Properties ------------------------------------------------------------------------------------
- */
+/* Properties ------------------------------------------------------------------ */
 
 CUresult cuStreamGetFlags(CUstream handle, unsigned int *flags) {
     Stream *stream = NULL;

@@ -17,8 +17,7 @@ static const GpuModel *a100(void) {
     return model;
 }
 
-/* Occupancy ---------------------------------------------------------------------------------------
- */
+/* Occupancy ------------------------------------------------------------------- */
 
 static void occupancy_is_that_of_the_toolkits_calculator(void **state) {
     (void)state;
@@ -63,8 +62,7 @@ static void occupancy_is_that_of_the_toolkits_calculator(void **state) {
     }
 }
 
-/* Text --------------------------------------------------------------------------------------------
- */
+/* Text ------------------------------------------------------------------------ */
 
 static void text_counts_are_those_of_one_entry(void **state) {
     (void)state;
@@ -81,8 +79,7 @@ static void text_counts_are_those_of_one_entry(void **state) {
     assert_int_equal(sg_text_of(ptx, "att").instructions, 0);
 }
 
-/* Flash attention by its tile ---------------------------------------------------------------------
- */
+/* Flash attention by its tile ------------------------------------------------- */
 
 typedef struct Tile {
     const char *name;
@@ -202,8 +199,7 @@ static void spills_alone_make_a_tile_slower(void **state) {
     }
 }
 
-/* Dispatch ----------------------------------------------------------------------------------------
- */
+/* Dispatch -------------------------------------------------------------------- */
 
 /* A kernel of `flops` per block; one sample per element of `at`. */
 static double uneven(const uint32_t grid[3], const uint64_t *at, const uint64_t *flops, size_t n,
