@@ -449,6 +449,62 @@ static void a_run_can_be_captured_into_a_graph_and_replayed(void **state) {
     seqtune_plan_destroy(plan);
 }
 
+/* Milliseconds of one run between two events, in full or, where the device can, sampled. */
+static float event_ms(const seqtune_plan *plan, const seqtune_rope_args *args, bool timing) {
+    Error err = {0};
+    const Driver *cu = ctx->driver;
+    CuEvent begin = NULL, end = NULL;
+    float ms = -1;
+    bool pushed = false;
+    assert_int_equal(driver_enter(cu, ctx->device.context, &pushed), 0);
+    assert_int_equal(cu->EventCreate(&begin, 0), 0);
+    assert_int_equal(cu->EventCreate(&end, 0), 0);
+    assert_ok(driver_set_timing(cu, timing, &err), err);
+    assert_int_equal(cu->EventRecord(begin, NULL), 0);
+    CHECK(seqtune_run_rope(plan, args, 0, NULL));
+    assert_int_equal(cu->EventRecord(end, NULL), 0);
+    assert_int_equal(cu->EventSynchronize(end), 0);
+    assert_int_equal(cu->EventElapsedTime(&ms, begin, end), 0);
+    assert_ok(driver_set_timing(cu, false, &err), err);
+    assert_int_equal(cu->EventDestroy(begin), 0);
+    assert_int_equal(cu->EventDestroy(end), 0);
+    driver_leave(cu, pushed);
+    return ms;
+}
+
+static void events_time_a_run_and_more_work_takes_no_less(void **state) {
+    (void)state;
+    enum { TOKENS_MAX = 4096, HEADS_ALL = 8, D = 64 };
+    seqtune_rope_desc d = SEQTUNE_ROPE_DESC_INIT;
+    d.max_tokens = TOKENS_MAX;
+    d.heads = HEADS_ALL;
+    d.head_dim = D;
+    d.table_rows = TOKENS_MAX;
+    seqtune_plan *plan = NULL;
+    CHECK(seqtune_plan_rope(ctx, &d, &plan));
+    size_t x_bytes = (size_t)TOKENS_MAX * HEADS_ALL * D * 2, table_bytes = TOKENS_MAX * D / 2 * 4;
+    void *zeros = calloc(1, x_bytes);
+    assert_non_null(zeros);
+    seqtune_rope_args a = SEQTUNE_ROPE_ARGS_INIT;
+    a.x = a.out = to_device(zeros, x_bytes);
+    a.cos = to_device(zeros, table_bytes);
+    a.sin = to_device(zeros, table_bytes);
+    for (int timing = 0; timing < 2; timing++) {
+        a.tokens = 16;
+        float few = event_ms(plan, &a, timing != 0);
+        a.tokens = 0;
+        float all = event_ms(plan, &a, timing != 0);
+        /* A launch costs over half a microsecond on any GPU; noise is a tenth at most. */
+        if (!(few > 0.0005f && all > few * 0.9f))
+            fail_msg("%g ms for 16 tokens, %g ms for %d", (double)few, (double)all, TOKENS_MAX);
+    }
+    CHECK(seqtune_device_free(ctx, a.x));
+    CHECK(seqtune_device_free(ctx, a.cos));
+    CHECK(seqtune_device_free(ctx, a.sin));
+    free(zeros);
+    seqtune_plan_destroy(plan);
+}
+
 /* Last: the fault stays with the CUDA context until the process ends. */
 static void a_fault_of_a_kernel_is_told_by_the_next_wait(void **state) {
     (void)state;
@@ -497,6 +553,7 @@ int main(void) {
         cmocka_unit_test(a_recorded_row_decides_and_is_told),
         cmocka_unit_test(device_memory_is_checked),
         cmocka_unit_test(a_run_can_be_captured_into_a_graph_and_replayed),
+        cmocka_unit_test(events_time_a_run_and_more_work_takes_no_less),
         cmocka_unit_test(a_fault_of_a_kernel_is_told_by_the_next_wait),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
