@@ -68,12 +68,23 @@ paths = site.getsitepackages() + [site.getusersitepackages()]
 sys.exit(not any(glob.glob(p + "/nvidia/*/lib/libnvrtc.so.*") for p in paths))' 2>/dev/null
 }
 
+# The wheel whose PTX the machine's driver takes: the driver's own CUDA version at most (a newer NVRTC's
+# PTX is refused), 13.0 where there is no driver: the version that the software GPU plays.
+setup_nvrtc_wheel() {
+    driver=$(nvidia-smi 2>/dev/null | sed -n 's/.*CUDA Version: *\([0-9]*\.[0-9]*\).*/\1/p' | head -1)
+    case ${driver:-13.0} in
+    12.*) echo "nvidia-cuda-nvrtc-cu12==${driver}.*" ;;
+    *) echo "nvidia-cuda-nvrtc==${driver:-13.0}.*" ;;
+    esac
+}
+
 setup_nvrtc() {
     setup_nvrtc_found && return 0
     target=$(setup_data_dir)/nvrtc
+    package=$(setup_nvrtc_wheel)
     wheel=$(mktemp -d)
-    echo "setup: no NVRTC on this machine; getting the nvidia-cuda-nvrtc wheel into $target"
-    if python3 -m pip download --quiet --no-deps --only-binary=:all: -d "$wheel" nvidia-cuda-nvrtc 2>/dev/null &&
+    echo "setup: no NVRTC on this machine; getting the wheel $package into $target"
+    if python3 -m pip download --quiet --no-deps --only-binary=:all: -d "$wheel" "$package" 2>/dev/null &&
         mkdir -p "$target" &&
         python3 - "$wheel" "$target" <<'PY'
 import glob, os, sys, zipfile
@@ -93,8 +104,8 @@ PY
     fi
     rm -rf "$wheel"
     echo "setup: could not get it here; install one of these and start again:"
-    echo "    python3 -m pip install nvidia-cuda-nvrtc        (the wheel)"
-    echo "    the CUDA toolkit 12 or 13                       (libnvrtc in /usr/local/cuda)"
+    echo "    python3 -m pip install '$package'        (the wheel)"
+    echo "    the CUDA toolkit 12 or 13                                  (libnvrtc in /usr/local/cuda)"
 }
 
 case ${0##*/} in

@@ -43,7 +43,7 @@ done
 jobs=$(nproc 2>/dev/null || echo 2)
 build=${SEQTUNE_BUILD_DIR:-build}
 # Programs that cover the memory-unsafe inputs; the ASan+UBSan subset of the normal run.
-sanitized_subset="test_base test_db test_gen test_softgpu_ptx test_softgpu_memory"
+sanitized_subset="test_base test_db_record test_db_merge test_generator test_softgpu_ptx test_softgpu_exec test_softgpu_memory test_softgpu_driver test_runtime_cache test_runtime_desc"
 threaded="test_softgpu test_runtime test_base_log"
 
 build_tree() { # build_tree DIR OPTIONS...

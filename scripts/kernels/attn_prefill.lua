@@ -72,8 +72,9 @@ kernel "attn_prefill" {
     let("staging_regs", "gpu.cp_async and 0 or tile_bytes // (128 * warps)"),
     let("live_regs", "o_regs + s_regs + q_regs + staging_regs + rows_per_warp // 4"),
     -- What ptxas 13.0 fits without a spill, measured over every tile near the limit: it has less room to
-    -- schedule when S is the larger part (head_dim 64, 96), least from sm_90 on.
-    let("reg_room", "(head_dim == 128 or head_dim == 64 and gpu.cc < 90) and 208 or 199"),
+    -- schedule when S is the larger part (head_dim 64, 96), less from sm_90 on, least on sm_75, whose
+    -- staged chunks come on top.
+    let("reg_room", "gpu.cc == 75 and 184 or ((gpu.cc < 90 and head_dim ~= 96 or head_dim == 128 and warps == 4) and 208 or 199)"),
     let("est_regs", "min(live_regs + 46, 255)"),
     let("rows", "len_q * (pack_group == 1 and group or 1)"),
     let("blocks", "cdiv(rows, block_m) * (pack_group == 1 and heads_kv or heads_q) * batch"),
@@ -99,6 +100,7 @@ kernel "attn_prefill" {
     rule("block_m % (16 * warps) == 0", "each warp owns whole m16 row blocks of Q"),
     rule("live_regs <= reg_room", "O, S and the Q operands fill the registers: with addresses and one block of K it spills"),
     rule("block_n % copy_rows == 0", "every thread copies whole passes of rows, so that its swizzle phase is fixed"),
+    rule("rows_per_warp == 16 or block_n % 32 == 0", "an odd number of k16 steps of P with 32 rows per warp spills a few registers"),
     rule("stages == 1 or gpu.cp_async", "multi-stage K/V needs asynchronous copies"),
     rule("pack_group == 0 or group > 1", "packing is the identity when group is 1"),
   },

@@ -1,0 +1,151 @@
+/* What attn_prefill's default configuration does on the software GPU, counted by it: shared memory
+ * without bank conflicts, no local memory, asynchronous copies in flight, and exactly the products
+ * that the visible tiles need. Numbers written are judged elsewhere (tests/verify). */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "runtime/context.h"
+#include "runtime/plan.h"
+#include "softgpu/softgpu.h"
+#include "tests/verify/devices.h"
+
+static Devices devices;
+
+typedef struct Shape {
+    int head_dim, heads, length;
+    seqtune_mask mask;
+    int window_left; /* -1: none */
+} Shape;
+
+static const Shape shapes[] = {
+    {64, 2, 300, SEQTUNE_MASK_CAUSAL, -1},  {64, 2, 256, SEQTUNE_MASK_NONE, -1},
+    {96, 2, 300, SEQTUNE_MASK_CAUSAL, -1},  {96, 2, 300, SEQTUNE_MASK_CAUSAL, 70},
+    {128, 2, 300, SEQTUNE_MASK_CAUSAL, -1}, {128, 2, 300, SEQTUNE_MASK_NONE, -1},
+    {128, 2, 300, SEQTUNE_MASK_CAUSAL, 70},
+};
+
+static void must(seqtune_context *ctx, seqtune_status status) {
+    if (status != SEQTUNE_OK) fail_msg("%s", seqtune_last_error(ctx));
+}
+
+static int64_t axis(const seqtune_plan *plan, const char *name) {
+    int64_t value = 0;
+    assert_true(gen_config_get(plan_get_problem(plan)->spec, plan_get_config(plan), name, &value));
+    return value;
+}
+
+/* mma of one head, from the definition of the mask: a block of rows needs every tile of which some
+ * row of it sees some key. */
+static uint64_t expected_mma(const Shape *shape, const seqtune_plan *plan, bool k8) {
+    const int64_t m = axis(plan, "block_m"), n = axis(plan, "block_n"), length = shape->length;
+    uint64_t tiles = 0;
+    for (int64_t row = 0; row < length; row += m) {
+        const int64_t last_row = row + m < length ? row + m - 1 : length - 1;
+        for (int64_t key = 0; key < length; key += n) {
+            const int64_t last_key = key + n < length ? key + n - 1 : length - 1;
+            bool seen = shape->mask == SEQTUNE_MASK_NONE || key <= last_row;
+            if (shape->window_left >= 0) seen = seen && last_key >= row - shape->window_left;
+            tiles += seen;
+        }
+    }
+    /* Q K^T and P V: m/16 x n/8 x d/16 products each, two of half the depth on sm_75. */
+    return tiles * (uint64_t)(m * n * shape->head_dim / 1024) * (k8 ? 2 : 1);
+}
+
+static seqtune_plan *make_plan(seqtune_context *ctx, const Shape *shape) {
+    seqtune_attention_desc desc = SEQTUNE_ATTENTION_DESC_INIT;
+    seqtune_plan *plan = NULL;
+    desc.dtype = SEQTUNE_F16;
+    desc.heads_q = shape->heads;
+    desc.head_dim = shape->head_dim;
+    desc.max_len_q = shape->length;
+    desc.mask = shape->mask;
+    if (shape->window_left >= 0)
+        desc.window = (seqtune_window){SEQTUNE_WINDOW_LEFT, shape->window_left, 0};
+    must(ctx, seqtune_plan_attention(ctx, &desc, &plan));
+    return plan;
+}
+
+/* f16 values between 0.5 and 1, different from one another. */
+static void upload(seqtune_context *ctx, seqtune_device_ptr to, size_t count) {
+    uint16_t *values = malloc(count * sizeof *values);
+    assert_non_null(values);
+    for (size_t i = 0; i < count; i++) values[i] = (uint16_t)(0x3800u + i * 37u % 1024u);
+    must(ctx, seqtune_device_upload(ctx, to, values, count * sizeof *values));
+    free(values);
+}
+
+static void run(seqtune_context *ctx, const Shape *shape, seqtune_plan *plan,
+                SoftgpuLaunchStats *stats) {
+    const size_t count = (size_t)shape->heads * (size_t)shape->length * (size_t)shape->head_dim;
+    seqtune_attention_args args = SEQTUNE_ATTENTION_ARGS_INIT;
+    seqtune_device_ptr *const buffers[] = {&args.q, &args.k, &args.v, &args.o};
+    for (size_t i = 0; i < 4; i++) {
+        must(ctx, seqtune_device_alloc(ctx, count * 2, buffers[i]));
+        if (i < 3) upload(ctx, *buffers[i], count);
+    }
+    must(ctx, seqtune_run_attention(plan, &args, 0, NULL));
+    must(ctx, seqtune_device_synchronize(ctx));
+    *stats = (SoftgpuLaunchStats){.size = sizeof *stats};
+    assert_non_null(ctx->driver->LastLaunch);
+    assert_int_equal(ctx->driver->CtxPushCurrent(ctx->device.context), 0);
+    assert_int_equal(ctx->driver->LastLaunch(stats), 0);
+    CuContext popped;
+    assert_int_equal(ctx->driver->CtxPopCurrent(&popped), 0);
+    for (size_t i = 0; i < 4; i++) must(ctx, seqtune_device_free(ctx, *buffers[i]));
+}
+
+static void check(const char *gpu, const Shape *shape, const seqtune_plan *plan,
+                  const SoftgpuLaunchStats *stats) {
+    const bool turing = strcmp(gpu, "t4") == 0;
+    const uint64_t heads = (uint64_t)shape->heads;
+    if (stats->shared_conflicts || stats->local_access)
+        fail_msg("%s head_dim %d: %llu bank conflicts, %llu local accesses", gpu, shape->head_dim,
+                 stats->shared_conflicts, stats->local_access);
+    assert_int_equal(stats->mma, heads * expected_mma(shape, plan, turing));
+    if (turing)
+        assert_int_equal(stats->cp_async, 0);
+    else
+        assert_true(stats->max_async_groups >= 2);
+}
+
+static void the_default_has_no_conflicts_and_only_needed_products(void **state) {
+    (void)state;
+    for (int d = 0; d < devices.count; d++) {
+        for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+            SoftgpuLaunchStats stats;
+            seqtune_plan *plan = make_plan(devices.ctx[d], &shapes[i]);
+            run(devices.ctx[d], &shapes[i], plan, &stats);
+            check(devices.name[d], &shapes[i], plan, &stats);
+            seqtune_plan_destroy(plan);
+        }
+    }
+}
+
+static int open_all(void **state) {
+    (void)state;
+    const char *why = devices_open(&devices);
+    if (why) print_error("%s\n", why);
+    return why ? -1 : 0;
+}
+
+static int close_all(void **state) {
+    (void)state;
+    devices_close(&devices);
+    return 0;
+}
+
+int main(void) {
+    if (getenv("SEQTUNE_TEST_GPU")) return 0; /* a real GPU counts nothing for us */
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_default_has_no_conflicts_and_only_needed_products),
+    };
+    return cmocka_run_group_tests(tests, open_all, close_all);
+}
