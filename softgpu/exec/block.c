@@ -221,8 +221,24 @@ static int warp_at(const Block *b, int position) {
     return (start + step) % n;
 }
 
+/* A grid that goes on beyond its limit of instructions has run out of time. */
+static bool out_of_time(Block *b, uint64_t more) {
+    Launch *const l = b->launch;
+    const uint64_t limit = l->user->instruction_limit;
+    if (!limit || atomic_fetch_add(&l->executed, more) + more <= limit) return false;
+    for (int i = 0; i < b->warp_count; i++) {
+        Warp *const w = &b->warps[i];
+        if (w->state == WARP_DONE) continue;
+        warp_fault(w, w->resume, 702, w->live, "time-out: more than %llu instructions",
+                   (unsigned long long)limit);
+        return true;
+    }
+    return false;
+}
+
 Turn block_turn(Block *b, uint64_t *executed) {
     for (int turns = 0; turns < FAIR; turns++) {
+        const uint64_t before = *executed;
         bool ran = false;
         b->progress = false;
         b->serial++;
@@ -238,6 +254,7 @@ Turn block_turn(Block *b, uint64_t *executed) {
                 return TURN_FAULT;
         }
         if (all_done(b)) return TURN_DONE;
+        if (out_of_time(b, *executed - before)) return TURN_FAULT;
         if (!ran) {
             report_deadlock(b);
             return TURN_FAULT;

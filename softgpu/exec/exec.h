@@ -93,6 +93,7 @@ typedef struct SgLaunch {
     int threads;  /* host threads; 0: all */
     const GpuModel *model;
     uint64_t spin_limit; /* 0: default; instructions without progress before a hang is reported */
+    uint64_t instruction_limit; /* 0: none; warp instructions of the whole grid, then a time-out */
     /* results */
     SgCounters counters;
     SgBlockSample *samples; /* from `arena`; blocks_run of them at most 64 */

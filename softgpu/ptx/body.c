@@ -211,9 +211,9 @@ static void operand(PtxParser *p, PtxOperand *o, int depth) {
     }
 }
 
-static void use_label(PtxParser *p, const char *name, int *where, bool table) {
+static void use_label(PtxParser *p, const char *name, int line, int *where, bool table) {
     PtxUse *use = ptx_push(p, &p->uses);
-    if (use) *use = (PtxUse){name, strlen(name), p->scope, p->tok.line, where, table};
+    if (use) *use = (PtxUse){name, strlen(name), p->scope, line, where, table};
 }
 
 static void guard(PtxParser *p, PtxInstr *in) {
@@ -251,7 +251,7 @@ static void instruction(PtxParser *p) {
         PtxOperand *o = &in.operands[i];
         if (o->kind != PTX_NAME) continue;
         o->kind = PTX_LABEL;
-        use_label(p, o->name, &o->reg, starts(in.form, "brx"));
+        use_label(p, o->name, in.line, &o->reg, starts(in.form, "brx"));
     }
     if (p->instrs.count >= PTX_MAX_INSTRS) ptx_fail(p, ST_LIMIT, "function too long");
     PtxInstr *slot = ptx_push(p, &p->instrs);
@@ -277,7 +277,7 @@ static void branch_targets(PtxParser *p, PtxLabel *label) {
     }
     *table = (PtxTable){targets, names.count};
     for (int i = 0; i < names.count; i++)
-        use_label(p, ((char **)names.data)[i], &targets[i], false);
+        use_label(p, ((char **)names.data)[i], p->tok.line, &targets[i], false);
 }
 
 /* A word followed by ':' is a label. The lexer never joins a single ':' to a word. */
