@@ -1,7 +1,7 @@
-/* Every variant that survives the rules compiles without a warning and without spills, on every
- * supported architecture. The normal run takes a seeded sample of the product; SEQTUNE_ALL=1
- * takes all of it (texts that differ in nothing but the architecture's name are compiled for each,
- * since registers are allotted per architecture). SEQTUNE_SEED picks another sample. */
+/* Variants that survive the rules compile without a warning and without spills, on every supported
+ * architecture (each allots registers in its own way). The normal run takes a seeded sample of the
+ * product; SEQTUNE_ALL=1 takes the whole space of three named problems per architecture and a
+ * larger sample of the rest. SEQTUNE_SEED picks another sample. */
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -20,9 +20,12 @@
 
 static const char *const archs[] = {"sm_75", "sm_80",  "sm_86",   "sm_87",   "sm_89",
                                     "sm_90", "sm_90a", "sm_100a", "sm_103a", "sm_120a"};
-enum { ARCHS = sizeof archs / sizeof *archs, MAX_THREADS = 16, SAMPLE = 4 };
+enum { ARCHS = sizeof archs / sizeof *archs, MAX_THREADS = 16 };
 
-/* The static problems of a family: what enters its source. */
+/* The static problems of a family: what enters its source. Under SEQTUNE_ALL the whole space of
+ * the first NAMED ones is compiled. */
+enum { NAMED = 3, SAMPLE = 4, LARGE_SAMPLE = 40 };
+
 static const char *const attention_problems[] = {
     "head_dim=64 mask=none",
     "head_dim=64 mask=causal",
@@ -104,15 +107,16 @@ static void collect_problem(const char *spec, const char *dtype, const char *tex
     if (gen_enumerate(&problem, &gpu, collect, &c, &err) != ST_OK) fail_msg("%s", err.message);
 }
 
-static void keep_sample(size_t from, uint64_t *seed) {
+/* Keeps `size` of the variants from `from` on. */
+static void keep_sample(size_t from, size_t size, uint64_t *seed) {
     const size_t all = run.count - from;
-    for (size_t i = 0; i < SAMPLE && i < all; i++) {
+    for (size_t i = 0; i < size && i < all; i++) {
         const size_t other = i + next_random(seed) % (all - i);
         const Work swap = run.work[from + i];
         run.work[from + i] = run.work[from + other];
         run.work[from + other] = swap;
     }
-    if (all > SAMPLE) run.count = from + SAMPLE;
+    if (all > size) run.count = from + size;
 }
 
 static void describe(const Work *work, const char *what) {
@@ -173,12 +177,16 @@ static void compile_all(const char *spec, const char *const *problems) {
     run.count = run.next = run.failed = 0;
     run.seconds = run.slowest = 0;
     for (size_t a = 0; a < ARCHS; a++) {
-        const size_t from = run.count;
-        for (int bf16 = 0; bf16 <= 1; bf16++)
-            for (const char *const *text = problems; *text; text++)
-                collect_problem(spec, bf16 ? "bf16" : "f16", *text, archs[a]);
-        product += run.count - from;
-        if (!all) keep_sample(from, &seed);
+        size_t from = run.count;
+        for (size_t i = 0; problems[i]; i++) {
+            const size_t before = run.count;
+            /* bf16 is compiled where it exists; f16 takes the same registers. */
+            collect_problem(spec, "bf16", problems[i], archs[a]);
+            if (run.count == before) collect_problem(spec, "f16", problems[i], archs[a]);
+            product += run.count - before;
+            if (all && i == NAMED - 1) from = run.count;
+        }
+        keep_sample(from, all ? LARGE_SAMPLE : SAMPLE, &seed);
     }
     const long cpus = sysconf(_SC_NPROCESSORS_ONLN);
     const size_t threads = cpus < 1 ? 1 : cpus > MAX_THREADS ? MAX_THREADS : (size_t)cpus;
