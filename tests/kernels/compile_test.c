@@ -27,23 +27,33 @@ enum { ARCHS = sizeof archs / sizeof *archs, MAX_THREADS = 16 };
 enum { NAMED = 3, SAMPLE = 4, LARGE_SAMPLE = 40 };
 
 static const char *const attention_problems[] = {
-    "head_dim=64 mask=none",
-    "head_dim=64 mask=causal",
-    "head_dim=96 mask=none",
-    "head_dim=96 mask=causal",
-    "head_dim=128 mask=none",
-    "head_dim=128 mask=causal",
-    "head_dim=64 mask=window window_left=255 window_right=0",
-    "head_dim=96 mask=window window_left=255 window_right=0",
-    "head_dim=128 mask=window window_left=255 window_right=0",
+    "dtype=bf16 head_dim=128 mask=causal",
+    "dtype=f16 head_dim=64 mask=none",
+    "dtype=f16 head_dim=96 mask=window window_left=255 window_right=0",
+    "dtype=f16 head_dim=64 mask=causal",
+    "dtype=f16 head_dim=64 mask=window window_left=255 window_right=0",
+    "dtype=f16 head_dim=96 mask=none",
+    "dtype=f16 head_dim=96 mask=causal",
+    "dtype=f16 head_dim=128 mask=none",
+    "dtype=f16 head_dim=128 mask=causal",
+    "dtype=f16 head_dim=128 mask=window window_left=255 window_right=0",
+    "dtype=bf16 head_dim=64 mask=none",
+    "dtype=bf16 head_dim=64 mask=causal",
+    "dtype=bf16 head_dim=64 mask=window window_left=255 window_right=0",
+    "dtype=bf16 head_dim=96 mask=none",
+    "dtype=bf16 head_dim=96 mask=causal",
+    "dtype=bf16 head_dim=96 mask=window window_left=255 window_right=0",
+    "dtype=bf16 head_dim=128 mask=none",
+    "dtype=bf16 head_dim=128 mask=window window_left=255 window_right=0",
     NULL};
-static const char *const rope_problems[] = {"style=neox head_dim=64 rotary_dim=64",
-                                            "style=interleaved head_dim=64 rotary_dim=64",
-                                            "style=neox head_dim=128 rotary_dim=128",
-                                            "style=interleaved head_dim=128 rotary_dim=128",
-                                            "style=neox head_dim=128 rotary_dim=64",
-                                            "style=interleaved head_dim=96 rotary_dim=32",
-                                            NULL};
+static const char *const rope_problems[] = {
+    "dtype=bf16 style=neox head_dim=128 rotary_dim=128",
+    "dtype=f16 style=interleaved head_dim=64 rotary_dim=64",
+    "dtype=bf16 style=interleaved head_dim=96 rotary_dim=32",
+    "dtype=f16 style=neox head_dim=64 rotary_dim=64",
+    "dtype=f16 style=neox head_dim=128 rotary_dim=64",
+    "dtype=bf16 style=interleaved head_dim=128 rotary_dim=128",
+    NULL};
 
 typedef struct Work { /* one text to compile */
     GenProblem problem;
@@ -93,14 +103,12 @@ static bool collect(void *context, const GenConfig *config, const GenResources *
 }
 
 /* All legal variants of a problem text on an architecture; none is fine (bf16 on sm_75). */
-static void collect_problem(const char *spec, const char *dtype, const char *text,
-                            const char *arch) {
+static void collect_problem(const char *spec, const char *text, const char *arch) {
     Error err = {0};
     GenProblem problem;
     gen_problem_init(gen_spec_find(run.library, spec), &problem);
     const GpuInfo gpu = gpu_info_of_arch(gpu_arch_find(arch));
-    if (gen_problem_set_word(&problem, "dtype", dtype, &err) != ST_OK ||
-        gen_problem_parse(&problem, text, &err) != ST_OK ||
+    if (gen_problem_parse(&problem, text, &err) != ST_OK ||
         gen_problem_check(&problem, &err) != ST_OK)
         fail_msg("%s", err.message);
     Collect c = {&problem, arch, 0};
@@ -180,9 +188,7 @@ static void compile_all(const char *spec, const char *const *problems) {
         size_t from = run.count;
         for (size_t i = 0; problems[i]; i++) {
             const size_t before = run.count;
-            /* bf16 is compiled where it exists; f16 takes the same registers. */
-            collect_problem(spec, "bf16", problems[i], archs[a]);
-            if (run.count == before) collect_problem(spec, "f16", problems[i], archs[a]);
+            collect_problem(spec, problems[i], archs[a]);
             product += run.count - before;
             if (all && i == NAMED - 1) from = run.count;
         }
