@@ -116,6 +116,9 @@ static u32 phase_cycles(const u64 off[LANES], u32 m, int first, int lanes, u32 s
         groups |= 1u << (off[l] >> shift & (u32)(lanes - 1));
     const u32 all = lanes == 32 ? FULL_MASK : (1u << lanes) - 1;
     if (m == FULL_MASK && groups == all && size >= 4) return 1;
+    u64 apart = 0; /* one address for all: a broadcast */
+    for (int l = first; l < first + lanes; l++) apart |= off[l] ^ off[first];
+    if (m == FULL_MASK && !apart) return size <= 4 ? 1 : bank_cycles(off, m, first, 1, size);
     return bank_cycles(off, m, first, lanes, size);
 }
 

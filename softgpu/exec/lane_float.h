@@ -5,6 +5,10 @@
  * approximate functions are computed correctly rounded or nearly so: inside the ISA's bounds. */
 #include <math.h>
 
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
+
 #include "softgpu/exec/half.h"
 
 static inline float canon(float z) {
@@ -253,7 +257,25 @@ MAP1(bf16_rz_f32, u32, f32, f32_to_bf16_rz(a))
 MAP1(f16_f64, u32, f64, f64_to_half(a, 10, 5))
 MAP1(bf16_f64, u32, f64, f64_to_half(a, 7, 8))
 /* cvt.rn.f16x2.f32 d, a, b: a becomes the high half. */
+#ifdef __AVX512F__
+/* The same bits by the conversion instruction; its NaNs keep a payload, PTX's do not. */
+static inline __m512i to_f16(const f32 *p) {
+    const __m512 v = _mm512_loadu_ps((const float *)p);
+    const __m512i h = _mm512_cvtepu16_epi32(_mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+    return _mm512_mask_mov_epi32(h, _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q),
+                                 _mm512_set1_epi32(0x7fff));
+}
+HANDLER(f16x2_f32) {
+    for (int q = 0; q < 2; q++) {
+        const __m512i high = to_f16(ROW(f32, 1) + 16 * q), low = to_f16(ROW(f32, 2) + 16 * q);
+        _mm512_mask_storeu_epi32(ROW(u32, 0) + 16 * q, (__mmask16)(w->mask >> (16 * q)),
+                                 _mm512_or_si512(_mm512_slli_epi32(high, 16), low));
+    }
+    return r + 1;
+}
+#else
 MAP2(f16x2_f32, u32, f32, f32, f32_to_f16(a) << 16 | f32_to_f16(b))
+#endif
 MAP2(f16x2_rz_f32, u32, f32, f32, f32_to_f16_rz(a) << 16 | f32_to_f16_rz(b))
 MAP2(bf16x2_f32, u32, f32, f32, f32_to_bf16(a) << 16 | f32_to_bf16(b))
 MAP2(bf16x2_rz_f32, u32, f32, f32, f32_to_bf16_rz(a) << 16 | f32_to_bf16_rz(b))

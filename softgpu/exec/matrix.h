@@ -43,26 +43,54 @@ static u32 row_cycles(const u64 off[LANES], int first) {
     return bank_cycles(off, FULL_MASK, first, 8, 16);
 }
 
+/* The usual case, 32 rows named by 32-bit addresses, all legal, without conflicts: true, and off[]
+ * filled. Anything else is left to the full checks. */
+static bool clean_rows(Warp *w, const Rec *r, u32 off[LANES]) {
+    const u32 *const p = ROW(u32, 4);
+    const u32 base = w->block->shared_base - r->o[12], size = w->block->shared_size;
+    u32 group[LANES], high = 0, low = 0;
+    if (size < 16) return false;
+    FOR_LANES {
+        off[l] = p[l] - base;
+        high = off[l] > high ? off[l] : high;
+        low |= off[l];
+        group[l] = 1u << (off[l] >> 4 & 7);
+    }
+    u32 all = 255;
+    for (int i = 0; i < 4; i++) {
+        u32 hit = 0;
+        for (int k = 0; k < 8; k++) hit |= group[8 * i + k];
+        all &= hit;
+    }
+    return high <= size - 16 && (low & 15) == 0 && all == 255;
+}
+
 /* o[0..3] matrices, o[4] address row, o[5] flags with the count, o[6] transpose, o[12..13]. */
-static bool matrix_rows(Warp *w, const Rec *r, u64 a[LANES]) {
+static bool matrix_rows(Warp *w, const Rec *r, u32 off[LANES]) {
     const int count = (int)(r->o[5] >> ACC_COUNT & 15);
+    DynamicCounters *const c = &w->block->dynamic;
+    if (count == 4 && r->o[4] != NO_ROW && !(r->o[5] & ACC_ADDR64) && clean_rows(w, r, off)) {
+        c->shared_wavefronts += 4;
+        return true;
+    }
+    u64 a[LANES];
     const u32 m = count == 4 ? FULL_MASK : (1u << (8 * count)) - 1;
     address_row(w, r->o[4], r->o[5] & ACC_ADDR64, rec_offset(r, 12), a);
     if (!locate_window(w, r, ACC_SHARED, a, m, 16, w->block->shared_base, w->block->shared_size))
         return false;
-    DynamicCounters *const c = &w->block->dynamic;
     for (int i = 0; i < count; i++) {
         const u32 cycles = row_cycles(a, 8 * i);
         c->shared_wavefronts += cycles;
         c->shared_conflicts += cycles - 1;
     }
+    FOR_LANES off[l] = (u32)a[l];
     return true;
 }
 
 HANDLER(ldmatrix) {
     const Rec *next = NULL;
     if (!aligned_warp(w, r, &next)) return next;
-    u64 a[LANES];
+    u32 a[LANES];
     if (!matrix_rows(w, r, a)) return NULL;
     const int count = (int)(r->o[5] >> ACC_COUNT & 15);
     for (int i = 0; i < count; i++) {
@@ -78,7 +106,7 @@ HANDLER(ldmatrix) {
 HANDLER(stmatrix) {
     const Rec *next = NULL;
     if (!aligned_warp(w, r, &next)) return next;
-    u64 a[LANES];
+    u32 a[LANES];
     if (!matrix_rows(w, r, a)) return NULL;
     const int count = (int)(r->o[5] >> ACC_COUNT & 15);
     for (int i = 0; i < count; i++) {
@@ -113,6 +141,22 @@ static bool members(Warp *w, const Rec *r, int k, u32 *mask, const Rec **next) {
     return warp_gather(w, r, *mask & w->live, next);
 }
 
+/* A butterfly over the whole warp by one power of two: a fixed permutation. */
+static bool butterfly(const u32 a[LANES], const u32 *pb, const u32 *pc, u32 *d) {
+    const u32 b = pb[0];
+    u32 differ = 0;
+    FOR_LANES differ |= (pb[l] ^ b) | (pc[l] ^ 31);
+    if (differ) return false;
+    switch (b) {
+    case 1: FOR_LANES d[l] = a[l ^ 1]; return true;
+    case 2: FOR_LANES d[l] = a[l ^ 2]; return true;
+    case 4: FOR_LANES d[l] = a[l ^ 4]; return true;
+    case 8: FOR_LANES d[l] = a[l ^ 8]; return true;
+    case 16: FOR_LANES d[l] = a[l ^ 16]; return true;
+    default: return false;
+    }
+}
+
 /* shfl.sync: o[0] d, o[1] p or NO_ROW, o[2] a, o[3] b, o[4] c, o[5] membermask, o[6] mode
  * (0 up, 1 down, 2 bfly, 3 idx). c: clamp in bits 0..4, segment mask in bits 8..12. */
 HANDLER(shfl) {
@@ -123,6 +167,10 @@ HANDLER(shfl) {
     __builtin_memcpy(a, ROW(u32, 2), sizeof a);
     const u32 *const pb = ROW(u32, 3), *const pc = ROW(u32, 4);
     u32 *const d = ROW(u32, 0);
+    if (w->mask == FULL_MASK && r->o[6] == 2 && butterfly(a, pb, pc, d)) {
+        if (r->o[1] != NO_ROW) PRED(1) = FULL_MASK;
+        return r + 1;
+    }
     u32 out[LANES];
     FOR_LANES {
         const u32 lane = (u32)l, b = pb[l] & 31, c = pc[l], segment = c >> 8 & 31;

@@ -139,7 +139,7 @@ struct Launch {
     uint64_t sample_count;
     SgCounters total;
     _Atomic uint64_t executed; /* instructions, when there is a limit */
-    atomic_bool stop; /* a fault: all workers leave */
+    atomic_bool stop;          /* a fault: all workers leave */
     Status status;
 };
 
