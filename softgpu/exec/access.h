@@ -239,8 +239,11 @@ static bool locate_generic(Warp *w, const Rec *r, u64 a[LANES], u32 m, u32 size,
     }                                                                                              \
     break;
 
-/* Low bit of the key: wide register. */
-static void load_rows(Warp *w, const Rec *r, const u64 a[LANES], u32 m) {
+/* Lanes of different blocks may race on device memory as their kernel says; that is the kernel's
+ * affair, so the thread sanitizer must not look at the data of loads and stores. */
+#define KERNEL_DATA __attribute__((no_sanitize("thread")))
+
+KERNEL_DATA static void load_rows(Warp *w, const Rec *r, const u64 a[LANES], u32 m) {
     const u32 flags = r->o[5], bytes = flags & ACC_BYTES;
     const int count = (int)(flags >> ACC_COUNT & 15);
     if (bytes == 4 && count == 1 && !(flags & ACC_WIDE) && m == FULL_MASK && linear(a, 4)) {
@@ -271,7 +274,7 @@ static void load_rows(Warp *w, const Rec *r, const u64 a[LANES], u32 m) {
     }                                                                                              \
     break;
 
-static void store_rows(Warp *w, const Rec *r, const u64 a[LANES], u32 m) {
+KERNEL_DATA static void store_rows(Warp *w, const Rec *r, const u64 a[LANES], u32 m) {
     const u32 flags = r->o[5], bytes = flags & ACC_BYTES;
     const int count = (int)(flags >> ACC_COUNT & 15);
     const bool wide = flags & ACC_WIDE;

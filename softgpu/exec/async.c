@@ -11,7 +11,8 @@
 
 #include "base/mem.h"
 
-static void land(Warp *w, AsyncCopy *c, uint32_t lanes) {
+/* no_sanitize: as in access.h, races on device memory are the kernel's. */
+__attribute__((no_sanitize("thread"))) static void land(Warp *w, AsyncCopy *c, uint32_t lanes) {
     lanes &= c->mask;
     c->mask &= ~lanes;
     if (c->bytes == 16) { /* the usual case, without calls of memcpy */
