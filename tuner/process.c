@@ -91,6 +91,7 @@ Status worker_start(Worker *w, const char *const *args, Error *err) {
         close_fd(&request[1]);
         return st;
     }
+    message_free(&w->reply); /* of the worker that was here before */
     *w = (Worker){.to = request[1], .from = reply[0], .reap_s = reap_s};
     int rc = spawn(&w->pid, argv, request[0], reply[1]);
     close_fd(&request[0]);

@@ -23,6 +23,25 @@ static Status query(const Driver *driver, const char *name, int ordinal, Target 
     return ST_OK;
 }
 
+/* Every device of an open driver; one that gpus.def does not know is left out and said. */
+static Status query_all(const Driver *driver, const char *name, Arena *arena, Targets *out,
+                        Error *err) {
+    Status st = ST_OK;
+    for (int i = 0; i < driver->device_count; i++) {
+        Error why = {0};
+        st = query(driver, name, i, &out->items[out->count], &why);
+        if (st == ST_OK) {
+            out->count++;
+        } else if (st == ST_UNSUPPORTED) {
+            out->notice = arena_printf(arena, "GPU %d is left out: %s", i, why.message);
+        } else {
+            return err_set(err, st, "GPU %d: %s", i, why.message);
+        }
+    }
+    if (out->count > 0) return ST_OK;
+    return err_set(err, ST_UNSUPPORTED, "no usable GPU: %s", out->notice ? out->notice : "none");
+}
+
 Status targets_of_driver(const char *name, Arena *arena, Targets *out, Error *err) {
     *out = (Targets){0};
     Driver *driver = NULL;
@@ -31,9 +50,7 @@ Status targets_of_driver(const char *name, Arena *arena, Targets *out, Error *er
     out->items = ARENA_ARRAY(arena, Target, (size_t)driver->device_count);
     const char *kept = arena_strdup(arena, name);
     if (!out->items || !kept) st = err_no_memory(err, sizeof(Target));
-    for (int i = 0; st == ST_OK && i < driver->device_count; i++) {
-        if ((st = query(driver, kept, i, &out->items[i], err)) == ST_OK) out->count++;
-    }
+    if (st == ST_OK) st = query_all(driver, kept, arena, out, err);
     driver_close(driver);
     return st;
 }
@@ -88,13 +105,14 @@ static Status by_number(const char *text, Arena *arena, Targets *out, Error *err
         err_wrap(err, "--gpu %s", text);
         return st;
     }
-    if ((size_t)n >= out->count) {
-        return err_set(err, ST_INVALID, "no GPU %lld; this machine has %zu (0..%zu)", n, out->count,
-                       out->count - 1);
+    for (size_t i = 0; i < out->count; i++) {
+        if (out->items[i].ordinal != n) continue;
+        out->items[0] = out->items[i];
+        out->count = 1;
+        return ST_OK;
     }
-    out->items[0] = out->items[n];
-    out->count = 1;
-    return ST_OK;
+    return err_set(err, ST_INVALID, "no usable GPU %lld; seqtune gpus lists them%s%s", n,
+                   out->notice ? "; " : "", out->notice ? out->notice : "");
 }
 
 static Status automatic(Arena *arena, Targets *out, Error *err) {

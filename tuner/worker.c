@@ -207,7 +207,7 @@ static bool fault_due(State *s, const char *request, char kind[16]) {
 
 /* Breaks this worker in the way named; returns only for "sticky", as a device error would. */
 static Status break_down(const char *kind, Error *err) {
-    if (strcmp(kind, "crash") == 0) raise(SIGSEGV);
+    if (strcmp(kind, "crash") == 0) raise(SIGILL);
     if (strcmp(kind, "exit") == 0) _exit(7);
     if (strcmp(kind, "hang") == 0) {
         for (;;) pause();

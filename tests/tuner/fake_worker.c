@@ -43,7 +43,7 @@ static void compile(const Message *m, Message *reply) {
     const char *source = message_get(m, "source");
     config_of_source(source, config, sizeof config);
     note("compile", config);
-    if (asked("crash_compile", config)) raise(SIGSEGV);
+    if (asked("crash_compile", config)) raise(SIGILL);
     if (asked("slow", config)) usleep(30 * 1000 * 1000);
     bool refused = asked("refuse", config), none = asked("nonvrtc", config);
     message_put_int(reply, "status", refused ? ST_COMPILE : none ? ST_NOT_FOUND : ST_OK);
@@ -94,7 +94,7 @@ static void serve(const Message *m, Message *reply) {
     if (strcmp(request, "open") == 0 && asked("noopen", "")) st = ST_DRIVER;
     if (strcmp(request, "verify") == 0 && asked("wrong", config)) st = ST_WRONG;
     if (strcmp(request, "time") == 0) {
-        if (asked("crash", config)) raise(SIGSEGV);
+        if (asked("crash", config)) raise(SIGILL);
         if (asked("hang", config))
             for (;;) pause();
         if (asked("sticky", config)) st = ST_DRIVER;

@@ -52,18 +52,33 @@ char *program_read(const char *name) {
     return text;
 }
 
+bool program_measured(void) {
+    const char *gpu = getenv("SEQTUNE_TEST_GPU");
+    return gpu && *gpu;
+}
+
+/* printf, then every "@GPU" becomes the GPU under test. */
+static void format_args(char *out, size_t size, const char *format, va_list list) {
+    char text[1536];
+    vsnprintf(text, sizeof text, format, list);
+    const char *gpu = program_measured() ? getenv("SEQTUNE_TEST_GPU") : "soft:a100";
+    size_t n = 0;
+    for (const char *at = text; *at && n + 1 < size;) {
+        bool here = strncmp(at, "@GPU", 4) == 0;
+        n += (size_t)snprintf(out + n, size - n, "%.*s", here ? 32 : 1, here ? gpu : at);
+        at += here ? 4 : 1;
+    }
+    out[n < size ? n : size - 1] = '\0';
+}
+
 static int code_of(int status) {
     return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
-Ran program_run(const char *format, ...) {
+static Ran run_shell(const char *before, const char *args) {
     Ran ran = {0};
-    char args[1536];
-    va_list list;
-    va_start(list, format);
-    vsnprintf(args, sizeof args, format, list);
-    va_end(list);
-    snprintf(ran.command, sizeof ran.command, "%s/tuner/seqtune %s", SEQTUNE_BINARY_DIR, args);
+    snprintf(ran.command, sizeof ran.command, "%s%s/tuner/seqtune %s", before, SEQTUNE_BINARY_DIR,
+             args);
     char shell[2800];
     snprintf(shell, sizeof shell, "%s >'%s/run.out' 2>'%s/run.err' </dev/null", ran.command,
              program_home, program_home);
@@ -71,6 +86,24 @@ Ran program_run(const char *format, ...) {
     ran.out = program_read("run.out");
     ran.err = program_read("run.err");
     return ran;
+}
+
+Ran program_run(const char *format, ...) {
+    char args[1536];
+    va_list list;
+    va_start(list, format);
+    format_args(args, sizeof args, format, list);
+    va_end(list);
+    return run_shell("", args);
+}
+
+Ran program_run_in(const char *before, const char *format, ...) {
+    char args[1536];
+    va_list list;
+    va_start(list, format);
+    format_args(args, sizeof args, format, list);
+    va_end(list);
+    return run_shell(before, args);
 }
 
 void program_free(Ran *ran) {
@@ -99,7 +132,7 @@ pid_t program_start(const char *name, const char *format, ...) {
     char args[1536], shell[2800];
     va_list list;
     va_start(list, format);
-    vsnprintf(args, sizeof args, format, list);
+    format_args(args, sizeof args, format, list);
     va_end(list);
     snprintf(shell, sizeof shell, "exec %s/tuner/seqtune %s >'%s/%s.out' 2>'%s/%s.err' </dev/null",
              SEQTUNE_BINARY_DIR, args, program_home, name, program_home, name);

@@ -20,8 +20,15 @@ extern char program_home[256]; /* HOME of every run; made by program_setup */
 int program_setup(void **state);
 int program_teardown(void **state);
 
+/* True when $SEQTUNE_TEST_GPU names a real device: "@GPU" in commands is that device then, else
+ * "soft:a100". */
+bool program_measured(void);
+
 /* "seqtune ARGS" with printf arguments; waits. Owns nothing but the texts: program_free. */
 Ran program_run(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* The same after some shell text: "ulimit ...; " or "NAME=value ". */
+Ran program_run_in(const char *before, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 void program_free(Ran *ran);
 /* Fails the test, with the command line and both texts. */
 void program_fail(const Ran *ran, const char *what);

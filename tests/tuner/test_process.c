@@ -29,7 +29,8 @@ static int play(const char *part) {
     worker_child_init();
     if (strcmp(part, "echo") == 0) return echo_until_the_pipe_ends();
     if (strcmp(part, "exit") == 0) return 7;
-    if (strcmp(part, "crash") == 0) return raise(SIGSEGV);
+    /* Not SIGSEGV: a sanitizer would catch it and exit. */
+    if (strcmp(part, "crash") == 0) return raise(SIGILL);
     if (strcmp(part, "half") == 0) return write(WORKER_REPLY_FD, "SQT1\x40", 5) == 5 ? 0 : 1;
     if (strcmp(part, "garbage") == 0)
         return write(WORKER_REPLY_FD, "hello, tuner!", 13) == 13 ? 0 : 1;
@@ -85,7 +86,7 @@ static void assert_dies(const char *part, const char *why) {
 
 static void a_death_says_how(void **state) {
     (void)state;
-    assert_dies("crash", "signal 11");
+    assert_dies("crash", "signal 4");
     assert_dies("exit", "exit code 7");
     assert_dies("garbage", "garbage");
     assert_dies("half", "exit code 0");

@@ -18,15 +18,16 @@
 #include "tuner/options.h"
 
 /* The smallest session: the smoke workload, seeds and one configuration by score. */
-#define SMOKE "tune --gpu soft:a100 --workload smoke --effort 1 --jobs 2 --budget 10m"
+#define SMOKE "tune --gpu @GPU --workload smoke --effort 1 --jobs 2 --budget 10m"
 #define ROPE  SMOKE " --op rope --effort 8"
 
 static void smoke_tunes_every_problem_and_says_so_in_json(void **state) {
     (void)state;
     Ran ran = program_run(SMOKE " --db smoke.db --json");
     program_expect(&ran, EXIT_OK, NULL);
-    assert_string_equal(json_at(&ran, "$.gpus[0].evidence"), "modelled");
-    assert_string_equal(json_at(&ran, "$.gpus[0].model"), "a100");
+    bool measured = program_measured();
+    assert_string_equal(json_at(&ran, "$.gpus[0].evidence"), measured ? "measured" : "modelled");
+    assert_string_equal(json_at(&ran, "$.gpus[0].model"), measured ? "" : "a100");
     assert_true(json_number(&ran, "$.gpus[0].counts.failed") == 0);
     assert_true(json_number(&ran, "$.gpus[0].counts.done") ==
                 json_number(&ran, "$.gpus[0].counts.trials"));
@@ -59,10 +60,15 @@ static void a_second_run_takes_everything_from_the_database(void **state) {
 
 static void the_table_says_times_ratios_and_that_they_are_modelled(void **state) {
     (void)state;
-    static const char *const texts[] = {
-        "workload  smoke: 3 problems", "budget    10m 00s", "effort ",  "GPU       ",
-        "database  smoke.db",          "vs default",        "vs naive", "modelled (a100)",
-        "untried (--effort 1)"};
+    const char *const texts[] = {"workload  smoke: 3 problems",
+                                 "budget    10m 00s",
+                                 "effort ",
+                                 "GPU       ",
+                                 "database  smoke.db",
+                                 "vs default",
+                                 "vs naive",
+                                 program_measured() ? "measured" : "modelled (a100)",
+                                 "untried (--effort 1)"};
     Ran ran = program_run(SMOKE " --db smoke.db");
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         program_expect(&ran, EXIT_OK, texts[i]);
@@ -78,13 +84,13 @@ static void show_and_why_read_what_tune_wrote(void **state) {
     assert_true(json_number(&ran, "$.winners[0].naive_time_us") > 0);
     assert_string_equal(json_at(&ran, "$.winners[3]"), "");
     program_free(&ran);
-    ran = program_run("show --db smoke.db --op rope --gpu soft:a100");
+    ran = program_run("show --db smoke.db --op rope --gpu @GPU");
     program_expect(&ran, EXIT_OK, "x default");
     program_free(&ran);
     ran = program_run("show --db smoke.db --gpu soft:rtx4090");
     program_expect(&ran, EXIT_UNSERVED, "holds no winner");
     program_free(&ran);
-    static const char rope[] = "--op rope --gpu soft:a100 --db smoke.db --problem 'dtype=f16 "
+    static const char rope[] = "--op rope --gpu @GPU --db smoke.db --problem 'dtype=f16 "
                                "style=interleaved head_dim=64 rotary_dim=32 heads=3 tokens=%d'";
     char args[400];
     snprintf(args, sizeof args, rope, 33);
@@ -97,7 +103,7 @@ static void show_and_why_read_what_tune_wrote(void **state) {
     ran = program_run("why %s", args);
     program_expect(&ran, EXIT_OK, "step     nearest");
     program_free(&ran);
-    ran = program_run("why --op rope --gpu soft:a100 --db smoke.db --problem head_dim=256");
+    ran = program_run("why --op rope --gpu @GPU --db smoke.db --problem head_dim=256");
     program_expect(&ran, EXIT_OK, "step     default");
     program_free(&ran);
 }
@@ -221,6 +227,43 @@ static void control_c_ends_cleanly_with_what_is_known(void **state) {
     assert_resumes("int.db", 2);
 }
 
+static void the_second_control_c_ends_at_once(void **state) {
+    (void)state;
+    pid_t pid = program_start("twice", STUCK " --db twice.db");
+    wait_for("twice", "[2/");
+    kill(pid, SIGSTOP); /* so that both signals are there before it can act on the first */
+    kill(pid, SIGINT);
+    kill(pid, SIGTERM);
+    kill(pid, SIGCONT);
+    assert_int_equal(program_wait(pid), EXIT_INTERRUPTED);
+    char *out = program_read("twice.out");
+    assert_null(strstr(out, "configuration")); /* no report was waited for */
+    free(out);
+    assert_resumes("twice.db", 2);
+}
+
+static void a_budget_that_ends_says_what_was_not_reached(void **state) {
+    (void)state;
+    Ran ran = program_run("tune --gpu @GPU --workload smoke --budget 0.01s --db budget.db");
+    program_expect(&ran, EXIT_UNSERVED, "not reached within the budget");
+    program_expect(&ran, EXIT_UNSERVED, "trials were not reached (the budget ended)");
+    program_free(&ran);
+}
+
+/* SEQTUNE_DRIVER names a driver with two different GPUs and one that is the same again. */
+static void auto_takes_every_distinct_gpu(void **state) {
+    (void)state;
+    Ran ran =
+        program_run_in("SEQTUNE_DRIVER=soft:a100,t4,a100 ",
+                       "--gpu auto --workload smoke --op rope --effort 1 --db gpus.db --json");
+    program_expect(&ran, EXIT_OK, NULL);
+    assert_string_equal(json_at(&ran, "$.gpus[0].model"), "a100");
+    assert_string_equal(json_at(&ran, "$.gpus[1].model"), "t4");
+    assert_string_equal(json_at(&ran, "$.gpus[2]"), "");
+    assert_true(json_at(&ran, "$.gpus[1].results[0].config")[0] != '\0');
+    program_free(&ran);
+}
+
 static void kill_9_loses_at_most_the_trial_in_flight(void **state) {
     (void)state;
     pid_t pid = program_start("kill", STUCK " --db kill.db");
@@ -285,37 +328,26 @@ static void a_locked_database_is_said_to_be_locked(void **state) {
 static void a_disk_that_fills_up_stops_with_what_is_recorded(void **state) {
     (void)state;
     /* A limit on file sizes fails writes as a full disk does, with another errno. */
-    char shell[1400];
-    snprintf(shell, sizeof shell,
-             "trap '' XFSZ; ulimit -f 130; SEQTUNE_CACHE_DIR=%s/small %s/tuner/seqtune " ROPE
-             " --db full.db >full.out 2>full.err",
-             program_home, SEQTUNE_BINARY_DIR);
-    int code = system(shell) >> 8;
-    char *err = program_read("full.err");
-    if (code != EXIT_STORAGE || !strstr(err, "full.db")) fail_msg("exit code %d: %s", code, err);
-    free(err);
+    char before[500];
+    snprintf(before, sizeof before, "trap '' XFSZ; ulimit -f 130; SEQTUNE_CACHE_DIR=%s/small ",
+             program_home);
+    Ran ran = program_run_in(before, ROPE " --db full.db");
+    program_expect(&ran, EXIT_STORAGE, "full.db: cannot");
+    program_free(&ran);
     assert_resumes("full.db", 1);
 }
 
 static void without_a_toolchain_or_driver_one_message_says_what_to_do(void **state) {
     (void)state;
-    char shell[1024];
-    snprintf(shell, sizeof shell,
-             "SEQTUNE_NVRTC=/nonexistent/libnvrtc.so %s/tuner/seqtune " ROPE
-             " --db nonvrtc.db >tool.out 2>tool.err",
-             SEQTUNE_BINARY_DIR);
-    assert_int_equal(system(shell) >> 8, EXIT_NO_DEVICE);
-    char *err = program_read("tool.err");
-    assert_non_null(strstr(err, "/nonexistent/libnvrtc.so"));
-    free(err);
-    snprintf(shell, sizeof shell,
-             "SEQTUNE_DRIVER=/nonexistent/libcuda.so %s/tuner/seqtune --gpu auto >tool.out "
-             "2>tool.err",
-             SEQTUNE_BINARY_DIR);
-    assert_int_equal(system(shell) >> 8, EXIT_NO_DEVICE);
-    err = program_read("tool.err");
-    assert_non_null(strstr(err, "/nonexistent/libcuda.so"));
-    free(err);
+    Ran ran = program_run_in("SEQTUNE_NVRTC=/nonexistent/libnvrtc.so ", ROPE " --db none.db");
+    program_expect(&ran, EXIT_NO_DEVICE, "/nonexistent/libnvrtc.so");
+    program_free(&ran);
+    ran = program_run_in("SEQTUNE_DRIVER=/nonexistent/libcuda.so ", "--gpu auto --db none.db");
+    program_expect(&ran, EXIT_NO_DEVICE, "/nonexistent/libcuda.so");
+    program_free(&ran);
+    ran = program_run("--gpu 99 --db none.db");
+    program_expect(&ran, program_measured() ? EXIT_USAGE : EXIT_NO_DEVICE, "99");
+    program_free(&ran);
 }
 
 /* A workload of one item with these fields. */
@@ -379,6 +411,9 @@ int main(void) {
         cmocka_unit_test(auto_without_a_gpu_says_so_in_one_line),
         cmocka_unit_test(a_worker_that_fails_costs_one_trial),
         cmocka_unit_test(control_c_ends_cleanly_with_what_is_known),
+        cmocka_unit_test(the_second_control_c_ends_at_once),
+        cmocka_unit_test(a_budget_that_ends_says_what_was_not_reached),
+        cmocka_unit_test(auto_takes_every_distinct_gpu),
         cmocka_unit_test(kill_9_loses_at_most_the_trial_in_flight),
         cmocka_unit_test(two_tuners_share_one_database),
         cmocka_unit_test(bad_storage_is_named_and_nothing_is_overwritten),
