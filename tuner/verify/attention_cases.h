@@ -16,7 +16,8 @@
 typedef enum Input {
     INPUT_RANDOM, /* normal */
     INPUT_SHARP,  /* scores spread wide: few keys matter */
-    INPUT_RISING, /* later keys score higher: every tile moves the maximum */
+    INPUT_RISING, /* later keys score higher for even queries, lower for odd ones */
+    INPUT_OFFSET, /* all scores lie near 90: rounding of the large exponents may not add up */
     INPUT_TWINS,  /* all batches and heads hold the same: equal outputs, bit for bit */
     INPUT_ONES,   /* V = 1: every row that sees a key gives 1 */
     INPUT_PROBE,  /* Q = 0; each column of V is 1 at one key, else 0: exactly 0 or 1 / count */

@@ -58,18 +58,34 @@ static void fill_probe(const Run *r) {
     }
 }
 
-/* A direction that all queries share and along which key j lies at 4 * (j + 1) / n. */
+static double sign_of(int64_t d) {
+    return d % 3 == 0 ? 1 : -1;
+}
+
+/* Scores rise with the key for even queries and fall for odd ones: queries lie along a common
+ * direction or against it, key j at 4 * (j + 1) / n along it. */
 static void tilt_scores(const Run *r) {
-    const int64_t n = r->c->len_kv * r->c->heads_kv;
-    for (int64_t b = 0; b < r->c->batch; b++) {
-        for (int64_t i = 0; i < r->c->len_q * r->heads_q * r->dim; i++) {
-            r->q_values[b * r->c->len_q * r->heads_q * r->dim + i] += i % 3 == 0 ? 1 : -1;
-        }
-        for (int64_t j = 0; j < n; j++) {
-            double *k = r->k_values + (b * n + j) * r->dim;
-            const double along = 4.0 * (double)(j / r->c->heads_kv + 1) / (double)r->c->len_kv;
-            for (int64_t d = 0; d < r->dim; d++) k[d] = 0.3 * k[d] + (d % 3 == 0 ? along : -along);
-        }
+    const int64_t keys = r->c->len_kv * r->c->heads_kv;
+    for (int64_t row = 0; row < r->c->batch * r->c->len_q * r->heads_q; row++) {
+        const double way = row / r->heads_q % 2 == 0 ? 1 : -1;
+        for (int64_t d = 0; d < r->dim; d++) r->q_values[row * r->dim + d] += way * sign_of(d);
+    }
+    for (int64_t row = 0; row < r->c->batch * keys; row++) {
+        const int64_t j = row % keys / r->c->heads_kv;
+        const double along = 4.0 * (double)(j + 1) / (double)r->c->len_kv;
+        double *k = r->k_values + row * r->dim;
+        for (int64_t d = 0; d < r->dim; d++) k[d] = 0.3 * k[d] + along * sign_of(d);
+    }
+}
+
+/* Scores of 87 + noise: times log2(e) just above 128, where fp32 is coarsest for its size. */
+static void offset_scores(const Run *r) {
+    const double along = 87 / sqrt((double)r->dim);
+    for (int64_t i = 0; i < r->c->batch * r->c->len_q * r->heads_q * r->dim; i++) {
+        r->q_values[i] = 0.05 * r->q_values[i] + sign_of(i % r->dim);
+    }
+    for (int64_t i = 0; i < r->c->batch * r->c->len_kv * r->c->heads_kv * r->dim; i++) {
+        r->k_values[i] += along * sign_of(i % r->dim);
     }
 }
 
@@ -103,6 +119,7 @@ static void fill_inputs(const Run *r) {
     normal(r->k_values, nkv, 1, &rng);
     if (c->input != INPUT_PROBE) normal(r->q_values, nq, spread, &rng);
     if (c->input == INPUT_RISING) tilt_scores(r);
+    if (c->input == INPUT_OFFSET) offset_scores(r);
     if (c->input == INPUT_PROBE) {
         fill_probe(r);
     } else if (c->input == INPUT_ONES) {
