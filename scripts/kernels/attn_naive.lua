@@ -34,6 +34,7 @@ kernel "attn_naive" {
   },
   derive = {
     let("warps", "block_m // 16"),
+    let("blocks_per_sm", "gpu.cc == 75 and 2 or 3"),   -- what ptxas fits without spills
     let("pitch", "cdiv(len_kv, 8) * 8"),   -- of a row of scores
   },
   rules = {},

@@ -2,8 +2,8 @@
 // one pass over K/V, nothing of size len_q x len_kv in memory.
 //
 // A block has block_m rows of Q; each warp owns rows_per_warp of them and walks all K/V tiles.
-// Invariant at each loop head, per row: o = sum over the tiles seen of exp2(scale_log2 * (s - top)) * v,
-// sum = the same without v, top = the largest s (parts/softmax).
+// Invariant at each loop head, per row: o = sum over the tiles seen of exp2(scale_log2 * (s - top))
+// * v, sum = the same without v, top = the largest s (parts/softmax).
 //
 // Slots: kv (copies of Q, K, V and the barriers that order them), mask (key_bounds), softmax,
 // epilogue. Tiles that a mask or the end of K cuts come first, in a loop of their own; the loop
@@ -20,11 +20,13 @@
 //% lib mma
 //% lib attn_rows
 
-static_assert(rows_per_warp % 16 == 0 && block_n % 16 == 0 && head_dim % 32 == 0, "whole mma blocks");
+static_assert(rows_per_warp % 16 == 0 && block_n % 16 == 0 && head_dim % 32 == 0,
+              "whole mma blocks");
 static_assert(block_n % copy_rows == 0, "every thread copies the same number of chunks");
 static_assert(Q_offset(8, 0) == 8 * head_dim * 2 && KV_offset(8, 0) == 8 * head_dim * 2,
               "the swizzle repeats every 8 rows, so that tiles are walked by immediates");
-static_assert(KV_offset(3, swizzle_cols % head_dim) - KV_offset(3, 0) == swizzle_cols % head_dim * 2,
+static_assert(KV_offset(3, swizzle_cols % head_dim) - KV_offset(3, 0) ==
+                  swizzle_cols % head_dim * 2,
               "and every swizzle_cols columns");
 
 enum : int {
@@ -37,8 +39,8 @@ enum : int {
 };
 
 // The addresses of this lane's ldmatrix rows in the 16 x 16 blocks of a tile: lane i names row
-// i % 16, columns 8 * (i / 16). The swizzle depends on the lane and on step % span_steps; the rest is
-// an immediate. One pattern serves Q, K and V, as their tiles share one layout.
+// i % 16, columns 8 * (i / 16). The swizzle depends on the lane and on step % span_steps; the rest
+// is an immediate. One pattern serves Q, K and V, as their tiles share one layout.
 struct LaneRows {
     u32 step[span_steps];
 };
@@ -46,7 +48,8 @@ struct LaneRows {
 __device__ __forceinline__ LaneRows lane_rows_at(u32 tile, int lane) {
     LaneRows rows;
 #pragma unroll
-    for (int i = 0; i < span_steps; ++i) rows.step[i] = tile + KV_offset(lane % 16, i * 16 + lane / 16 * 8);
+    for (int i = 0; i < span_steps; ++i)
+        rows.step[i] = tile + KV_offset(lane % 16, i * 16 + lane / 16 * 8);
     return rows;
 }
 
@@ -87,8 +90,8 @@ __device__ __forceinline__ void query_load(Query &query, int lane) {
 //% slot epilogue
 
 // s = Q K^T for one tile of K.
-__device__ __forceinline__ void scores(float (&s)[S_regs], const Query &query, const LaneRows &q_rows,
-                                       const LaneRows &k_rows) {
+__device__ __forceinline__ void scores(float (&s)[S_regs], const Query &query,
+                                       const LaneRows &q_rows, const LaneRows &k_rows) {
     float(*acc)[4] = reinterpret_cast<float(*)[4]>(s);
 #pragma unroll
     for (int i = 0; i < S_regs; ++i) s[i] = 0.0f;
@@ -106,8 +109,8 @@ __device__ __forceinline__ void scores(float (&s)[S_regs], const Query &query, c
         }
 #pragma unroll
         for (int n = 0; n < key_steps; ++n) {
-            // Blocks {keys 0-7 k 0-7, keys 8-15 k 0-7, keys 0-7 k 8-15, keys 8-15 k 8-15}: rows of K
-            // are columns of the product, so no transpose.
+            // Blocks {keys 0-7 k 0-7, keys 8-15 k 0-7, keys 0-7 k 8-15, keys 8-15 k 8-15}: rows of
+            // K are columns of the product, so no transpose.
             u32 k[4];
             ldmatrix_x4(k, block_address(k_rows, n * 16, step));
 #pragma unroll
@@ -120,7 +123,8 @@ __device__ __forceinline__ void scores(float (&s)[S_regs], const Query &query, c
 }
 
 // o += P V for one tile of V.
-__device__ __forceinline__ void output(float (&o)[O_regs], const float (&s)[S_regs], const LaneRows &v_rows) {
+__device__ __forceinline__ void output(float (&o)[O_regs], const float (&s)[S_regs],
+                                       const LaneRows &v_rows) {
     float(*acc)[4] = reinterpret_cast<float(*)[4]>(o);
 #pragma unroll
     for (int step = 0; step < key_steps; ++step) {
@@ -135,7 +139,8 @@ __device__ __forceinline__ void output(float (&o)[O_regs], const float (&s)[S_re
         }
 #pragma unroll
         for (int n = 0; n < dim_steps; ++n) {
-            // Transposed blocks {keys 0-7 d 0-7, keys 8-15 d 0-7, keys 0-7 d 8-15, keys 8-15 d 8-15}.
+            // Transposed blocks {keys 0-7 d 0-7, keys 8-15 d 0-7, keys 0-7 d 8-15, keys 8-15 d
+            // 8-15}.
             u32 v[4];
             ldmatrix_x4_trans(v, block_address(v_rows, step * 16, n));
 #pragma unroll
@@ -149,8 +154,8 @@ __device__ __forceinline__ void output(float (&o)[O_regs], const float (&s)[S_re
 
 // Scores of keys before (`left`) or after what a row sees become -inf.
 template <bool left>
-__device__ __forceinline__ void mask_side(const AttnParams &p, float (&s)[S_regs], int tile, int warp_row,
-                                          int lane) {
+__device__ __forceinline__ void mask_side(const AttnParams &p, float (&s)[S_regs], int tile,
+                                          int warp_row, int lane) {
 #pragma unroll
     for (int r = 0; r < lane_rows; ++r) {
         int row = warp_row + r / 2 * 16 + r % 2 * 8 + lane / 4;
@@ -161,15 +166,16 @@ __device__ __forceinline__ void mask_side(const AttnParams &p, float (&s)[S_regs
 #pragma unroll
         for (int i = 0; i < S_regs; ++i) {
             const int column = S_col(i, 0);
-            if (S_row(i, 0) / 8 == r && (left ? column < bound : column > bound)) s[i] = -infinity();
+            if (S_row(i, 0) / 8 == r && (left ? column < bound : column > bound))
+                s[i] = -infinity();
         }
     }
 }
 
 // Only where some row of the warp sees only a part of the tile. The branches keep the masks apart
 // from the code around them, which has no registers to spare for it.
-__device__ __forceinline__ void mask_scores(const AttnParams &p, float (&s)[S_regs], int tile, int warp_row,
-                                            int lane) {
+__device__ __forceinline__ void mask_scores(const AttnParams &p, float (&s)[S_regs], int tile,
+                                            int warp_row, int lane) {
     const int top_last = key_bounds(p, token_of_row(p, warp_row)).last;
     if (top_last < (tile + 1) * block_n - 1) mask_side<false>(p, s, tile, warp_row, lane);
     if constexpr (mask_cuts_left) {
@@ -186,8 +192,9 @@ struct Warp {
 };
 
 template <bool cut>
-__device__ __forceinline__ void step(const AttnParams &p, const Warp &warp, const Query &query, KvPipe &kv, RowState &rows,
-                                     float (&o)[O_regs], int tile, int v_next, int k_next) {
+__device__ __forceinline__ void step(const AttnParams &p, const Warp &warp, const Query &query,
+                                     KvPipe &kv, RowState &rows, float (&o)[O_regs], int tile,
+                                     int v_next, int k_next) {
     float s[S_regs];
     LaneRows k_rows = warp.k_rows;
     opaque(k_rows);
@@ -260,7 +267,8 @@ extern "C" __global__ void __launch_bounds__(threads, blocks_per_sm)
         const int end = tiles.whole_end;
 #pragma unroll 1
         for (int tile = tiles.whole; tile < end; ++tile)
-            step<false>(p, warp, query, kv, rows, o, tile, tile + v_ahead < end ? tile + v_ahead : -1,
+            step<false>(p, warp, query, kv, rows, o, tile,
+                        tile + v_ahead < end ? tile + v_ahead : -1,
                         tile + k_ahead < end ? tile + k_ahead : -1);
         // With q_in_regs the output tile lies over K/V, which other warps may still read.
         if constexpr (q_in_regs) __syncthreads();

@@ -1,6 +1,7 @@
-// Which rows of Q a block has, which tiles of K/V they need, and where both are in memory. Rows are tokens of one query head; with
-// pack_group the heads of one K/V head are interleaved (row = token * group + head in group), so
-// that a short Q still fills whole tiles and K/V are read once per group.
+// Which rows of Q a block has, which tiles of K/V they need, and where both are in memory. Rows are
+// tokens of one query head; with pack_group the heads of one K/V head are interleaved (row = token
+// * group + head in group), so that a short Q still fills whole tiles and K/V are read once per
+// group.
 //% lib types
 //% lib math
 //% lib opaque
@@ -40,8 +41,8 @@ __device__ __forceinline__ u64 output_address(const AttnParams &p, const BlockWo
 }
 
 __device__ __forceinline__ u64 lse_address(const AttnParams &p, const BlockWork &work, int row) {
-    const i64 element = i64(work.batch) * p.lse_batch + i64(head_of_row(p, work, row)) * p.lse_head +
-                        i64(token_of_row(p, row));
+    const i64 element = i64(work.batch) * p.lse_batch +
+                        i64(head_of_row(p, work, row)) * p.lse_head + i64(token_of_row(p, row));
     return p.lse + u64(element * 4);
 }
 
@@ -64,7 +65,9 @@ __device__ __forceinline__ int thread_row() {
     opaque(thread); // not kept through the loop
     return thread / span_chunks;
 }
-__device__ __forceinline__ int thread_chunk() { return int(threadIdx.x) % span_chunks; }
+__device__ __forceinline__ int thread_chunk() {
+    return int(threadIdx.x) % span_chunks;
+}
 
 // The tiles of K/V that some row of the block needs: [begin, end), of which [whole, whole_end) are
 // seen whole by every row. They are visited in the order of tile_at: those that a mask or the end
@@ -91,7 +94,9 @@ __device__ __forceinline__ TileList tile_list(KeyBounds first, KeyBounds last) {
 }
 
 // Visits are numbered from `begin` to `end`; those below this one go to cut tiles.
-__device__ __forceinline__ int cut_visits_end(const TileList &t) { return t.whole + t.end - t.whole_end; }
+__device__ __forceinline__ int cut_visits_end(const TileList &t) {
+    return t.whole + t.end - t.whole_end;
+}
 
 // The tile of a visit; -1 past the end.
 __device__ __forceinline__ int tile_at(const TileList &t, int visit) {

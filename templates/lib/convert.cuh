@@ -2,8 +2,8 @@
 // feature: sm_75 has cvt.rn.f16.f32 only, its bf16 is integer code (tested over all codes).
 //% lib types
 
-// What cvt.rn.bf16.f32 gives for every NaN (PTX ISA 9.7.9.21). Constants are enumerators everywhere in
-// templates: a constexpr at namespace scope would be emitted as a global variable.
+// What cvt.rn.bf16.f32 gives for every NaN (PTX ISA 9.7.9.21). Constants are enumerators everywhere
+// in templates: a constexpr at namespace scope would be emitted as a global variable.
 enum : u32 { bf16_nan = 0x7fffu };
 
 // PTX ISA 9.7.9.21 (cvt): f16 from f32, every target.
@@ -39,7 +39,9 @@ __device__ __forceinline__ u16 bf16_of_f32(float x) {
 }
 
 // A bf16 is the upper half of an f32.
-__device__ __forceinline__ float f32_of_bf16(u16 x) { return __uint_as_float(u32(x) << 16); }
+__device__ __forceinline__ float f32_of_bf16(u16 x) {
+    return __uint_as_float(u32(x) << 16);
+}
 
 __device__ __forceinline__ u16 half_of_f32(float x) {
     if constexpr (dtype == dtype_bf16)
@@ -68,5 +70,9 @@ __device__ __forceinline__ u32 half2_of_f32(float low, float high) {
     return d;
 }
 
-__device__ __forceinline__ float low_f32(u32 pair) { return f32_of_half(u16(pair & 0xffffu)); }
-__device__ __forceinline__ float high_f32(u32 pair) { return f32_of_half(u16(pair >> 16)); }
+__device__ __forceinline__ float low_f32(u32 pair) {
+    return f32_of_half(u16(pair & 0xffffu));
+}
+__device__ __forceinline__ float high_f32(u32 pair) {
+    return f32_of_half(u16(pair >> 16));
+}

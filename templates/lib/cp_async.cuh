@@ -11,13 +11,15 @@ __device__ __forceinline__ void copy_async_16(u32 shared, u64 global) {
 
 // Reads `bytes` (0 or 16) and fills the rest with zeros; with 0 the address is not touched.
 __device__ __forceinline__ void copy_async_16_zfill(u32 shared, u64 global, int bytes) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared), "l"(global), "r"(bytes)
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared), "l"(global),
+                 "r"(bytes)
                  : "memory");
 }
 
-__device__ __forceinline__ void copy_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+__device__ __forceinline__ void copy_async_commit() {
+    asm volatile("cp.async.commit_group;" ::: "memory");
+}
 
-template <int newest>
-__device__ __forceinline__ void copy_async_wait() {
+template <int newest> __device__ __forceinline__ void copy_async_wait() {
     asm volatile("cp.async.wait_group %0;" ::"n"(newest) : "memory");
 }

@@ -13,8 +13,8 @@ __device__ __forceinline__ Bytes16 load_global_16(u64 address) {
 
 // PTX ISA 9.7.9.12 (st).
 __device__ __forceinline__ void store_global_16(u64 address, Bytes16 v) {
-    asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(address), "r"(v.word[0]), "r"(v.word[1]),
-                 "r"(v.word[2]), "r"(v.word[3])
+    asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(address), "r"(v.word[0]),
+                 "r"(v.word[1]), "r"(v.word[2]), "r"(v.word[3])
                  : "memory");
 }
 

@@ -1,9 +1,15 @@
 // Approximate functions, written where they are meant: nothing is compiled with --use_fast_math.
 
-__device__ __forceinline__ float ln2() { return 0.69314718055994530942f; }
-__device__ __forceinline__ float log2_e() { return 1.44269504088896340736f; }
+__device__ __forceinline__ float ln2() {
+    return 0.69314718055994530942f;
+}
+__device__ __forceinline__ float log2_e() {
+    return 1.44269504088896340736f;
+}
 
-__device__ __forceinline__ float infinity() { return __int_as_float(0x7f800000); }
+__device__ __forceinline__ float infinity() {
+    return __int_as_float(0x7f800000);
+}
 
 // 2^x; relative error 2^-22.5, 2^-inf = +0, subnormal results are 0. PTX ISA 9.7.3.21 (ex2).
 __device__ __forceinline__ float exp2_approx(float x) {
@@ -26,4 +32,6 @@ __device__ __forceinline__ float reciprocal_approx(float x) {
     return d;
 }
 
-__device__ __forceinline__ int ceil_div(int a, int b) { return (a + b - 1) / b; }
+__device__ __forceinline__ int ceil_div(int a, int b) {
+    return (a + b - 1) / b;
+}

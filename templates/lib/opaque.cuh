@@ -4,6 +4,12 @@
 // no instruction.
 //% lib types
 
-__device__ __forceinline__ void opaque(u32 &x) { asm volatile("" : "+r"(x)); }
-__device__ __forceinline__ void opaque(int &x) { asm volatile("" : "+r"(x)); }
-__device__ __forceinline__ void opaque(u64 &x) { asm volatile("" : "+l"(x)); }
+__device__ __forceinline__ void opaque(u32 &x) {
+    asm volatile("" : "+r"(x));
+}
+__device__ __forceinline__ void opaque(int &x) {
+    asm volatile("" : "+r"(x));
+}
+__device__ __forceinline__ void opaque(u64 &x) {
+    asm volatile("" : "+l"(x));
+}

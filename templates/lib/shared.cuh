@@ -15,8 +15,8 @@ __device__ __forceinline__ void store_shared_u32(u32 address, u32 value) {
 }
 
 __device__ __forceinline__ void store_shared_16(u32 address, Bytes16 v) {
-    asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(v.word[0]), "r"(v.word[1]),
-                 "r"(v.word[2]), "r"(v.word[3])
+    asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(v.word[0]),
+                 "r"(v.word[1]), "r"(v.word[2]), "r"(v.word[3])
                  : "memory");
 }
 

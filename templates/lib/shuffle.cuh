@@ -4,12 +4,16 @@
 // The value of lane (own ^ distance). PTX ISA 9.7.9.6 (shfl.sync): c = 0x1f, no segments.
 __device__ __forceinline__ float shuffle_xor(float x, int distance) {
     float d;
-    asm volatile("shfl.sync.bfly.b32 %0, %1, %2, 0x1f, 0xffffffff;" : "=f"(d) : "f"(x), "r"(distance));
+    asm volatile("shfl.sync.bfly.b32 %0, %1, %2, 0x1f, 0xffffffff;"
+                 : "=f"(d)
+                 : "f"(x), "r"(distance));
     return d;
 }
 
 // Whether the condition holds in some lane: one answer for the warp.
-__device__ __forceinline__ bool warp_any(bool condition) { return __any_sync(0xffffffffu, condition) != 0; }
+__device__ __forceinline__ bool warp_any(bool condition) {
+    return __any_sync(0xffffffffu, condition) != 0;
+}
 
 // Over the four lanes that hold one row of an m16n8 accumulator (lane bits 0 and 1).
 __device__ __forceinline__ float quad_max(float x) {

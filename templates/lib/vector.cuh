@@ -2,21 +2,19 @@
 //% lib types
 
 // `bytes` bytes of 16-bit elements, two per word, the first in the low half.
-template <int bytes>
-struct Vector {
-    u32 word[bytes < 4 ? 1 : bytes / 4];
-};
+template <int bytes> struct Vector { u32 word[bytes < 4 ? 1 : bytes / 4]; };
 
 // PTX ISA 9.7.9.8 (ld), 5.4.1 (vectors): naturally aligned addresses.
-template <int bytes>
-__device__ __forceinline__ Vector<bytes> load_vector(u64 address) {
+template <int bytes> __device__ __forceinline__ Vector<bytes> load_vector(u64 address) {
     Vector<bytes> v;
     if constexpr (bytes == 16)
         asm volatile("ld.global.v4.u32 {%0, %1, %2, %3}, [%4];"
                      : "=r"(v.word[0]), "=r"(v.word[1]), "=r"(v.word[2]), "=r"(v.word[3])
                      : "l"(address));
     else if constexpr (bytes == 8)
-        asm volatile("ld.global.v2.u32 {%0, %1}, [%2];" : "=r"(v.word[0]), "=r"(v.word[1]) : "l"(address));
+        asm volatile("ld.global.v2.u32 {%0, %1}, [%2];"
+                     : "=r"(v.word[0]), "=r"(v.word[1])
+                     : "l"(address));
     else if constexpr (bytes == 4)
         asm volatile("ld.global.u32 %0, [%1];" : "=r"(v.word[0]) : "l"(address));
     else {
@@ -32,11 +30,12 @@ __device__ __forceinline__ Vector<bytes> load_vector(u64 address) {
 template <int bytes>
 __device__ __forceinline__ void store_vector(u64 address, const Vector<bytes> &v) {
     if constexpr (bytes == 16)
-        asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(address), "r"(v.word[0]), "r"(v.word[1]),
-                     "r"(v.word[2]), "r"(v.word[3])
+        asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(address), "r"(v.word[0]),
+                     "r"(v.word[1]), "r"(v.word[2]), "r"(v.word[3])
                      : "memory");
     else if constexpr (bytes == 8)
-        asm volatile("st.global.v2.u32 [%0], {%1, %2};" ::"l"(address), "r"(v.word[0]), "r"(v.word[1])
+        asm volatile("st.global.v2.u32 [%0], {%1, %2};" ::"l"(address), "r"(v.word[0]),
+                     "r"(v.word[1])
                      : "memory");
     else if constexpr (bytes == 4)
         asm volatile("st.global.u32 [%0], %1;" ::"l"(address), "r"(v.word[0]) : "memory");
@@ -52,8 +51,7 @@ __device__ __forceinline__ i64 load_global_i64(u64 address) {
 }
 
 // `count` consecutive f32, aligned to 4 * count bytes or to 16.
-template <int count>
-__device__ __forceinline__ void load_floats(float (&d)[count], u64 address) {
+template <int count> __device__ __forceinline__ void load_floats(float (&d)[count], u64 address) {
     constexpr int each = count < 4 ? count : 4;
     static_assert(count % each == 0, "whole accesses");
 #pragma unroll

@@ -2,10 +2,10 @@
 // position. fp32 arithmetic, one rounding to the output type.
 //
 // A head is cut into `units` units: rotate_units that turn `unit_pairs` pairs, then copy_units of
-// `vec` elements that stay as they are (partial rotation). A thread has one unit of one token: of one
-// head (grid.y), or, head_sequential, of every head, with cos and sin loaded once. Only the thread
-// of a unit reads or writes it, so x and out may be the same memory.
-// Slot rotate: unit_pieces, unit_pairs, piece_element, rotate.
+// `vec` elements that stay as they are (partial rotation). A thread has one unit of one token: of
+// one head (grid.y), or, head_sequential, of every head, with cos and sin loaded once. Only the
+// thread of a unit reads or writes it, so x and out may be the same memory. Slot rotate:
+// unit_pieces, unit_pairs, piece_element, rotate.
 //% lib types
 //% lib convert
 //% lib vector
@@ -33,9 +33,9 @@ enum : int {
 
 // One unit of one token in heads first_head, first_head + 1, ... below `heads`.
 struct Place {
-    u64 x, out;               // element 0 of the head
-    i64 x_step, out_step;     // bytes to the next head
-    int piece[unit_pieces];   // elements from there
+    u64 x, out;             // element 0 of the head
+    i64 x_step, out_step;   // bytes to the next head
+    int piece[unit_pieces]; // elements from there
 };
 
 __device__ __forceinline__ void rotate_heads(Place place, int heads, const float (&c)[unit_pairs],
@@ -47,7 +47,8 @@ __device__ __forceinline__ void rotate_heads(Place place, int heads, const float
             if (head + h >= heads) continue;
 #pragma unroll
             for (int i = 0; i < unit_pieces; ++i)
-                v[h][i] = load_vector<vec_bytes>(place.x + u64(h * place.x_step) + u64(place.piece[i]) * 2);
+                v[h][i] = load_vector<vec_bytes>(place.x + u64(h * place.x_step) +
+                                                 u64(place.piece[i]) * 2);
         }
 #pragma unroll
         for (int h = 0; h < heads_in_flight; ++h) {
@@ -55,7 +56,8 @@ __device__ __forceinline__ void rotate_heads(Place place, int heads, const float
             if (turn) rotate(v[h], c, s);
 #pragma unroll
             for (int i = 0; i < unit_pieces; ++i)
-                store_vector<vec_bytes>(place.out + u64(h * place.out_step) + u64(place.piece[i]) * 2, v[h][i]);
+                store_vector<vec_bytes>(
+                    place.out + u64(h * place.out_step) + u64(place.piece[i]) * 2, v[h][i]);
         }
         place.x += u64(heads_in_flight * place.x_step);
         place.out += u64(heads_in_flight * place.out_step);
@@ -94,7 +96,8 @@ extern "C" __global__ void __launch_bounds__(threads) rope(const __grid_constant
 #pragma unroll
     for (int i = 0; i < unit_pieces; ++i) place.piece[i] = p.rotary_offset + piece_element(unit, i);
 
-    const i64 position = p.positions == 0 ? p.first_position + token : load_global_i64(p.positions + u64(token) * 8);
+    const i64 position =
+        p.positions == 0 ? p.first_position + token : load_global_i64(p.positions + u64(token) * 8);
     const bool turn = position >= 0 && position < p.table_rows;
     float c[unit_pairs], s[unit_pairs];
 #pragma unroll

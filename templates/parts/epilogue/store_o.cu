@@ -6,8 +6,8 @@
 //% lib global
 //% lib attn_rows
 
-__device__ __forceinline__ void store_lse(const AttnParams &p, const BlockWork &work, int warp_row, int lane,
-                                          const RowState &rows) {
+__device__ __forceinline__ void store_lse(const AttnParams &p, const BlockWork &work, int warp_row,
+                                          int lane, const RowState &rows) {
     if (p.lse == 0 || lane % 4 != 0) return;
 #pragma unroll
     for (int r = 0; r < lane_rows; ++r) {
@@ -19,14 +19,16 @@ __device__ __forceinline__ void store_lse(const AttnParams &p, const BlockWork &
     }
 }
 
-__device__ __forceinline__ void store_output(const AttnParams &p, const BlockWork &work, int warp_row, int lane,
-                                             u32 o_tile, const float (&o)[O_regs], const RowState &rows) {
+__device__ __forceinline__ void store_output(const AttnParams &p, const BlockWork &work,
+                                             int warp_row, int lane, u32 o_tile,
+                                             const float (&o)[O_regs], const RowState &rows) {
     float inverse[lane_rows];
 #pragma unroll
     for (int r = 0; r < lane_rows; ++r)
         inverse[r] = rows.sum[r] == 0.0f ? 0.0f : reciprocal_approx(rows.sum[r]);
-    // Two columns of one row are neighbours in a lane: one 4-byte store. Eight rows of one 16-byte
-    // chunk column lie in different bank groups by the swizzle, so a warp's store is conflict-free.
+        // Two columns of one row are neighbours in a lane: one 4-byte store. Eight rows of one
+        // 16-byte chunk column lie in different bank groups by the swizzle, so a warp's store is
+        // conflict-free.
 #pragma unroll
     for (int i = 0; i < O_regs; i += 2) {
         const float scale = inverse[O_row(i, 0) / 8];
@@ -44,6 +46,7 @@ __device__ __forceinline__ void store_output(const AttnParams &p, const BlockWor
         const u64 to = output_address(p, work, warp_row + row) + u64(chunk) * 16;
 #pragma unroll
         for (int column = 0; column < head_dim; column += swizzle_cols)
-            store_global_16(to + u64(column) * 2, load_shared_16(o_tile + Q_offset(row, column + chunk * 8)));
+            store_global_16(to + u64(column) * 2,
+                            load_shared_16(o_tile + Q_offset(row, column + chunk * 8)));
     }
 }

@@ -6,9 +6,9 @@
 // the copying thread; "visible" = landed, then a block barrier.
 //
 //   stages  at before_scores(i)                      after_scores(i)        before_output(i)
-//   1       K(i) landed, barrier A, issue V(i)       barrier B, issue K(i+1)  V(i) landed, barrier C
-//   2       K(i) landed, barrier A, issue V(i)       issue K(i+1)             V(i) landed, barrier C
-//   3       K(i), V(i) landed, barrier A,            issue K(i+2)             -
+//   1       K(i) landed, barrier A, issue V(i)       barrier B, issue K(i+1)  V(i) landed, barrier
+//   C 2       K(i) landed, barrier A, issue V(i)       issue K(i+1)             V(i) landed,
+//   barrier C 3       K(i), V(i) landed, barrier A,            issue K(i+2)             -
 //           issue V(i+1)
 //
 // A: K(i) (3 stages: and V(i)) visible; every warp has finished output(i-1), so that the buffer of
@@ -32,16 +32,14 @@ struct KvPipe {
 };
 
 // Which tiles are copied during tile i: K of i + k_ahead, V of i + v_ahead.
-enum : int {
-    k_ahead = stages == 1 ? 1 : stages - 1,
-    v_ahead = stages == 1 ? 0 : stages - 2
-};
+enum : int { k_ahead = stages == 1 ? 1 : stages - 1, v_ahead = stages == 1 ? 0 : stages - 2 };
 
 // The buffer `steps` after the one at `offset`, in a ring.
 __device__ __forceinline__ u32 ring(u32 offset, int steps, int buffers) {
     const u32 end = u32(buffers) * KV_bytes;
 #pragma unroll
-    for (int i = 0; i < steps % buffers; ++i) offset = offset + KV_bytes == end ? 0 : offset + KV_bytes;
+    for (int i = 0; i < steps % buffers; ++i)
+        offset = offset + KV_bytes == end ? 0 : offset + KV_bytes;
     return offset;
 }
 
@@ -55,7 +53,8 @@ __device__ __forceinline__ void copy_tile(u32 to, u64 from, i64 token_stride, in
 #pragma unroll
         for (int column = 0; column < head_dim; column += swizzle_cols) {
             if constexpr (cut)
-                copy_async_16_zfill(to + KV_offset(row, column), from + u64(column) * 2, row < rows_left ? 16 : 0);
+                copy_async_16_zfill(to + KV_offset(row, column), from + u64(column) * 2,
+                                    row < rows_left ? 16 : 0);
             else
                 copy_async_16(to + KV_offset(row, column), from + u64(column) * 2);
         }
@@ -65,7 +64,8 @@ __device__ __forceinline__ void copy_tile(u32 to, u64 from, i64 token_stride, in
 
 // Copies a tile (none when negative) of K or V into one buffer; always closes one group.
 template <bool cut>
-__device__ __forceinline__ void issue_k(const AttnParams &p, const KvPipe &kv, int tile, u32 buffer) {
+__device__ __forceinline__ void issue_k(const AttnParams &p, const KvPipe &kv, int tile,
+                                        u32 buffer) {
     if (tile >= 0) {
         const int first = tile * block_n;
         copy_tile<cut>(kv.to + buffer, kv.k_from + u64(first * p.k_token * 2), p.k_token,
@@ -75,18 +75,19 @@ __device__ __forceinline__ void issue_k(const AttnParams &p, const KvPipe &kv, i
 }
 
 template <bool cut>
-__device__ __forceinline__ void issue_v(const AttnParams &p, const KvPipe &kv, int tile, u32 buffer) {
+__device__ __forceinline__ void issue_v(const AttnParams &p, const KvPipe &kv, int tile,
+                                        u32 buffer) {
     if (tile >= 0) {
         const int first = tile * block_n;
-        copy_tile<cut>(kv.to + (v_base - k_base) + buffer, kv.v_from + u64(first * p.v_token * 2), p.v_token,
-                       p.len_kv - first - thread_row());
+        copy_tile<cut>(kv.to + (v_base - k_base) + buffer, kv.v_from + u64(first * p.v_token * 2),
+                       p.v_token, p.len_kv - first - thread_row());
     }
     copy_async_commit();
 }
 
 // Q by the warp that will read it. Rows past the end are zero: their scores stay finite.
-__device__ __forceinline__ void copy_q(const AttnParams &p, const BlockWork &work, u32 q_tile, int warp_row,
-                                       int lane) {
+__device__ __forceinline__ void copy_q(const AttnParams &p, const BlockWork &work, u32 q_tile,
+                                       int warp_row, int lane) {
 #pragma unroll
     for (int first = 0; first < rows_per_warp; first += 32 / span_chunks) {
         const int row = first + lane / span_chunks;
@@ -102,8 +103,9 @@ __device__ __forceinline__ void copy_q(const AttnParams &p, const BlockWork &wor
 
 // Issues Q and the first tiles. With q_in_regs, Q's place overlaps buffers other than K's first:
 // Q is read into registers and the block meets once before those are filled.
-__device__ __forceinline__ void kv_begin(const AttnParams &p, const BlockWork &work, const TileList &tiles,
-                                         KvPipe &kv, Query &query, u32 shared, int warp_row, int lane) {
+__device__ __forceinline__ void kv_begin(const AttnParams &p, const BlockWork &work,
+                                         const TileList &tiles, KvPipe &kv, Query &query,
+                                         u32 shared, int warp_row, int lane) {
     kv.k_from = k_address(p, work, thread_row()) + thread_chunk() * 16;
     kv.v_from = v_address(p, work, thread_row()) + thread_chunk() * 16;
     kv.to = shared + k_base + KV_offset(thread_row(), thread_chunk() * 8);
@@ -147,4 +149,6 @@ __device__ __forceinline__ void kv_before_output(const AttnParams &, KvPipe &, i
     }
 }
 
-__device__ __forceinline__ void kv_after_output(KvPipe &kv) { kv.v_read = ring(kv.v_read, 1, v_buffers); }
+__device__ __forceinline__ void kv_after_output(KvPipe &kv) {
+    kv.v_read = ring(kv.v_read, 1, v_buffers);
+}

@@ -23,8 +23,8 @@ enum : int {
 
 struct KvPipe {
     Bytes16 staged[staged_chunks];
-    u64 k_from, v_from; // global address of this thread's first chunk of tile 0
-    u32 to;             // and in K's buffer in shared memory
+    u64 k_from, v_from;                    // global address of this thread's first chunk of tile 0
+    u32 to;                                // and in K's buffer in shared memory
     enum : u32 { k_read = 0, v_read = 0 }; // one buffer each
 };
 
@@ -61,18 +61,20 @@ template <bool cut>
 __device__ __forceinline__ void load_k(const AttnParams &p, KvPipe &kv, int tile) {
     if (tile < 0) return;
     const int first = tile * block_n;
-    load_tile<cut>(kv, kv.k_from + u64(first * p.k_token * 2), p.k_token, p.len_kv - first - thread_row());
+    load_tile<cut>(kv, kv.k_from + u64(first * p.k_token * 2), p.k_token,
+                   p.len_kv - first - thread_row());
 }
 
 template <bool cut>
 __device__ __forceinline__ void load_v(const AttnParams &p, KvPipe &kv, int tile) {
     const int first = tile * block_n;
-    load_tile<cut>(kv, kv.v_from + u64(first * p.v_token * 2), p.v_token, p.len_kv - first - thread_row());
+    load_tile<cut>(kv, kv.v_from + u64(first * p.v_token * 2), p.v_token,
+                   p.len_kv - first - thread_row());
 }
 
 // Q by the warp that will read it. Rows past the end are zero: their scores stay finite.
-__device__ __forceinline__ void copy_q(const AttnParams &p, const BlockWork &work, u32 q_tile, int warp_row,
-                                       int lane) {
+__device__ __forceinline__ void copy_q(const AttnParams &p, const BlockWork &work, u32 q_tile,
+                                       int warp_row, int lane) {
 #pragma unroll
     for (int first = 0; first < rows_per_warp; first += 32 / span_chunks) {
         const int row = first + lane / span_chunks;
@@ -90,8 +92,9 @@ __device__ __forceinline__ void copy_q(const AttnParams &p, const BlockWork &wor
 
 // With q_in_regs, Q's place overlaps the buffers of K and V: the block meets once before they are
 // filled.
-__device__ __forceinline__ void kv_begin(const AttnParams &p, const BlockWork &work, const TileList &tiles,
-                                         KvPipe &kv, Query &query, u32 shared, int warp_row, int lane) {
+__device__ __forceinline__ void kv_begin(const AttnParams &p, const BlockWork &work,
+                                         const TileList &tiles, KvPipe &kv, Query &query,
+                                         u32 shared, int warp_row, int lane) {
     kv.k_from = k_address(p, work, thread_row()) + thread_chunk() * 16;
     kv.v_from = v_address(p, work, thread_row()) + thread_chunk() * 16;
     kv.to = shared + k_base + KV_offset(thread_row(), thread_chunk() * 8);

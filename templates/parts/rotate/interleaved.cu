@@ -5,10 +5,12 @@ enum : int {
 };
 
 // First element of the piece, from the first rotated one on.
-__device__ __forceinline__ int piece_element(int unit, int) { return unit * vec; }
+__device__ __forceinline__ int piece_element(int unit, int) {
+    return unit * vec;
+}
 
-__device__ __forceinline__ void rotate(Vector<vec_bytes> (&x)[unit_pieces], const float (&c)[unit_pairs],
-                                       const float (&s)[unit_pairs]) {
+__device__ __forceinline__ void rotate(Vector<vec_bytes> (&x)[unit_pieces],
+                                       const float (&c)[unit_pairs], const float (&s)[unit_pairs]) {
 #pragma unroll
     for (int i = 0; i < unit_pairs; ++i) {
         const float a = element(x[0], 2 * i);

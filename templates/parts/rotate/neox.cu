@@ -10,8 +10,8 @@ __device__ __forceinline__ int piece_element(int unit, int piece) {
     return unit * vec + piece * (rotary_dim / 2);
 }
 
-__device__ __forceinline__ void rotate(Vector<vec_bytes> (&x)[unit_pieces], const float (&c)[unit_pairs],
-                                       const float (&s)[unit_pairs]) {
+__device__ __forceinline__ void rotate(Vector<vec_bytes> (&x)[unit_pieces],
+                                       const float (&c)[unit_pairs], const float (&s)[unit_pairs]) {
 #pragma unroll
     for (int i = 0; i < vec; ++i) {
         const float a = element(x[0], i);
