@@ -96,11 +96,10 @@ static bool shows_at_full(Defect defect, size_t mask) {
     return true;
 }
 
-static void check_defect(Defect defect, VerifyLevel level, size_t mask, bool expected) {
+static void must_catch(Defect defect, VerifyLevel level, size_t mask) {
     VerifyResult result;
     Error err = {0};
     const Status status = verify("attn_prefill", attention[mask], defect, level, &result, &err);
-    if (!expected) return; /* may show or not */
     if (status != ST_WRONG) {
         fail_msg("defect %d passed %s at level %d: %s", (int)defect, attention[mask], (int)level,
                  status == ST_OK ? "no case noticed" : err.message);
@@ -113,8 +112,7 @@ static void quick_verification_catches_what_it_is_for(void **state) {
     (void)state;
     for (int d = DEFECT_LEFT_ONE_MORE; d <= DEFECT_ATTENTION_LAST; d++) {
         for (size_t m = 0; m < sizeof attention / sizeof *attention; m++) {
-            const bool expected = strchr(visible[d], "ncw"[m]) != NULL;
-            check_defect((Defect)d, VERIFY_QUICK, m, expected);
+            if (strchr(visible[d], "ncw"[m])) must_catch((Defect)d, VERIFY_QUICK, m);
         }
     }
 }
@@ -123,7 +121,7 @@ static void full_verification_catches_every_defect(void **state) {
     (void)state;
     for (int d = DEFECT_LEFT_ONE_MORE; d <= DEFECT_ATTENTION_LAST; d++) {
         for (size_t m = 0; m < sizeof attention / sizeof *attention; m++) {
-            check_defect((Defect)d, VERIFY_FULL, m, shows_at_full((Defect)d, m));
+            if (shows_at_full((Defect)d, m)) must_catch((Defect)d, VERIFY_FULL, m);
         }
     }
 }
