@@ -29,6 +29,8 @@ ExitCode print_text(const Str *text) {
         return EXIT_FAILED;
     }
     if (fwrite(str_text(text), 1, text->len, stdout) != text->len || fflush(stdout) != 0) {
+        /* A reader that has seen enough (`| head`) is nobody's mistake. */
+        if (errno == EPIPE) return EXIT_OK;
         fprintf(stderr, "seqtune: cannot write to standard output: %s\n", strerror(errno));
         return EXIT_STORAGE;
     }

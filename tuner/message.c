@@ -2,9 +2,12 @@
 #include "tuner/message.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <unistd.h>
 
+/* Far beyond what a live worker needs to read a request; its deadline then ends it. */
+static const int write_patience_ms = 5000;
 static const char magic[4] = {'S', 'Q', 'T', '1'};
 
 static void put_u32(Str *s, size_t value) {
@@ -107,10 +110,17 @@ size_t message_get_nums(const Message *m, const char *key, double *out, size_t m
     return count;
 }
 
+/* A non-blocking pipe whose reader stands still: waits a while, then gives up. */
+static bool wait_for_room(int fd) {
+    struct pollfd p = {.fd = fd, .events = POLLOUT};
+    return poll(&p, 1, write_patience_ms) != 0;
+}
+
 static Status write_all(int fd, const char *data, size_t size, Error *err) {
     while (size > 0) {
         ssize_t n = write(fd, data, size);
         if (n < 0 && errno == EINTR) continue;
+        if (n < 0 && errno == EAGAIN && wait_for_room(fd)) continue;
         if (n < 0) return err_set(err, ST_IO, "cannot write to the pipe: %s", strerror(errno));
         data += n;
         size -= (size_t)n;

@@ -43,7 +43,8 @@ double message_get_num(const Message *m, const char *key, double otherwise);
 void message_put_nums(Message *m, const char *key, const double *values, size_t count);
 size_t message_get_nums(const Message *m, const char *key, double *out, size_t max);
 
-/* Writes one frame whole. ST_IO when the other end is gone (SIGPIPE must be ignored). */
+/* Writes one frame whole. ST_IO when the other end is gone (SIGPIPE must be ignored) or, on a
+ * non-blocking pipe, does not read for seconds. */
 Status message_write(int fd, const Message *m, Error *err);
 
 /* Bytes received and not yet taken. */

@@ -18,6 +18,7 @@ extern char **environ;
 
 enum { MAX_ARGS = 32, MAX_WORKERS = 256 };
 
+static const int request_room = 1 << 20; /* what Linux grants without privilege */
 static const double default_reap_s =
     5.0; /* a kernel of a real GPU needs up to 2 s to be torn down */
 
@@ -103,6 +104,10 @@ Status worker_start(Worker *w, const char *const *args, Error *err) {
         return err_set(err, ST_IO, "cannot start a worker process: %s", strerror(rc));
     }
     fcntl(w->from, F_SETFL, O_NONBLOCK);
+    /* A worker that hangs before it reads must not block us in write: room for a whole request
+     * (a source is below 200 KiB), and no blocking beyond it. */
+    fcntl(w->to, F_SETPIPE_SZ, request_room);
+    fcntl(w->to, F_SETFL, O_NONBLOCK);
     return ST_OK;
 }
 

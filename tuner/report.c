@@ -119,6 +119,17 @@ static void put_row(Str *out, char cells[COLUMNS][CELL], const int *width) {
     str_putc(out, '\n');
 }
 
+/* A default that has no time leaves a hole in the table: say why. */
+static void put_defaults(const Tune *t, Str *out) {
+    for (size_t i = 0; i < t->problem_count; i++) {
+        const TuneTrial *d = t->problems[i].untimed_default;
+        if (!d) continue;
+        str_printf(out, "%s: the default configuration failed (%s: %.*s)\n",
+                   t->problems[i].item->label, db_outcome_name(d->outcome),
+                   (int)strcspn(d->detail, "\n"), d->detail);
+    }
+}
+
 static void put_counts(const Tune *t, Str *out) {
     const TuneCounts *c = &t->counts;
     str_printf(out,
@@ -127,7 +138,7 @@ static void put_counts(const Tune *t, Str *out) {
                c->enumerated, c->ruled_out, c->untried, t->settings.effort);
     str_printf(out,
                "%zu trials: %zu done (%zu from the database, %zu with the time of an identical "
-               "kernel), %zu failed, %zu spilling; %zu compilations\n",
+               "kernel), %zu failed, %zu without the resources; %zu compilations\n",
                c->trials, c->done, c->resumed, c->deduplicated, c->failed, c->spilled, c->compiled);
     if (c->done < c->trials) {
         str_printf(out, "%zu trials were not reached (%s)\n", c->trials - c->done,
@@ -159,6 +170,7 @@ void report_table(const Tune *t, Str *out) {
     }
     str_puts(out, "vs default, vs naive: how many times faster than the default configuration, "
                   "than " TUNE_BASELINE "; error: verification error, 1 = the limit\n");
+    put_defaults(t, out);
     put_counts(t, out);
 }
 
@@ -172,6 +184,7 @@ static void result_json(const Tune *t, const TuneProblem *p, Json *j) {
     json_text(j, "config", w ? w->config_text : NULL);
     json_text(j, "why_none", w ? NULL : why_none(t, p));
     json_text(j, "default_config", p->standard ? p->standard->config_text : NULL);
+    json_text(j, "default_failed", p->untimed_default ? p->untimed_default->detail : NULL);
     json_num(j, "time_us", w ? w->time.median * 1e6 : 0);
     json_num(j, "default_time_us", p->standard ? p->standard->time.median * 1e6 : 0);
     json_num(j, "naive_time_us", baseline_time(p) * 1e6);

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -103,6 +104,23 @@ static void a_worker_that_hangs_is_killed_at_its_limit(void **state) {
     worker_free(&w);
 }
 
+static void a_worker_that_never_reads_does_not_block_the_tuner(void **state) {
+    (void)state;
+    Worker w = {0};
+    Message m = {0};
+    const char *args[] = {"hang", NULL};
+    char *big = calloc(1, 900 * 1024);
+    assert_int_equal(worker_start(&w, args, NULL), ST_OK);
+    message_put_bytes(&m, "source", big, 900 * 1024);
+    double before = process_now();
+    assert_int_equal(worker_send(&w, &m, 0.2, NULL), ST_OK);
+    assert_int_equal(first_event(&w), WORKER_TIMEOUT);
+    assert_true(process_now() - before < 4);
+    message_free(&m);
+    free(big);
+    worker_free(&w);
+}
+
 static void a_worker_killed_by_someone_else_is_a_death(void **state) {
     (void)state;
     Worker w = start("hang", 20);
@@ -168,6 +186,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(a_reply_comes_back_and_the_worker_serves_again),
         cmocka_unit_test(a_death_says_how),
         cmocka_unit_test(a_worker_that_hangs_is_killed_at_its_limit),
+        cmocka_unit_test(a_worker_that_never_reads_does_not_block_the_tuner),
         cmocka_unit_test(a_worker_killed_by_someone_else_is_a_death),
         cmocka_unit_test(a_worker_that_is_not_given_back_is_lost),
         cmocka_unit_test(workers_end_when_the_tuner_is_killed),
