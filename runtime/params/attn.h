@@ -19,7 +19,7 @@ typedef struct AttnParams {
     int batch, heads_q, heads_kv, group; /* group = heads_q / heads_kv */
     int len_q, len_kv;
     int window_left, window_right;
-    float scale;      /* on Q K^T, natural */
+    float scale;      /* on Q K^T, natural; positive and finite */
     float scale_log2; /* scale * log2(e) */
 } AttnParams;
 
