@@ -16,7 +16,8 @@ static inline u32 clamp_s32(s64 v) {
 MAP2(addsat_s32, u32, s32, s32, clamp_s32((s64)a + b))
 MAP2(subsat_s32, u32, s32, s32, clamp_s32((s64)a - b))
 
-/* Extended precision: CC.CF of each lane is a bit of w->carry; sub sets it on borrow. */
+/* Extended precision: CC.CF of each lane is a bit of w->carry; sub adds the complement,
+ * so the flag is clear on borrow (seen when addc follows sub.cc). */
 #define CARRY(name, SUM, KEEP)                                                                     \
     HANDLER(name) {                                                                                \
         u32 *const d = ROW(u32, 0);                                                                \
@@ -36,9 +37,9 @@ MAP2(subsat_s32, u32, s32, s32, clamp_s32((s64)a - b))
 CARRY(addcc_u32, a + b, true)
 CARRY(addc_u32, a + b + c, false)
 CARRY(addccc_u32, a + b + c, true)
-CARRY(subcc_u32, a - b, true)
-CARRY(subc_u32, a - b - c, false)
-CARRY(subccc_u32, a - b - c, true)
+CARRY(subcc_u32, a + (b ^ UINT32_MAX) + 1, true)
+CARRY(subc_u32, a + (b ^ UINT32_MAX) + c, false)
+CARRY(subccc_u32, a + (b ^ UINT32_MAX) + c, true)
 
 MAP2(mul_u32, u32, u32, u32, a *b)
 MAP2(mul_u64, u64, u64, u64, a *b)
