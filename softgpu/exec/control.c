@@ -108,6 +108,7 @@ void warp_exit_lanes(Warp *w, uint32_t lanes) {
     w->live &= ~lanes;
     w->active &= ~lanes;
     w->mask = w->active;
+    w->parked = 0; /* who waited for these lanes looks again */
     w->block->progress = true;
     if (w->live) return;
     w->state = WARP_DONE;

@@ -107,6 +107,7 @@ static void load_store(Decode *d, bool load) {
     const PtxVar *const var = address(d, &tmp, dec_operand(d, load ? 1 : 0), 4, 12, &address64);
     tmp.o[5] = e->bytes | (e->is_signed ? ACC_SIGNED : 0u) | (wide ? ACC_WIDE : 0u) |
                (address64 ? ACC_ADDR64 : 0u) | (uint32_t)count << ACC_COUNT;
+    if (space == PTX_GENERIC && var) space = var->space; /* a named variable knows its own */
     if (d->status != ST_OK) return;
     int extra = load ? TENSOR_ld_generic : TENSOR_st_generic;
     SgPipe pipe = load ? PIPE_LOAD : PIPE_STORE;

@@ -317,10 +317,15 @@ static void body_variable(PtxParser *p, PtxSpace space) {
     ptx_next(p);
     PtxVar *var = ptx_variable(p, space, false);
     ptx_expect(p, ';');
-    PtxVar **slot = ptx_push(p, &p->local_vars);
+    const bool global = space == PTX_GLOBAL || space == PTX_CONST; /* lives with the module's */
+    PtxList *const list = global ? &p->module_vars : &p->local_vars;
+    if (var && global && map_has(p->vars, var->name))
+        ptx_fail(p, ST_SYNTAX, "'%s' is declared twice", var->name);
+    PtxVar **slot = ptx_push(p, list);
     if (!var || !slot) return;
-    var->index = p->local_vars.count - 1;
+    var->index = list->count - 1;
     *slot = var;
+    if (global && !map_put(p->vars, var->name, var)) ptx_fail(p, ST_NO_MEMORY, "out of memory");
 }
 
 static void open_scope(PtxParser *p) {

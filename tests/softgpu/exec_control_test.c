@@ -74,6 +74,17 @@ static void guards_and_exits_leave_the_other_lanes_running(void **state) {
     bench_close(&b);
 }
 
+static void lanes_that_exit_are_not_waited_for(void **state) {
+    (void)state;
+    Bench b; /* lane 0 leaves by a longer path while the others wait for it in vote and barrier */
+    run(ENTRY("setp.eq.s32 %p0, %r0, 0; setp.ge.s32 %p1, %r0, 0; @%p0 bra OUT;\n"
+              "vote.sync.ballot.b32 %r2, %p1, -1; st.global.u32 [%rd2], %r2; bar.sync 0;\n"
+              "OUT: ret;"),
+        1, 32, &b);
+    assert_int_equal(word(&b, 5), 0xfffffffe);
+    bench_close(&b);
+}
+
 static void brx_jumps_by_table(void **state) {
     (void)state;
     Bench b;
@@ -302,6 +313,7 @@ int main(void) {
         cmocka_unit_test(lanes_that_loop_different_counts_meet_again),
         cmocka_unit_test(a_lane_that_spins_on_another_lane_of_its_warp_is_served),
         cmocka_unit_test(guards_and_exits_leave_the_other_lanes_running),
+        cmocka_unit_test(lanes_that_exit_are_not_waited_for),
         cmocka_unit_test(brx_jumps_by_table),
         cmocka_unit_test(functions_are_called_with_their_arguments),
         cmocka_unit_test(barriers_order_warps),
