@@ -2,6 +2,7 @@
  *
  *   setup: enumerate, rules, rank, resume        tune_setup.c
  *   loop:  compile || (verify, time), racing     tune_loop.c     workers only, no CUDA here
+ *   more:  neighbours of the best                tune_search.c
  *   end:   final, winner, verdict                tune_finish.c
  *
  *   problem --< trial >-- variant                a variant is one source text: problems with the
@@ -89,6 +90,7 @@ typedef struct TuneProblem {
     GenProblem baseline_problem;
     TuneTrial *baseline;     /* NULL: this family has none */
     const char *unsupported; /* why no variant serves it; NULL otherwise */
+    int searches;            /* rounds of local search so far */
     bool final_asked, final_done, finished;
     /* the result; winner NULL: not reached, or every trial failed */
     const TuneTrial *winner, *standard; /* standard: the default configuration, when timed */
@@ -127,8 +129,8 @@ struct Tune {
     char driver_text[16], nvrtc_text[16];
     TuneProblem *problems;
     size_t problem_count;
-    TuneTrial *trials; /* by rank, then problem */
-    size_t trial_count;
+    TuneTrial *trials;  /* by rank, then problem */
+    size_t trial_count; /* local search appends; the array has room and never moves */
     TuneVariant **variants;
     size_t variant_count;
     Worker *compilers;
@@ -156,6 +158,13 @@ void tune_close(Tune *tune);
 
 Status tune_setup(Tune *t, const GenWorkItem *items, size_t count, Error *err);
 Status tune_loop(Tune *t, Error *err);
+/* Most trials that local search may add to one problem. */
+size_t tune_search_room(size_t effort);
+/* The next round of local search of a problem whose trials are over; *added 0: there is none. */
+Status tune_search(Tune *t, TuneProblem *problem, size_t *added, Error *err);
+/* Appends a trial, or what the database holds of it. */
+Status tune_add_trial(Tune *t, TuneProblem *problem, const GenConfig *config,
+                      const GenResources *resources, Error *err);
 /* Emits the trial's source if need be and finds or makes its variant. */
 Status tune_variant_of(Tune *t, TuneTrial *trial, Error *err);
 /* One row for the trial as it stands. */

@@ -322,12 +322,27 @@ static Status send_final(Tune *t, TuneProblem *p, TuneTrial *const *who, size_t 
     return st;
 }
 
+/* Rounds of local search until one leaves something to do; *more false: the search is over. */
+static Status search_on(Tune *t, TuneProblem *p, bool *more, Error *err) {
+    size_t added = 1;
+    while (added > 0 && tune_all_done(t, p)) {
+        Status st = tune_search(t, p, &added, err);
+        if (st != ST_OK) return st;
+    }
+    *more = !tune_all_done(t, p);
+    return ST_OK;
+}
+
 /* Ends problems whose trials are over; one that needs a final goes to the idle runner. */
 static Status finish_problems(Tune *t, bool all, Error *err) {
     for (size_t i = 0; i < t->problem_count; i++) {
         TuneProblem *p = &t->problems[i];
         TuneTrial *who[BENCH_MAX_PLANS];
         if (p->finished || t->running_final == p || (!all && !tune_all_done(t, p))) continue;
+        bool more = false;
+        Status st = all ? ST_OK : search_on(t, p, &more, err);
+        if (st != ST_OK) return st;
+        if (more) continue;
         size_t n = tune_finalists(t, p, who, BENCH_MAX_PLANS);
         bool needs_final = !t->target->traits.deterministic && n > 1 && !p->final_asked;
         if (needs_final && !t->interrupted) {
@@ -335,7 +350,7 @@ static Status finish_problems(Tune *t, bool all, Error *err) {
             if (t->runner_ready && !t->runner.busy) return send_final(t, p, who, n, err);
             continue;
         }
-        Status st = tune_finish(t, p, err);
+        st = tune_finish(t, p, err);
         if (st != ST_OK) return st;
     }
     return ST_OK;

@@ -120,6 +120,22 @@ static Status resume(Tune *t, TuneTrial *trial, Error *err) {
     return ST_OK;
 }
 
+Status tune_add_trial(Tune *t, TuneProblem *problem, const GenConfig *config,
+                      const GenResources *resources, Error *err) {
+    TuneTrial *trial = &t->trials[t->trial_count];
+    *trial = (TuneTrial){.owner = problem,
+                         .problem = &problem->item->problem,
+                         .config = *config,
+                         .resources = *resources,
+                         .rank = t->trial_count};
+    Status st = fill_trial(t, trial, err);
+    if (st != ST_OK) return st;
+    t->trial_count++;
+    t->counts.trials++;
+    t->counts.untried--;
+    return t->settings.again ? ST_OK : resume(t, trial, err);
+}
+
 static Status add_trials_of_rank(Tune *t, size_t rank, bool *any, Error *err) {
     *any = false;
     for (size_t i = 0; i < t->problem_count; i++) {
@@ -163,7 +179,7 @@ Status tune_setup(Tune *t, const GenWorkItem *items, size_t count, Error *err) {
             err_wrap(err, "%s, %s", gen_spec_name(items[i].problem.spec), items[i].label);
             return st;
         }
-        most += t->problems[i].candidates.count + 1;
+        most += t->problems[i].candidates.count + 1 + tune_search_room(t->settings.effort);
     }
     t->trials = ARENA_ARRAY(t->arena, TuneTrial, most + 1);
     t->variants = ARENA_ARRAY(t->arena, TuneVariant *, most + 1);

@@ -412,6 +412,42 @@ static void what_won_on_another_gpu_is_tried_first_after_the_seeds(void **state)
     bed_free(&b);
 }
 
+/* Number of axes on which two configurations of rope differ, of its three. */
+static int steps_apart(const GenConfig *a, const GenConfig *b) {
+    int n = 0;
+    for (int i = 0; i < 3; i++) n += a->value[i] != b->value[i];
+    return n;
+}
+
+static void the_neighbours_of_the_best_are_tried_and_a_second_run_walks_the_same_way(void **state) {
+    (void)state;
+    Bed b;
+    size_t asked = 0;
+    for (int run = 0; run < 2; run++) {
+        bed_make(&b, "search", false);
+        fake("fast:vec_bytes=8 block_threads=128 head_sequential=1");
+        b.settings.effort = 3;
+        assert_int_equal(bed_run(&b), ST_OK);
+        const TuneProblem *p = &b.tune->problems[0];
+        assert_true(p->searches > 0);
+        assert_true(b.tune->trial_count > p->candidates.count);
+        assert_true(b.tune->trial_count <= p->candidates.count + tune_search_room(3));
+        assert_true(b.tune->counts.done == b.tune->counts.trials);
+        for (size_t i = p->candidates.count; i < b.tune->trial_count; i++) {
+            int nearest = 3;
+            for (size_t k = 0; k < i; k++) {
+                int n = steps_apart(&b.tune->trials[i].config, &b.tune->trials[k].config);
+                assert_true(n > 0); /* never the same one twice */
+                if (n < nearest) nearest = n;
+            }
+            assert_int_equal(nearest, 1);
+        }
+        if (run == 0) asked = requests("search", "", "");
+        assert_int_equal(requests("search", "", ""), asked);
+        bed_free(&b);
+    }
+}
+
 static int setup(void **state) {
     (void)state;
     snprintf(dir, sizeof dir, "%s/tests/tune-XXXXXX", SEQTUNE_BINARY_DIR);
@@ -441,6 +477,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(without_nvrtc_or_gpu_the_session_ends_with_one_message),
         cmocka_unit_test(problems_of_one_static_key_share_compilation_and_check),
         cmocka_unit_test(an_attention_problem_is_timed_beside_the_baseline),
+        cmocka_unit_test(the_neighbours_of_the_best_are_tried_and_a_second_run_walks_the_same_way),
         cmocka_unit_test(what_won_on_another_gpu_is_tried_first_after_the_seeds),
         cmocka_unit_test(a_problem_that_no_variant_supports_does_not_stop_the_others),
     };
