@@ -61,7 +61,9 @@ setup_nvrtc_found() {
         /usr/lib/*/libnvrtc.so.* "$(setup_data_dir)"/nvrtc/libnvrtc.so.*; do
         [ -e "$lib" ] && return 0
     done
-    ldconfig -p 2>/dev/null | grep -q 'libnvrtc\.so\.' && return 0
+    for lib in $(ldconfig -p 2>/dev/null | sed -n 's/.*=> \(.*libnvrtc\.so\.[0-9.]*\)$/\1/p'); do
+        [ -e "$lib" ] && return 0
+    done
     # Where Python installs wheels: the directories runtime/nvrtc.c searches.
     python3 -c 'import glob, site, sys
 paths = site.getsitepackages() + [site.getusersitepackages()]
