@@ -23,8 +23,14 @@ static double now_seconds(void) {
 }
 
 static Status nvrtc_check(const Nvrtc *nvrtc, int result, const char *call, Error *err) {
+    enum { OUT_OF_MEMORY = 1, BUILTIN_OPERATION_FAILURE = 7 };
     if (result == 0) return ST_OK;
-    return err_set(err, result == 1 ? ST_NO_MEMORY : ST_COMPILE, "%s: %s (%s)", call,
+    if (result == BUILTIN_OPERATION_FAILURE) /* the machine's fault, not the source's */
+        return err_set(err, ST_DRIVER,
+                       "%s cannot compile anything: its libnvrtc-builtins.so.%d.%d is neither "
+                       "beside it nor on the loader's path; install NVRTC as a whole",
+                       nvrtc->path, nvrtc->version / 1000, nvrtc->version % 1000 / 10);
+    return err_set(err, result == OUT_OF_MEMORY ? ST_NO_MEMORY : ST_COMPILE, "%s: %s (%s)", call,
                    nvrtc->GetErrorString(result), nvrtc->path);
 }
 
@@ -137,6 +143,7 @@ static Status compile(const Nvrtc *nvrtc, void *program, const GenOutput *output
     if (st != ST_OK) return st;
     if (result != 0) {
         st = nvrtc_check(nvrtc, result, "nvrtcCompileProgram", err);
+        if (st != ST_COMPILE) return st;
         return err_set(err, st, "%s for %s: %s with %s:\n%s", output->name, output->arch,
                        nvrtc->GetErrorString(result), nvrtc->toolchain, out->log);
     }

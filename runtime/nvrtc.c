@@ -89,6 +89,18 @@ static Status resolve(Nvrtc *nvrtc, Error *err) {
     return ST_OK;
 }
 
+/* NVRTC opens libnvrtc-builtins by its bare name at the first compilation, which the loader finds
+ * in a toolkit but not in a wheel's directory: loaded before, by path, the name is known. Where
+ * there is none beside the library, the loader's path decides, as always. */
+static void load_builtins(const Nvrtc *nvrtc) {
+    char path[sizeof nvrtc->path + 64];
+    const char *slash = strrchr(nvrtc->path, '/');
+    if (slash == NULL) return;
+    snprintf(path, sizeof path, "%.*s/libnvrtc-builtins.so.%d.%d", (int)(slash - nvrtc->path),
+             nvrtc->path, nvrtc->version / 1000, nvrtc->version % 1000 / 10);
+    (void)dlopen(path, RTLD_LAZY | RTLD_LOCAL | RTLD_NODELETE);
+}
+
 /* *out is NULL with ST_NOT_FOUND when the file cannot be loaded at all. */
 static Status open_file(const char *file, Nvrtc **out, Error *err) {
     Dl_info info;
@@ -110,6 +122,7 @@ static Status open_file(const char *file, Nvrtc **out, Error *err) {
         nvrtc_close(nvrtc);
         return st;
     }
+    load_builtins(nvrtc);
     *out = nvrtc;
     return ST_OK;
 }

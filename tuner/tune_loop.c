@@ -166,6 +166,8 @@ static Status on_compiled(Tune *t, TuneVariant *v, const Message *reply, Error *
     if (message_get_int(reply, "toolchain", 1) == 0) {
         return err_set(err, ST_DRIVER, "%s", text ? text : "no NVRTC");
     }
+    /* An NVRTC that compiles nothing says nothing about the variant: no trial is recorded. */
+    if (st == ST_DRIVER) return err_set(err, st, "%s", text ? text : status_text(st));
     if (st != ST_OK) return fail_variant(t, v, DB_COMPILE, text ? text : status_text(st), err);
     v->registers = (int)message_get_int(reply, "registers", 0);
     v->spill_bytes = (int)message_get_int(reply, "spill", 0);
