@@ -3,6 +3,7 @@
 #
 #   sh scripts/bench.sh              all of them
 #   sh scripts/bench.sh compile      source to cubin, seconds per variant, one thread
+#   sh scripts/bench.sh errors       flash and textbook attention against fp64, on the same inputs
 #   sh scripts/bench.sh main         the main job from an empty cache and database: seconds, peak memory
 #
 # SEQTUNE_BUILD_DIR names the build (default build/).
@@ -12,10 +13,10 @@ cd "$(dirname "$0")/.." || exit 1
 
 case ${1:-all} in
 -h | --help)
-    sed -n '2,8s/^# \{0,1\}//p' scripts/bench.sh
+    sed -n '2,9s/^# \{0,1\}//p' scripts/bench.sh
     exit 0
     ;;
-all | compile | main) what=${1:-all} ;;
+all | compile | errors | main) what=${1:-all} ;;
 *)
     echo "bench.sh: unknown benchmark $1 (see --help)" >&2
     exit 2
@@ -33,6 +34,10 @@ echo "host: $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1), $(nproc
 
 case $what in all | compile)
     "$build/bench/bench_compile"
+    ;;
+esac
+case $what in all | errors)
+    "$build/bench/bench_errors" 2>&1
     ;;
 esac
 case $what in all | main)

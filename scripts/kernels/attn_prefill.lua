@@ -63,8 +63,8 @@ kernel "attn_prefill" {
     let("kv_end", "(k_buffers + v_buffers) * tile_bytes"),
     let("smem_bytes", "q_in_regs == 1 and max(kv_end, tile_bytes + q_bytes) or kv_end + q_bytes"),
     let("q_base", "smem_bytes - q_bytes"),
-    -- The last causal rows see the most keys: their blocks of all heads come first.
-    let("heads_fastest", "mask == 'causal' and 1 or 0"),
+    -- Under a mask the last rows see the most keys (a window: until it is full): their blocks come first.
+    let("heads_fastest", "mask ~= 'none' and 1 or 0"),
     -- Per lane: 32-bit registers of O, S, P (16 bits), Q's operands.
     let("o_regs", "rows_per_warp * head_dim // 32"),
     let("s_regs", "rows_per_warp * block_n // 32"),

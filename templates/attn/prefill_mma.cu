@@ -208,8 +208,8 @@ __device__ __forceinline__ void step(const AttnParams &p, const Warp &warp, cons
     kv_after_output(kv);
 }
 
-// Blocks with the most keys start first when the mask is causal (the last rows see the most), over
-// all heads at once: the short ones fill the tail. Otherwise the tiles of one head are neighbours.
+// Blocks with the most keys start first under a mask (the last rows see the most), over all heads
+// at once: the short ones fill the tail. Otherwise the tiles of one head are neighbours.
 __device__ __forceinline__ BlockWork block_work(const AttnParams &p) {
     const int heads = pack_group ? p.heads_kv : p.heads_q;
     int index = int(blockIdx.x);
