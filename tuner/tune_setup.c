@@ -60,34 +60,66 @@ static Status add_baseline(Tune *t, TuneProblem *p, TuneTrial *trial, bool *has,
     return fill_trial(t, trial, err);
 }
 
-static Status setup_problem(Tune *t, TuneProblem *p, const GenWorkItem *item, Error *err) {
+/* Texts, candidates and seeds of p->item. ST_UNSUPPORTED: p->unsupported says why. */
+static Status read_problem(Tune *t, TuneProblem *p, Error *err) {
+    const GenProblem *problem = &p->item->problem;
     Error why = {0};
     GenConfig known[MAX_KNOWN];
     size_t known_count = 0;
     char hex[HASH_HEX_SIZE];
-    *p = (TuneProblem){.item = item};
-    p->text = text_of_problem(t->arena, &item->problem);
-    p->key = key_of_problem(t->arena, &item->problem);
-    Hash spec_hash = gen_spec_hash(item->problem.spec);
+    p->text = text_of_problem(t->arena, problem);
+    p->key = key_of_problem(t->arena, problem);
+    Hash spec_hash = gen_spec_hash(problem->spec);
     hash_hex(&spec_hash, hex);
     p->spec_hash = arena_strdup(t->arena, hex);
     if (!p->text || !p->key || !p->spec_hash) return err_no_memory(err, 256);
-    Status st = gen_problem_flops(&item->problem, &p->flops, &p->bytes, err);
+    Status st = gen_problem_flops(problem, &p->flops, &p->bytes, err);
     if (st != ST_OK) return st;
-    st = known_seeds(t->db, &item->problem, t->target->key, known, MAX_KNOWN, &known_count, &why);
+    st = known_seeds(t->db, problem, t->target->key, known, MAX_KNOWN, &known_count, &why);
     if (st == ST_OK) {
-        st = candidates_choose(&item->problem, &t->target->gpu, known, known_count,
-                               t->settings.effort, t->arena, &p->candidates, &why);
+        st = candidates_choose(problem, &t->target->gpu, known, known_count, t->settings.effort,
+                               t->arena, &p->candidates, &why);
+    }
+    if (st == ST_UNSUPPORTED) p->unsupported = arena_strdup(t->arena, why.message);
+    return st == ST_OK ? ST_OK : err_set(err, st, "%s", why.message);
+}
+
+/* A bf16 problem on a GPU without bf16 tensor cores is tuned in f16, the type that such a GPU's
+ * applications use, under a label that says so; *other is NULL where that is not the case. */
+static Status in_f16(Tune *t, const GenWorkItem *item, GenWorkItem **other, Error *err) {
+    const char *word = gen_problem_word(&item->problem, "dtype");
+    *other = NULL;
+    if (!word || strcmp(word, "bf16") != 0) return ST_OK;
+    if (gpu_has(t->target->gpu.arch, GPU_HAS_mma_bf16)) return ST_OK;
+    GenWorkItem *copy = ARENA_NEW(t->arena, GenWorkItem);
+    if (!copy) return err_no_memory(err, sizeof *copy);
+    *copy = *item;
+    copy->label = arena_printf(t->arena, "%s in f16", item->label);
+    if (!copy->label) return err_no_memory(err, 64);
+    Status st = gen_problem_set_word(&copy->problem, "dtype", "f16", err);
+    if (st == ST_OK) st = gen_problem_check(&copy->problem, err);
+    if (st == ST_OK) *other = copy;
+    return st;
+}
+
+static Status setup_problem(Tune *t, TuneProblem *p, const GenWorkItem *item, Error *err) {
+    GenWorkItem *other = NULL;
+    *p = (TuneProblem){.item = item};
+    Status st = read_problem(t, p, err);
+    if (st == ST_UNSUPPORTED && p->unsupported) {
+        st = in_f16(t, item, &other, err);
+        if (st == ST_OK && other) {
+            const TuneProblem refused = *p;
+            *p = (TuneProblem){.item = other};
+            st = read_problem(t, p, err);
+            if (st == ST_UNSUPPORTED && p->unsupported) *p = refused;
+        }
+        if (p->unsupported) st = st == ST_UNSUPPORTED ? ST_OK : st;
     }
     t->counts.enumerated += p->candidates.enumerated;
     t->counts.ruled_out += p->candidates.ruled_out;
-    if (st == ST_UNSUPPORTED) {
-        p->unsupported = arena_strdup(t->arena, why.message);
-        return p->unsupported ? ST_OK : err_no_memory(err, sizeof why.message);
-    }
-    if (st != ST_OK) return err_set(err, st, "%s", why.message);
-    t->counts.untried += p->candidates.untried;
-    return ST_OK;
+    if (st == ST_OK && !p->unsupported) t->counts.untried += p->candidates.untried;
+    return st;
 }
 
 /* What the database holds of this trial ends it; times of a device that repeats exactly are as

@@ -133,7 +133,8 @@ kernel "attn_prefill" {
   flops = "4 * batch * heads_q * (pairs_right - pairs_left) * head_dim",
   bytes = "2 * batch * head_dim * 2 * (heads_q * len_q + heads_kv * len_kv)",
   seeds = {
-    -- 64 KB of shared memory per SM, K/V staged in registers: 16 rows per warp.
+    -- 64 KB of shared memory per SM, K/V staged in registers: 16 rows per warp, and two blocks per SM.
+    seed { block_m = 64, block_n = 32, warps = 4, stages = 1, q_in_regs = 1, pack_group = 0, when = "gpu.cc == 75" },
     seed { block_m = 64, block_n = 64, warps = 4, stages = 1, q_in_regs = 0, pack_group = 0, when = "gpu.cc == 75" },
     -- 100 KB per SM and slow f32 accumulation: small tiles, so that two blocks share an SM.
     seed { block_m = 64, block_n = 64, warps = 4, stages = 1, q_in_regs = 0, pack_group = 0,

@@ -391,8 +391,8 @@ static void a_problem_no_variant_supports_is_said_and_the_others_are_tuned(void 
     write_file(
         "mixed.lua",
         "workload \"mixed\" { title = \"t\", items = {\n"
-        "  item { op = \"attn_prefill\", label = \"bf16\", source = \"s\", dtype = \"bf16\",\n"
-        "         head_dim = 64, len_q = 64, len_kv = 64, heads_q = 1, heads_kv = 1 },\n"
+        "  item { op = \"rope\", label = \"odd\", source = \"s\", style = \"interleaved\",\n"
+        "         align = 1, tokens = 16, heads = 2 },\n"
         "  item { op = \"rope\", label = \"small\", source = \"s\", tokens = 16, heads = 2 } } "
         "}\n");
     Ran ran = program_run("--gpu soft:t4 --workload ./mixed.lua --effort 1 --db mixed.db");

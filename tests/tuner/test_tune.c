@@ -383,14 +383,29 @@ static void a_problem_that_no_variant_supports_does_not_stop_the_others(void **s
     (void)state;
     Bed b;
     bed_make(&b, "unsupported", false);
-    b.target.gpu = gpu_info_of_model(gpu_model_find("t4")); /* sm_75 has no bf16 mma */
     b.settings.effort = 2;
-    add_problem(&b, "attn_prefill", "dtype=bf16 head_dim=64 len_q=128 len_kv=128");
+    add_problem(&b, "rope", "style=interleaved align=1 tokens=64"); /* a pair is two elements */
     add_problem(&b, "rope", "tokens=64");
     assert_int_equal(bed_run(&b), ST_OK);
     assert_non_null(b.tune->problems[0].unsupported);
     assert_null(b.tune->problems[0].winner);
     assert_non_null(b.tune->problems[1].winner);
+    bed_free(&b);
+}
+
+static void bf16_attention_is_tuned_in_f16_where_the_gpu_has_none(void **state) {
+    (void)state;
+    Bed b;
+    bed_make(&b, "f16", false);
+    b.target.gpu = gpu_info_of_model(gpu_model_find("t4"));
+    b.settings.effort = 1;
+    add_problem(&b, "attn_prefill", "dtype=bf16 head_dim=64 len_q=128 len_kv=128");
+    assert_int_equal(bed_run(&b), ST_OK);
+    const TuneProblem *p = &b.tune->problems[b.tune->problem_count - 1];
+    assert_null(p->unsupported);
+    assert_non_null(p->winner);
+    assert_string_equal(gen_problem_word(&p->item->problem, "dtype"), "f16");
+    assert_non_null(strstr(p->item->label, " in f16"));
     bed_free(&b);
 }
 
@@ -480,6 +495,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(the_neighbours_of_the_best_are_tried_and_a_second_run_walks_the_same_way),
         cmocka_unit_test(what_won_on_another_gpu_is_tried_first_after_the_seeds),
         cmocka_unit_test(a_problem_that_no_variant_supports_does_not_stop_the_others),
+        cmocka_unit_test(bf16_attention_is_tuned_in_f16_where_the_gpu_has_none),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
