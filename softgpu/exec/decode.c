@@ -156,10 +156,23 @@ static uint64_t float_bits(const PtxOperand *o, PtxClass class) {
     return bits;
 }
 
+/* The operand `reg + constant`, which ptxas takes outside of addresses too. */
+static int register_sum(Decode *d, const PtxOperand *o, PtxClass class) {
+    if (class == PTX_PRED) dec_fail(d, ST_SYNTAX, "a predicate is not added to");
+    const int offset = dec_constant(d, class, (uint64_t)o->imm), v = dec_vreg(d, class);
+    Ir *const ir =
+        dec_emit(d, dec_lane(d, class == PTX_B64 ? LANE_add_window : LANE_add_offset), PIPE_ALU);
+    dec_def(ir, 0, v);
+    dec_use(ir, 1, dec_reg(d, o->reg));
+    dec_use(ir, 2, offset);
+    return v;
+}
+
 int dec_source(Decode *d, const PtxOperand *o, PtxClass class, bool is_float) {
     switch (o->kind) {
     case PTX_REG:
-        if (dec_class(d, o) == class && o->second < 0) return dec_reg(d, o->reg);
+        if (dec_class(d, o) == class && o->second < 0)
+            return o->imm ? register_sum(d, o, class) : dec_reg(d, o->reg);
         break;
     case PTX_SPECIAL:
         if (dec_class(d, o) == class || (class == PTX_B64 && dec_class(d, o) == PTX_B32))
@@ -374,6 +387,19 @@ static void instruction(Decode *d, const PtxInstr *in) {
     emit_after(d);
 }
 
+static void count_defs(const PtxOperand *o, int *defs, int depth) {
+    if (o->kind == PTX_REG) defs[o->reg]++;
+    if (o->kind == PTX_REG && o->second >= 0) defs[o->second]++;
+    const bool items = o->kind == PTX_VECTOR || o->kind == PTX_LIST;
+    for (int k = 0; items && depth < 8 && k < o->item_count; k++)
+        count_defs(&o->items[k], defs, depth + 1);
+}
+/* Formals that are registers are written, or read, by the caller. */
+static void count_formals(PtxVar *const *list, int n, int *defs) {
+    for (int i = 0; i < n; i++)
+        for (int k = 0; k < list[i]->reg_count; k++) defs[list[i]->reg + k]++;
+}
+
 /* Registers with one definition that is a plain mov of something constant or of another such
  * register need no row of their own: their uses read the source. A single definition reaches
  * every use, in loops too, or the program reads an undefined register. */
@@ -387,20 +413,17 @@ static int *find_aliases(Decode *d, const PtxFunc *f, int base) {
     for (int i = 0; i < f->reg_count; i++) alias[i] = -1;
     for (int i = 0; i < f->instr_count; i++) {
         const PtxInstr *const in = &f->instrs[i];
-        if (!in->operand_count) continue;
-        const PtxOperand *const o = &in->operands[0];
-        if (o->kind == PTX_REG) defs[o->reg]++;
-        if (o->kind == PTX_REG && o->second >= 0) defs[o->second]++;
-        for (int k = 0; (o->kind == PTX_VECTOR || o->kind == PTX_LIST) && k < o->item_count; k++)
-            if (o->items[k].kind == PTX_REG) defs[o->items[k].reg]++;
+        if (in->operand_count) count_defs(&in->operands[0], defs, 0);
     }
+    count_formals(f->params, f->param_count, defs);
+    count_formals(f->rets, f->ret_count, defs);
     for (int i = 0; i < f->instr_count; i++) {
         const PtxInstr *const in = &f->instrs[i];
         if (strncmp(in->form, "mov.", 4) != 0 || in->guard >= 0 || in->operand_count != 2) continue;
         const PtxOperand *const o = &in->operands[0], *const s = &in->operands[1];
         if (o->kind != PTX_REG || o->second >= 0 || defs[o->reg] != 1) continue;
         const PtxReg *const reg = &f->regs[o->reg];
-        if (reg->class == PTX_PRED || s->negate) continue;
+        if (reg->class == PTX_PRED || s->negate || (s->kind == PTX_REG && s->imm)) continue;
         if (s->kind == PTX_REG && s->reg != o->reg && defs[s->reg] == 1 &&
             f->regs[s->reg].class == reg->class)
             alias[o->reg] = alias[s->reg] >= 0 ? alias[s->reg] : base + s->reg;

@@ -118,6 +118,7 @@ void dec_family(Decode *d); /* shapes "=name" */
 void dec_memory_family(Decode *d, const char *name);
 void dec_convert(Decode *d);
 void dec_control_family(Decode *d, const char *name);
+bool dec_branch_family(Decode *d, const char *name); /* false: not one of them */
 void dec_function(Decode *d, const PtxFunc *func, const uint64_t *args, const uint64_t *rets,
                   int depth);
 

@@ -1,4 +1,4 @@
-/* Decoding of moves, comparisons, branches, calls, barriers and address conversion. */
+/* Decoding of moves, comparisons, barriers and address conversion. */
 #include "softgpu/exec/decode.h"
 
 #include <string.h>
@@ -10,6 +10,33 @@ static Ir *emit1(Decode *d, int lane_extra, SgPipe pipe, int dest, int source) {
     dec_def(ir, 0, dest);
     dec_use(ir, 1, source);
     return ir;
+}
+
+/* mov.v4.u16 {a, b, c, d}, {e, f, g, h}: all sources are read before the first is written. */
+static void mov_elements(Decode *d, const PtxOperand *dst, const PtxOperand *src) {
+    int value[PTX_MAX_ITEMS];
+    const int n = dst->item_count;
+    const PtxClass class = ptx_words_are(&d->words, 2, "b64") ? PTX_B64
+                           : ptx_words_are(&d->words, 2, "u64") ||
+                                   ptx_words_are(&d->words, 2, "s64") ||
+                                   ptx_words_are(&d->words, 2, "f64")
+                               ? PTX_B64
+                               : PTX_B32;
+    const bool two = ptx_words_are(&d->words, 1, "v2"), four = ptx_words_are(&d->words, 1, "v4");
+    if (n != src->item_count || d->words.count != 3 || n != (two ? 2 : four ? 4 : -1)) {
+        dec_fail(d, ST_SYNTAX, "mov from %d to %d elements", src->item_count, n);
+        return;
+    }
+    const int extra = class == PTX_B64 ? LANE_mov_b64 : -1;
+    const Handler fn = extra < 0 ? dec_form_handler(d) : dec_lane(d, extra);
+    for (int i = 0; i < 2 * n && d->status == ST_OK; i++) {
+        const int source = i < n ? dec_source(d, &src->items[i], class, false) : value[i - n];
+        const int dest = i < n ? dec_vreg(d, class) : dec_dest(d, &dst->items[i - n], class);
+        if (i < n) value[i] = dest;
+        Ir *const ir = dec_emit(d, fn, PIPE_MOVE);
+        dec_def(ir, 0, dest);
+        dec_use(ir, 1, source);
+    }
 }
 
 /* mov {a, b}, c and mov c, {a, b}: of 2 x b32, 2 x b16, 4 x b16. */
@@ -47,6 +74,10 @@ static void mov_vector(Decode *d, const PtxOperand *dst, const PtxOperand *src) 
 
 static void mov(Decode *d) {
     const PtxOperand *const dst = dec_operand(d, 0), *const src = dec_operand(d, 1);
+    if (dst->kind == PTX_VECTOR && src->kind == PTX_VECTOR) {
+        mov_elements(d, dst, src);
+        return;
+    }
     if (dst->kind == PTX_VECTOR || src->kind == PTX_VECTOR) {
         mov_vector(d, dst, src);
         return;
@@ -147,15 +178,31 @@ static int pred_op(Decode *d, int extra, int a, int b, uint32_t negate_b, int in
     return p;
 }
 
+static int compare_values(Decode *d, const CompareType *t, int a, int b);
+
+static const CompareType *compare_type(const char *word, size_t length) {
+    for (size_t i = 0; i < sizeof compare_types / sizeof *compare_types; i++)
+        if (strlen(compare_types[i].name) == length &&
+            memcmp(compare_types[i].name, word, length) == 0)
+            return &compare_types[i];
+    return NULL;
+}
+
 /* The comparison of operands `first`, `first` + 1 named by word 1, as a fresh predicate. */
 static int compare(Decode *d, int first, const char *type_word, size_t type_length) {
-    const CompareType *t = NULL;
-    for (size_t i = 0; i < sizeof compare_types / sizeof *compare_types; i++)
-        if (strlen(compare_types[i].name) == type_length &&
-            memcmp(compare_types[i].name, type_word, type_length) == 0)
-            t = &compare_types[i];
+    const CompareType *const t = compare_type(type_word, type_length);
+    if (!t) {
+        dec_fail(d, ST_UNSUPPORTED, "this comparison is not emulated");
+        return 0;
+    }
+    const int a = dec_source(d, dec_operand(d, first), t->class, t->is_float);
+    const int b = dec_source(d, dec_operand(d, first + 1), t->class, t->is_float);
+    return compare_values(d, t, a, b);
+}
+
+static int compare_values(Decode *d, const CompareType *t, int a, int b) {
     const CompareOp *op = NULL;
-    for (size_t i = 0; t && i < sizeof compare_ops / sizeof *compare_ops; i++)
+    for (size_t i = 0; i < sizeof compare_ops / sizeof *compare_ops; i++)
         if (ptx_words_are(&d->words, 1, compare_ops[i].name) &&
             (t->is_float ? compare_ops[i].floats : compare_ops[i].integers))
             op = &compare_ops[i];
@@ -163,8 +210,6 @@ static int compare(Decode *d, int first, const char *type_word, size_t type_leng
         dec_fail(d, ST_UNSUPPORTED, "this comparison is not emulated");
         return 0;
     }
-    int a = dec_source(d, dec_operand(d, first), t->class, t->is_float && t->eq != LANE_eq_u16);
-    int b = dec_source(d, dec_operand(d, first + 1), t->class, t->is_float);
     a = half_to_float(d, a, t->name);
     b = half_to_float(d, b, t->name);
     const bool ftz = ptx_words_have(&d->words, "ftz");
@@ -185,12 +230,49 @@ static int bool_op(const Decode *d) {
                                                 : -1;
 }
 
+static int unpack_half(Decode *d, int v, int half) {
+    const int out[2] = {dec_vreg(d, PTX_B32), dec_vreg(d, PTX_B32)};
+    Ir *const ir = dec_emit(d, dec_lane(d, LANE_unpack32), PIPE_MOVE);
+    dec_def(ir, 0, out[0]);
+    dec_def(ir, 1, out[1]);
+    dec_use(ir, 2, v);
+    return out[half];
+}
+
+/* set and setp of f16x2 and bf16x2: one comparison per half; p[0] of the low, p[1] of the high. */
+static void compare_pair(Decode *d, int op, int p[2]) {
+    const bool bf = ptx_words_are(&d->words, d->words.count - 1, "bf16x2");
+    const CompareType *const t = bf ? compare_type("bf16", 4) : compare_type("f16", 3);
+    const int a = dec_source(d, dec_operand(d, 1), PTX_B32, true);
+    const int b = dec_source(d, dec_operand(d, 2), PTX_B32, true);
+    uint32_t negate = 0;
+    const int c = op >= 0 ? dec_pred(d, dec_operand(d, 3), &negate) : -1;
+    for (int half = 0; half < 2 && d->status == ST_OK; half++) {
+        p[half] = compare_values(d, t, unpack_half(d, a, half), unpack_half(d, b, half));
+        if (op >= 0) p[half] = pred_op(d, op, p[half], c, negate, -1);
+    }
+}
+static bool is_pair(const Decode *d) {
+    const int last = d->words.count - 1;
+    return ptx_words_are(&d->words, last, "f16x2") || ptx_words_are(&d->words, last, "bf16x2");
+}
+
 /* setp.CMP[.BOOL][.ftz].TYPE p[|q], a, b[, c]: q is the same with the comparison negated. */
 static void setp(Decode *d) {
     const int last = d->words.count - 1, op = bool_op(d);
     const PtxOperand *const dst = dec_operand(d, 0);
     if (d->in->operand_count != (op >= 0 ? 4 : 3) || last < 2) {
         dec_fail(d, ST_SYNTAX, "%d operands", d->in->operand_count);
+        return;
+    }
+    if (is_pair(d)) { /* setp.f16x2 p|q: q is that of the high half */
+        int p[2] = {0};
+        compare_pair(d, op, p);
+        pred_op(d, LANE_mov_pred, p[0], -1, 0, dec_dest(d, dst, PTX_PRED));
+        if (dst->second >= 0 && d->frame->func->regs[dst->second].class != PTX_PRED)
+            dec_fail(d, ST_SYNTAX, "the second destination is not a predicate");
+        else if (dst->second >= 0)
+            pred_op(d, LANE_mov_pred, p[1], -1, 0, dec_reg(d, dst->second));
         return;
     }
     uint32_t negate = 0;
@@ -211,6 +293,31 @@ static void setp(Decode *d) {
     if (q >= 0) pred_op(d, op >= 0 ? op : LANE_mov_pred, not_t, op >= 0 ? copy : -1, negate, q);
 }
 
+/* What `set` writes for true: all ones in an integer, 1.0 in a float type. */
+static uint32_t set_one(const Decode *d, int word) {
+    static const struct {
+        const char *type;
+        uint32_t one;
+    } rows[] = {{"u32", 0xffffffff}, {"s32", 0xffffffff},   {"f32", 0x3f800000},
+                {"u16", 0xffff},     {"s16", 0xffff},       {"f16", 0x3c00},
+                {"bf16", 0x3f80},    {"f16x2", 0x3c003c00}, {"bf16x2", 0x3f803f80}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (ptx_words_are(&d->words, word, rows[i].type)) return rows[i].one;
+    return 0;
+}
+
+static void set_pair(Decode *d, int op, uint32_t one) {
+    int p[2] = {0}, half[2];
+    const int dest = dec_dest(d, dec_operand(d, 0), PTX_B32);
+    compare_pair(d, op, p);
+    for (int i = 0; i < 2; i++) {
+        half[i] = dec_vreg(d, PTX_B32);
+        emit1(d, LANE_set_b32, PIPE_ALU, half[i], p[i])->o[2] = one & 0xffff;
+    }
+    Ir *const ir = emit1(d, LANE_pack32, PIPE_MOVE, dest, half[0]);
+    dec_use(ir, 2, half[1]);
+}
+
 /* set.CMP[.BOOL][.ftz].DTYPE.STYPE d, a, b[, c] */
 static void set(Decode *d) {
     const int last = d->words.count - 1, op = bool_op(d);
@@ -218,9 +325,12 @@ static void set(Decode *d) {
         dec_fail(d, ST_SYNTAX, "%d operands", d->in->operand_count);
         return;
     }
-    const bool is_float = ptx_words_are(&d->words, last - 1, "f32");
-    if (!is_float && !ptx_words_are(&d->words, last - 1, "u32") &&
-        !ptx_words_are(&d->words, last - 1, "s32")) {
+    const uint32_t one = set_one(d, last - 1);
+    if (is_pair(d) && (one == 0xffffffff || one >> 16 == (one & 0xffff))) {
+        set_pair(d, op, one);
+        return;
+    }
+    if (!one || is_pair(d) || (one > 0xffff && one >> 16 == (one & 0xffff) && one != 0xffffffff)) {
         dec_fail(d, ST_UNSUPPORTED, "set to this type is not emulated");
         return;
     }
@@ -230,123 +340,13 @@ static void set(Decode *d) {
         const int c = dec_pred(d, dec_operand(d, 3), &negate);
         p = pred_op(d, op, p, c, negate, -1);
     }
-    emit1(d, is_float ? LANE_set_f32 : LANE_set_b32, PIPE_ALU,
-          dec_dest(d, dec_operand(d, 0), PTX_B32), p);
+    emit1(d, LANE_set_b32, PIPE_ALU, dec_dest(d, dec_operand(d, 0), PTX_B32), p)->o[2] = one;
 }
 
-/* A jump to instruction `target` of the frame under the current guard, or its negation. */
-static Ir *jump(Decode *d, int target, bool unless) {
-    const PtxInstr *const in = d->in;
-    const bool cond = in->guard >= 0;
-    const int p = cond ? dec_reg(d, in->guard) : -1;
-    Ir *const ir = dec_emit(d, dec_control(cond ? CONTROL_bra_if : CONTROL_bra), PIPE_BRANCH);
-    ir->target = target;
-    ir->ends = true;
-    ir->stays = !cond;
-    if (cond) {
-        dec_use(ir, 1, p);
-        ir->o[2] = in->guard_negate != unless ? UINT32_MAX : 0;
-    }
-    return ir;
-}
-
-static int here(const Decode *d) {
-    return (int)(d->in - d->frame->func->instrs);
-}
-
-static void bra(Decode *d) {
-    const PtxOperand *const o = dec_operand(d, 0);
-    if (o->kind != PTX_LABEL)
-        dec_fail(d, ST_SYNTAX, "a label is expected");
-    else
-        jump(d, o->reg, false);
-}
-
-static void brx(Decode *d) {
-    const PtxOperand *const t = dec_operand(d, 1);
-    if (d->in->guard >= 0) jump(d, here(d) + 1, true);
-    const int index = dec_source(d, dec_operand(d, 0), PTX_B32, false);
-    if (t->kind != PTX_LABEL || t->reg < 0 || t->reg >= d->frame->func->table_count) {
-        dec_fail(d, ST_SYNTAX, "a .branchtargets label is expected");
-        return;
-    }
-    const PtxTable *const table = &d->frame->func->tables[t->reg];
-    int *const jumps =
-        arena_array(d->scratch, (size_t)(d->jump_count + table->count), sizeof *jumps);
-    if (!jumps) {
-        dec_fail(d, ST_NO_MEMORY, "out of memory");
-        return;
-    }
-    if (d->jump_count) memcpy(jumps, d->jumps, (size_t)d->jump_count * sizeof *jumps);
-    memcpy(jumps + d->jump_count, table->targets, (size_t)table->count * sizeof *jumps);
-    d->jumps = jumps;
-    Ir *const ir = dec_emit(d, dec_control(CONTROL_brx), PIPE_BRANCH);
-    dec_use(ir, 1, index);
-    ir->table = d->jump_count;
-    ir->table_count = table->count;
-    ir->target = here(d); /* only marks it for patching */
-    ir->ends = ir->stays = true;
-    d->jump_count += table->count;
-}
-
-static int list_offsets(Decode *d, const PtxOperand *list, uint64_t *out, int limit) {
-    if (list->kind != PTX_LIST || list->item_count > limit) {
-        dec_fail(d, ST_UNSUPPORTED, "this argument list is not emulated");
-        return 0;
-    }
-    for (int i = 0; i < list->item_count; i++) {
-        const PtxOperand *const o = &list->items[i];
-        if (o->kind == PTX_SYMBOL && o->var->space == PTX_PARAM && !o->var->entry)
-            out[i] = dec_symbol(d, o->var);
-        else
-            dec_fail(d, ST_UNSUPPORTED, "arguments other than .param variables are not emulated");
-    }
-    return list->item_count;
-}
-
-static void call_assert(Decode *d, const uint64_t *args, int n) {
-    if (n < 3) {
-        dec_fail(d, ST_SYNTAX, "__assertfail takes message, file, line, function, size");
-        return;
-    }
-    Ir *const ir = dec_emit(d, dec_control(CONTROL_assert), PIPE_OTHER);
-    for (int i = 0; i < 3; i++) ir->o[i] = (uint32_t)args[i];
-}
-
-/* call [(rets),] name[, (args)]: the callee's body is inlined, its parameters are the caller's
- * .param variables themselves. */
-static void call(Decode *d) {
-    enum { MAX_ARGS = 64 };
-    uint64_t args[MAX_ARGS], rets[MAX_ARGS];
-    int k = 0, arg_count = 0, ret_count = 0;
-    if (d->in->guard >= 0) jump(d, here(d) + 1, true);
-    if (dec_operand(d, k)->kind == PTX_LIST)
-        ret_count = list_offsets(d, dec_operand(d, k++), rets, MAX_ARGS);
-    const PtxOperand *const name = dec_operand(d, k++);
-    if (k < d->in->operand_count && dec_operand(d, k)->kind == PTX_LIST)
-        arg_count = list_offsets(d, dec_operand(d, k), args, MAX_ARGS);
-    if (d->status != ST_OK) return;
-    if (name->kind != PTX_NAME) {
-        dec_fail(d, ST_UNSUPPORTED, "indirect calls are not emulated");
-        return;
-    }
-    if (strcmp(name->name, "__assertfail") == 0) {
-        call_assert(d, args, arg_count);
-        return;
-    }
-    const PtxFunc *const callee = ptx_func(d->module->ptx, name->name);
-    if (!callee || !callee->body || callee->entry)
-        dec_fail(d, ST_UNSUPPORTED, "function '%s' has no body here", name->name);
-    else if (callee->param_count != arg_count || callee->ret_count != ret_count)
-        dec_fail(d, ST_SYNTAX, "'%s' takes %d arguments and returns %d values", name->name,
-                 callee->param_count, callee->ret_count);
-    else
-        dec_function(d, callee, args, rets, d->frame->depth + 1);
-}
-
-static void ret(Decode *d) {
-    const PtxFunc *const f = d->frame->func;
-    jump(d, f->instr_count, false); /* the exit, or the end of the inlined body */
+/* createpolicy: cache policies are accepted and change nothing; every one is 0. */
+static void policy(Decode *d) {
+    const int dest = dec_dest(d, dec_operand(d, 0), PTX_B64);
+    emit1(d, LANE_mov_b64, PIPE_ALU, dest, dec_constant(d, PTX_B64, 0));
 }
 
 static void barrier(Decode *d, bool red) {
@@ -458,14 +458,16 @@ void dec_control_family(Decode *d, const char *name) {
     static const struct {
         const char *name;
         void (*fn)(Decode *);
-    } rows[] = {{"mov", mov},     {"setp", setp}, {"set", set},           {"cvt", dec_convert},
-                {"bra", bra},     {"brx", brx},   {"call", call},         {"ret", ret},
-                {"elect", elect}, {"cvta", cvta}, {"isspacep", isspacep}, {"directed", directed}};
+    } rows[] = {{"mov", mov},      {"setp", setp}, {"set", set},           {"cvt", dec_convert},
+
+                {"elect", elect},  {"cvta", cvta}, {"isspacep", isspacep}, {"directed", directed},
+                {"policy", policy}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (strcmp(rows[i].name, name) == 0) {
             rows[i].fn(d);
             return;
         }
+    if (dec_branch_family(d, name)) return;
     if (strcmp(name, "barrier") == 0)
         barrier(d, false);
     else if (strcmp(name, "barrier_red") == 0)

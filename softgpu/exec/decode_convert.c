@@ -233,6 +233,69 @@ static void pair_convert(Decode *d, const Cvt *c) {
     after(d, c, dest);
 }
 
+/* Pairs of fp8, both ways, and cvt.pack. False: none of these. */
+static bool packed_convert(Decode *d) {
+    static const struct {
+        const char *dst, *src;
+        int extra, sources;
+        bool satfinite;
+    } rows[] = {{"e4m3x2", "f32", LANE_e4m3x2_f32, 2, true},
+                {"e5m2x2", "f32", LANE_e5m2x2_f32, 2, true},
+                {"e4m3x2", "f16x2", LANE_e4m3x2_f16x2, 1, true},
+                {"e5m2x2", "f16x2", LANE_e5m2x2_f16x2, 1, true},
+                {"f16x2", "e4m3x2", LANE_f16x2_e4m3x2, 1, false},
+                {"f16x2", "e5m2x2", LANE_f16x2_e5m2x2, 1, false}};
+    const int last = d->words.count - 1;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        if (!ptx_words_are(&d->words, last - 1, rows[i].dst) ||
+            !ptx_words_are(&d->words, last, rows[i].src))
+            continue;
+        const bool relu = ptx_words_have(&d->words, "relu");
+        const bool finite = ptx_words_have(&d->words, "satfinite");
+        if (!ptx_words_are(&d->words, 1, "rn") || finite != rows[i].satfinite ||
+            d->words.count != 4 + relu + finite || d->in->operand_count != rows[i].sources + 1) {
+            dec_fail(d, ST_SYNTAX, "cvt.rn%s{.relu} with %d sources is expected",
+                     rows[i].satfinite ? ".satfinite" : "", rows[i].sources);
+            return true;
+        }
+        const int dest = dec_dest(d, dec_operand(d, 0), PTX_B32);
+        const int a = dec_source(d, dec_operand(d, 1), PTX_B32, false);
+        const int b = rows[i].sources > 1 ? dec_source(d, dec_operand(d, 2), PTX_B32, false) : a;
+        Ir *const ir = step(d, rows[i].extra, dest, a);
+        if (rows[i].sources > 1) dec_use(ir, 2, b);
+        ir->o[4] = relu;
+        return true;
+    }
+    return false;
+}
+
+/* cvt.pack.sat.TYPE.s32[.b32] d, a, b[, c] */
+static void pack_convert(Decode *d) {
+    static const struct {
+        const char *type;
+        uint32_t bits, is_signed;
+    } rows[] = {{"u16", 16, 0}, {"s16", 16, 1}, {"u8", 8, 0}, {"s8", 8, 1},
+                {"u4", 4, 0},   {"s4", 4, 1},   {"u2", 2, 0}, {"s2", 2, 1}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        if (!ptx_words_are(&d->words, 3, rows[i].type)) continue;
+        const bool third = rows[i].bits < 16;
+        if (d->words.count != 5 + third || !ptx_words_are(&d->words, 4, "s32") ||
+            d->in->operand_count != 3 + third)
+            break;
+        const int dest = dec_dest(d, dec_operand(d, 0), PTX_B32);
+        int source[3];
+        for (int k = 0; k < 3; k++)
+            source[k] = dec_source(d, dec_operand(d, k < 2 || third ? k + 1 : 1), PTX_B32, false);
+        Ir *const ir = step(d, LANE_cvt_pack, dest, source[0]);
+        dec_use(ir, 2, source[1]);
+        dec_use(ir, 3, source[2]);
+        ir->o[4] = rows[i].is_signed;
+        ir->o[5] = rows[i].bits;
+        return;
+    }
+    dec_fail(d, ST_UNSUPPORTED, "this conversion is not emulated");
+}
+
 static bool modifiers(Decode *d, Cvt *c) {
     static const struct {
         const char *word;
@@ -260,6 +323,11 @@ static bool modifiers(Decode *d, Cvt *c) {
 
 void dec_convert(Decode *d) {
     const int last = d->words.count - 1;
+    if (ptx_words_are(&d->words, 1, "pack")) {
+        pack_convert(d);
+        return;
+    }
+    if (packed_convert(d)) return;
     Cvt c = {.dst = type_of(&d->words, last - 1), .src = type_of(&d->words, last)};
     if (c.dst == CV_COUNT || c.src >= CV_F16X2 || !modifiers(d, &c)) {
         dec_fail(d, ST_UNSUPPORTED, "this conversion is not emulated");

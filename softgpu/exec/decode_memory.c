@@ -69,22 +69,24 @@ static PtxSpace space_of(const Decode *d) {
 }
 
 /* Data operands of ld and st into o[0..3]; wider registers than the type are allowed. */
-static int data_rows(Decode *d, Ir *ir, const PtxOperand *o, const Element *e, bool load,
+static int data_rows(Decode *d, Ir *ir, const PtxOperand *o, const Element *e, bool load, int at,
                      bool *wide) {
-    const bool vector = o->kind == PTX_VECTOR;
-    const int count = vector ? o->item_count : 1;
-    const int want = ptx_words_have(&d->words, "v4") ? 4 : ptx_words_have(&d->words, "v2") ? 2 : 1;
+    const bool vector = o->kind == PTX_VECTOR, eight = ptx_words_have(&d->words, "v8");
+    const int count = vector ? (eight ? o->item_count / 2 : o->item_count) : 1;
+    const int want = eight || ptx_words_have(&d->words, "v4") ? 4
+                     : ptx_words_have(&d->words, "v2")        ? 2
+                                                              : 1;
     if (count != want) {
         dec_fail(d, ST_SYNTAX, "%d elements; it moves %d", count, want);
         return 1;
     }
     *wide = e->bytes == 8;
     for (int i = 0; i < count; i++) {
-        const PtxOperand *const item = vector ? &o->items[i] : o;
+        const PtxOperand *const item = vector ? &o->items[at + i] : o;
         if (item->kind == PTX_REG && dec_class(d, item) == PTX_B64) *wide = true;
     }
     for (int i = 0; i < count; i++) {
-        const PtxOperand *const item = vector ? &o->items[i] : o;
+        const PtxOperand *const item = vector ? &o->items[at + i] : o;
         const PtxClass class = *wide ? PTX_B64 : PTX_B32;
         if (load)
             dec_def(ir, i, dec_dest(d, item, class));
@@ -94,7 +96,22 @@ static int data_rows(Decode *d, Ir *ir, const PtxOperand *o, const Element *e, b
     return count;
 }
 
-static void load_store(Decode *d, bool load) {
+static void load_store(Decode *d, bool load, int at);
+
+/* .v8.b32 (sm_100 on): two accesses of 16 bytes. */
+static void load_store_v8(Decode *d, bool load) {
+    const PtxOperand *const v = dec_operand(d, load ? 0 : 1);
+    if (v->kind != PTX_VECTOR || v->item_count != 8 || element(d)->bytes != 4 ||
+        space_of(d) != PTX_GLOBAL) {
+        dec_fail(d, ST_SYNTAX, ".v8 moves 8 elements of 32 bits from or to .global");
+        return;
+    }
+    load_store(d, load, 0);
+    load_store(d, load, 4);
+}
+
+/* Up to four elements from number `at` on. */
+static void load_store(Decode *d, bool load, int at) {
     const Element *const e = element(d);
     PtxSpace space = space_of(d);
     Ir tmp = {0};
@@ -103,8 +120,10 @@ static void load_store(Decode *d, bool load) {
         dec_fail(d, ST_SYNTAX, "an address and a value are expected");
         return;
     }
-    const int count = data_rows(d, &tmp, dec_operand(d, load ? 0 : 1), e, load, &wide);
+    const int count = data_rows(d, &tmp, dec_operand(d, load ? 0 : 1), e, load, at, &wide);
     const PtxVar *const var = address(d, &tmp, dec_operand(d, load ? 1 : 0), 4, 12, &address64);
+    if (at) tmp.o[12] += 16; /* the other half of 32 bytes */
+    if (at && tmp.o[12] < 16) tmp.o[13]++;
     tmp.o[5] = e->bytes | (e->is_signed ? ACC_SIGNED : 0u) | (wide ? ACC_WIDE : 0u) |
                (address64 ? ACC_ADDR64 : 0u) | (uint32_t)count << ACC_COUNT;
     if (space == PTX_GENERIC && var) space = var->space; /* a named variable knows its own */
@@ -225,6 +244,9 @@ static void matrix(Decode *d, bool load) {
     address(d, &tmp, dec_operand(d, load ? 1 : 0), 4, 12, &address64);
     tmp.o[5] = (uint32_t)count << ACC_COUNT | (address64 ? ACC_ADDR64 : 0u);
     tmp.o[6] = ptx_words_have(&d->words, "trans");
+    /* A generic address less the window is one in shared memory, or far outside of it. */
+    if (space_of(d) == PTX_GENERIC && tmp.o[4] != NO_ROW && address64)
+        tmp.o[13] -= (uint32_t)(WINDOW_SHARED >> 32);
     if (d->status == ST_OK)
         emit_from(d, &tmp, dec_form_handler(d), load ? PIPE_LDMATRIX : PIPE_STORE_SHARED);
 }
@@ -315,10 +337,9 @@ static void redux(Decode *d) {
 }
 
 void dec_memory_family(Decode *d, const char *name) {
-    if (strcmp(name, "ld") == 0)
-        load_store(d, true);
-    else if (strcmp(name, "st") == 0)
-        load_store(d, false);
+    const bool eight = ptx_words_have(&d->words, "v8");
+    if (strcmp(name, "ld") == 0 || strcmp(name, "st") == 0)
+        (eight ? load_store_v8(d, name[0] == 'l') : load_store(d, name[0] == 'l', 0));
     else if (strcmp(name, "atom") == 0)
         atom(d);
     else if (strcmp(name, "cp_async") == 0)

@@ -59,6 +59,37 @@ static inline uint32_t f32_to_bf16_rz(float f) {
     return (u & 0x7fffffffu) > 0x7f800000u ? 0x7fffu : u >> 16;
 }
 
+/* fp8: e4m3 has bias 7, no infinity, NaN 0x7f, largest 448; e5m2 is f16 without its low byte.
+ * Narrowing is .satfinite: what is larger, infinity too, becomes the largest; NaN becomes 0x7f
+ * (PTX ISA, cvt). Scaling by powers of two is exact, so adding and subtracting the magic number
+ * rounds once. */
+static inline uint32_t f32_to_fp8(float f, int fraction, int bias, uint32_t most, int relu) {
+    const uint32_t u = half_f32_bits(f), sign = u >> 24 & 0x80u, a = u & 0x7fffffffu;
+    const int e = (int)(a >> 23) - 127, low = 1 - bias, at = e < low ? low : e;
+    if (a > 0x7f800000u) return 0x7fu;
+    if (relu && sign) return 0;
+    if (e > bias + 1) return sign | most;
+    const float unit = half_bits_f32((uint32_t)(127 + fraction - at) << 23);
+    const float n = half_bits_f32(a) * unit + 8388608.0f; /* 2^23: the sum's unit is 1 */
+    const uint32_t bits = (half_f32_bits(n) & 0x7fffffu) + ((uint32_t)(at - low) << fraction);
+    return sign | (bits > most ? most : bits);
+}
+static inline uint32_t f32_to_e4m3(float f, int relu) {
+    return f32_to_fp8(f, 3, 7, 0x7e, relu);
+}
+static inline uint32_t f32_to_e5m2(float f, int relu) {
+    return f32_to_fp8(f, 2, 15, 0x7b, relu);
+}
+static inline float e5m2_to_f32(uint32_t b) {
+    return f16_to_f32((b & 0xff) << 8);
+}
+static inline float e4m3_to_f32(uint32_t b) {
+    const uint32_t sign = (b & 0x80) << 24, mag = b & 0x7f;
+    /* as f16_to_f32: the fraction under f32's exponents, scaled by 2^120 */
+    const float v = half_bits_f32(mag << 20) * 0x1p120f;
+    return half_bits_f32(mag == 0x7f ? 0x7fffffffu : sign | half_f32_bits(v));
+}
+
 /* Rounds once to a format of `fraction` fraction and `exponent` exponent bits; subnormals kept. */
 static inline uint32_t f64_to_half(double v, int fraction, int exponent) {
     const int bias = (1 << (exponent - 1)) - 1, lowest = 1 - bias;

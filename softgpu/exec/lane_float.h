@@ -207,6 +207,14 @@ HALVES(sub, op_sub)
 HALVES(mul, op_mul)
 HALVES(min, min_ptx)
 HALVES(max, max_ptx)
+static inline float min_nan(float a, float b) {
+    return nan_if(a, b, min_ptx(a, b));
+}
+static inline float max_nan(float a, float b) {
+    return nan_if(a, b, max_ptx(a, b));
+}
+HALVES(min_nan, min_nan)
+HALVES(max_nan, max_nan)
 static inline u32 fma_f16_one(u32 a, u32 b, u32 c) {
     return f64_to_half((f64)f16_to_f32(a) * f16_to_f32(b) + f16_to_f32(c), 10, 5);
 }
@@ -283,6 +291,20 @@ MAP2(bf16x2_rz_f32, u32, f32, f32, f32_to_bf16_rz(a) << 16 | f32_to_bf16_rz(b))
 MAP1(tf32_rna, u32, u32, (a & 0x7fffffffu) > 0x7f800000u ? 0x7fffffffu : (a + 0x1000u) & ~0x1fffu)
 MAP1(tf32_rn, u32, u32,
      (a & 0x7fffffffu) > 0x7f800000u ? 0x7fffffffu : (a + 0xfffu + (a >> 13 & 1)) & ~0x1fffu)
+
+/* Pairs of fp8 (half.h): e4m3x2, e5m2x2. From f32, a becomes the high byte; o[4]: .relu. */
+#define FP8_PAIR(name, NARROW, WIDE)                                                               \
+    MAP2(name##x2_f32, u32, f32, f32, NARROW(a, r->o[4]) << 8 | NARROW(b, r->o[4]))                \
+    MAP1(name##x2_f16x2, u32, u32,                                                                 \
+         NARROW(f16_to_f32(a >> 16), r->o[4]) << 8 | NARROW(f16_to_f32(a), r->o[4]))               \
+    MAP1(f16x2_##name##x2, u32, u32,                                                               \
+         fp8_relu(f32_to_f16(WIDE(a >> 8)), r->o[4]) << 16 |                                       \
+             fp8_relu(f32_to_f16(WIDE(a)), r->o[4]))
+static inline u32 fp8_relu(u32 h, bool relu) {
+    return relu && (h & 0x8000) ? 0 : h;
+}
+FP8_PAIR(e4m3, f32_to_e4m3, e4m3_to_f32)
+FP8_PAIR(e5m2, f32_to_e5m2, e5m2_to_f32)
 
 /* Rounding modes as decode numbers them: 0 nearest even, 1 towards zero, 2 down, 3 up. */
 static inline f64 round_mode(f64 v, u32 mode) {

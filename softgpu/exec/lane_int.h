@@ -41,6 +41,55 @@ CARRY(subcc_u32, a + (b ^ UINT32_MAX) + 1, true)
 CARRY(subc_u32, a + (b ^ UINT32_MAX) + c, false)
 CARRY(subccc_u32, a + (b ^ UINT32_MAX) + c, true)
 
+/* The same with 64-bit lanes: the carry of a sum of three that wraps. */
+#define CARRY64(name, B, C, KEEP)                                                                  \
+    HANDLER(name) {                                                                                \
+        u64 *const d = ROW(u64, 0);                                                                \
+        const u64 *const pa = ROW(u64, 1), *const pb = ROW(u64, 2);                                \
+        u32 carry = 0;                                                                             \
+        FOR_LANES {                                                                                \
+            if (!(w->mask >> l & 1)) continue;                                                     \
+            const u64 b = pb[l], c = w->carry >> l & 1;                                            \
+            (void)c;                                                                               \
+            const unsigned __int128 z = (unsigned __int128)pa[l] + (B) + (C);                      \
+            carry |= (u32)(z >> 64 & 1) << l;                                                      \
+            d[l] = (u64)z;                                                                         \
+        }                                                                                          \
+        if (KEEP) w->carry = (w->carry & ~w->mask) | carry;                                        \
+        return r + 1;                                                                              \
+    }
+CARRY64(addcc_u64, b, 0, true)
+CARRY64(addc_u64, b, c, false)
+CARRY64(addccc_u64, b, c, true)
+CARRY64(subcc_u64, ~b, 1, true)
+CARRY64(subc_u64, ~b, c, false)
+CARRY64(subccc_u64, ~b, c, true)
+
+/* mad.cc and madc: the low or high half of the product, then the sum with carry. */
+#define MAD_CARRY(name, T, PRODUCT, IN, KEEP)                                                      \
+    HANDLER(name) {                                                                                \
+        u32 *const d = ROW(u32, 0);                                                                \
+        const T *const pa = ROW(T, 1), *const pb = ROW(T, 2);                                      \
+        const u32 *const pc = ROW(u32, 3);                                                         \
+        u32 carry = 0;                                                                             \
+        FOR_LANES {                                                                                \
+            if (!(w->mask >> l & 1)) continue;                                                     \
+            const T a = pa[l], b = pb[l];                                                          \
+            const u64 z = (u64)(u32)(PRODUCT) + pc[l] + ((IN) ? w->carry >> l & 1 : 0);            \
+            carry |= (u32)(z >> 32 & 1) << l;                                                      \
+            d[l] = (u32)z;                                                                         \
+        }                                                                                          \
+        if (KEEP) w->carry = (w->carry & ~w->mask) | carry;                                        \
+        return r + 1;                                                                              \
+    }
+#define MAD_CARRIES(name, T, PRODUCT)                                                              \
+    MAD_CARRY(madcc_##name, T, PRODUCT, false, true)                                               \
+    MAD_CARRY(madc_##name, T, PRODUCT, true, false)                                                \
+    MAD_CARRY(madccc_##name, T, PRODUCT, true, true)
+MAD_CARRIES(lo, u32, a *b)
+MAD_CARRIES(hi_u32, u32, (u64)a *b >> 32)
+MAD_CARRIES(hi_s32, s32, (s64)a *b >> 32)
+
 MAP2(mul_u32, u32, u32, u32, a *b)
 MAP2(mul_u64, u64, u64, u64, a *b)
 MAP2(mul_u16, u32, u32, u32, ((a & 0xffff) * (b & 0xffff)) & 0xffff)
@@ -56,6 +105,15 @@ MAP2(mulwide_u16, u32, u32, u32, (a & 0xffff) * (b & 0xffff))
 MAP2(mulwide_s16, u32, u32, u32, (s32)(s16)a *(s16)b)
 MAP2(mul24_u32, u32, u32, u32, (a & 0xffffff) * (b & 0xffffff))
 MAP2(mul24_s32, u32, u32, u32, (u32)((s32)(a << 8) >> 8) * (u32)((s32)(b << 8) >> 8))
+/* .hi: bits 16..47 of the 48-bit product. */
+#define PRODUCT24U ((u64)(a & 0xffffff) * (b & 0xffffff))
+#define PRODUCT24S ((s64)((s32)(a << 8) >> 8) * ((s32)(b << 8) >> 8))
+MAP2(mul24hi_u32, u32, u32, u32, PRODUCT24U >> 16)
+MAP2(mul24hi_s32, u32, u32, u32, PRODUCT24S >> 16)
+MAP3(mad24_u32, u32, u32, u32, u32, (u32)PRODUCT24U + c)
+MAP3(mad24_s32, u32, u32, u32, u32, (u32)PRODUCT24S + c)
+MAP3(mad24hi_u32, u32, u32, u32, u32, (u32)(PRODUCT24U >> 16) + c)
+MAP3(mad24hi_s32, u32, u32, u32, u32, (u32)(PRODUCT24S >> 16) + c)
 MAP3(mad_u32, u32, u32, u32, u32, a *b + c)
 MAP3(mad_u64, u64, u64, u64, u64, a *b + c)
 MAP3(mad_u16, u32, u32, u32, u32, ((a & 0xffff) * (b & 0xffff) + c) & 0xffff)
@@ -101,6 +159,13 @@ MAP2(max_u16, u32, u32, u32, (a & 0xffff) > (b & 0xffff) ? a & 0xffff : b & 0xff
 MAP2(max_s16, u32, u32, u32, (s16)a > (s16)b ? a & 0xffff : b & 0xffff)
 MAP3(sad_u32, u32, u32, u32, u32, c + (a > b ? a - b : b - a))
 MAP3(sad_s32, u32, s32, s32, u32, c + (a > b ? (u32)a - (u32)b : (u32)b - (u32)a))
+
+MAP3(sad_u64, u64, u64, u64, u64, c + (a > b ? a - b : b - a))
+MAP3(sad_s64, u64, s64, s64, u64, c + (a > b ? (u64)a - (u64)b : (u64)b - (u64)a))
+MAP3(sad_u16, u32, u32, u32, u32,
+     (c + ((u16)a > (u16)b ? (u16)a - (u16)b : (u16)b - (u16)a)) & 0xffff)
+MAP3(sad_s16, u32, u32, u32, u32,
+     (c + (u32)((s16)a > (s16)b ? (s16)a - (s16)b : (s16)b - (s16)a)) & 0xffff)
 
 MAP1(popc_b32, u32, u32, __builtin_popcount(a))
 MAP1(popc_b64, u32, u64, __builtin_popcountll(a))
@@ -195,6 +260,18 @@ MAP3(dp4a_ss, u32, u32, u32, u32, DOT4(s8, s8))
 MAP3(dp4a_us, u32, u32, u32, u32, DOT4(u8, s8))
 MAP3(dp4a_su, u32, u32, u32, u32, DOT4(s8, u8))
 
+/* dp2a: two 16-bit values of a times the low or high two bytes of b. */
+#define DOT2(A, B, AT)                                                                             \
+    (c + (u32)((s32)(A)a * (s32)(B)(b >> (AT))) +                                                  \
+     (u32)((s32)(A)(a >> 16) * (s32)(B)(b >> ((AT) + 8))))
+#define DOT2S(half, AT)                                                                            \
+    MAP3(dp2a_##half##_uu, u32, u32, u32, u32, DOT2(u16, u8, AT))                                  \
+    MAP3(dp2a_##half##_ss, u32, u32, u32, u32, DOT2(s16, s8, AT))                                  \
+    MAP3(dp2a_##half##_us, u32, u32, u32, u32, DOT2(u16, s8, AT))                                  \
+    MAP3(dp2a_##half##_su, u32, u32, u32, u32, DOT2(s16, u8, AT))
+DOT2S(lo, 0)
+DOT2S(hi, 16)
+
 MAP2(and_b32, u32, u32, u32, a &b)
 MAP2(and_b64, u64, u64, u64, a &b)
 MAP2(or_b32, u32, u32, u32, a | b)
@@ -284,7 +361,15 @@ MAP3(slct_b32, u32, u32, u32, s32, c >= 0 ? a : b)
 MAP3(slct_b64, u64, u64, u64, s32, c >= 0 ? a : b)
 MAP3(slct_b32_f32, u32, u32, u32, f32, c >= 0 ? a : b)
 
+/* vshl, vshr with .add: the shifted value plus c (PTX ISA, scalar video instructions). */
+MAP3(vshl_clamp, u32, u32, u32, u32, (b > 31 ? 0 : a << (b & 31)) + c)
+MAP3(vshl_wrap, u32, u32, u32, u32, (a << (b & 31)) + c)
+MAP3(vshr_clamp, u32, u32, u32, u32, (b > 31 ? 0 : a >> (b & 31)) + c)
+MAP3(vshr_wrap, u32, u32, u32, u32, (a >> (b & 31)) + c)
+
 MAP1(mov_b32, u32, u32, a)
+MAP1(mov_lane, u32, u32, a)
+MAP2(add_offset, u32, u32, u32, a + b)
 MAP1(mov_b64, u64, u64, a)
 MAP2(add_window, u64, u64, u64, a + b)
 MAP2(pack64, u64, u32, u32, (u64)b << 32 | a)
@@ -341,13 +426,8 @@ COMPARE(lt_s16, u32, (s16)a < (s16)b)
 
 HANDLER(set_b32) {
     u32 *const d = ROW(u32, 0);
-    const u32 p = PRED(1);
-    MAP_LOOPS(u32, , p >> l & 1 ? UINT32_MAX : 0)
-}
-HANDLER(set_f32) {
-    u32 *const d = ROW(u32, 0);
-    const u32 p = PRED(1);
-    MAP_LOOPS(u32, , p >> l & 1 ? 0x3f800000u : 0)
+    const u32 p = PRED(1), one = r->o[2];
+    MAP_LOOPS(u32, , p >> l & 1 ? one : 0)
 }
 
 #define WIDE_u8  u32
@@ -396,6 +476,23 @@ static inline s64 saturate(s64 v, bool uns, u32 type) {
                                 UINT32_MAX, INT32_MAX, INT64_MAX,  INT64_MAX};
     if (uns && v < 0) return type == 6 ? v : high[type & 7];
     return v < low[type & 7] ? low[type & 7] : v > high[type & 7] ? high[type & 7] : v;
+}
+/* cvt.pack: a and b saturated to integer type o[4] of o[5] bits, a above b; c above both. */
+HANDLER(cvt_pack) {
+    u32 *const d = ROW(u32, 0);
+    const s32 *const pa = ROW(s32, 1), *const pb = ROW(s32, 2);
+    const u32 *const pc = ROW(u32, 3);
+    const u32 bits = r->o[5], keep = (1u << bits) - 1;
+    const s32 low = r->o[4] ? -(1 << (bits - 1)) : 0;
+    const s32 high = r->o[4] ? (1 << (bits - 1)) - 1 : (s32)keep;
+    MAP_LOOPS(u32, const s32 a = pa[l] < low    ? low
+                                 : pa[l] > high ? high
+                                                : pa[l];
+              const s32 b = pb[l] < low    ? low
+                            : pb[l] > high ? high
+                                           : pb[l],
+              (bits == 16 ? 0 : pc[l] << (2 * bits & 31)) | ((u32)a & keep) << bits |
+                  ((u32)b & keep))
 }
 HANDLER(cvt_sat_int) {
     const s64 *const pa = ROW(s64, 1);

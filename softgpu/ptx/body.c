@@ -19,13 +19,18 @@ static const struct {
     {".bf16x2", PTX_B32, 32},
 };
 
-static void declare(PtxParser *p, uint8_t class, uint8_t width) {
+typedef struct RegType {
+    uint8_t class, width;
+    int lanes;
+} RegType;
+
+static void declare(PtxParser *p, const RegType *type) {
     PtxDecl *decl = ptx_push(p, &p->decls);
     if (p->tok.kind != TOK_WORD || !decl) {
         ptx_fail(p, ST_SYNTAX, "register name expected");
         return;
     }
-    *decl = (PtxDecl){p->tok.start, p->tok.length, p->regs.count, -1};
+    *decl = (PtxDecl){p->tok.start, p->tok.length, p->regs.count, -1, type->lanes};
     ptx_next(p);
     int64_t n = 1;
     if (ptx_accept(p, '<')) {
@@ -33,6 +38,7 @@ static void declare(PtxParser *p, uint8_t class, uint8_t width) {
         ptx_expect(p, '>');
         decl->count = (int)(n & INT32_MAX);
     }
+    n *= n > PTX_MAX_REGS ? 1 : type->lanes;
     if (n < 0 || n > PTX_MAX_REGS - p->regs.count) {
         ptx_fail(p, ST_LIMIT, "more than %d registers in one function", PTX_MAX_REGS);
         return;
@@ -40,41 +46,106 @@ static void declare(PtxParser *p, uint8_t class, uint8_t width) {
     for (int64_t i = 0; i < n; i++) {
         PtxReg *reg = ptx_push(p, &p->regs);
         if (!reg) return;
-        *reg = (PtxReg){class, width};
+        *reg = (PtxReg){type->class, type->width};
     }
 }
 
-static void reg_directive(PtxParser *p) {
+/* .reg [.v2 | .v4] .type */
+static RegType reg_type(PtxParser *p) {
+    RegType type = {.lanes = 1};
+    ptx_split(p);
     ptx_next(p);
+    ptx_split(p);
+    if (ptx_token_is(&p->tok, ".v2") || ptx_token_is(&p->tok, ".v4")) {
+        type.lanes = p->tok.start[2] - '0';
+        ptx_next(p);
+    }
     for (size_t i = 0; i < sizeof reg_types / sizeof *reg_types; i++) {
         if (!ptx_token_is(&p->tok, reg_types[i].name)) continue;
+        type.class = reg_types[i].class;
+        type.width = reg_types[i].width;
         ptx_next(p);
-        do declare(p, reg_types[i].class, reg_types[i].width);
-        while (p->status == ST_OK && ptx_accept(p, ','));
-        ptx_expect(p, ';');
-        return;
+        return type;
     }
     ptx_fail(p, ST_UNSUPPORTED, "register type '%.*s' is not emulated", (int)(p->tok.length & 63),
              p->tok.start);
+    return type;
 }
 
-/* Index of a declared register, innermost declaration first; -1 when there is none. */
-static int find_reg(const PtxParser *p, const char *name, size_t length) {
+static void reg_directive(PtxParser *p) {
+    const RegType type = reg_type(p);
+    do declare(p, &type);
+    while (p->status == ST_OK && ptx_accept(p, ','));
+    ptx_expect(p, ';');
+}
+
+/* The registers of formals are declared when the body begins: until then `size` and `align` hold
+ * their class and width. */
+PtxVar *ptx_reg_formal(PtxParser *p) {
+    const RegType type = reg_type(p);
+    PtxVar *const var = ARENA_NEW(p->arena, PtxVar);
+    if (!var) {
+        ptx_fail(p, ST_NO_MEMORY, "out of memory");
+        return NULL;
+    }
+    *var = (PtxVar){.name = ptx_word(p, "a register name"),
+                    .space = PTX_PARAM,
+                    .reg_count = type.lanes,
+                    .size = type.class,
+                    .align = type.width};
+    return p->status == ST_OK ? var : NULL;
+}
+
+void ptx_formal_regs(PtxParser *p) {
+    const PtxFunc *const f = p->func;
+    for (int i = 0; i < f->param_count + f->ret_count; i++) {
+        PtxVar *const v = i < f->param_count ? f->params[i] : f->rets[i - f->param_count];
+        if (!v->reg_count) continue;
+        PtxDecl *const decl = ptx_push(p, &p->decls);
+        v->reg = p->regs.count;
+        if (decl) *decl = (PtxDecl){v->name, strlen(v->name), v->reg, -1, v->reg_count};
+        for (int k = 0; k < v->reg_count; k++) {
+            PtxReg *const reg = ptx_push(p, &p->regs);
+            if (reg) *reg = (PtxReg){(uint8_t)v->size, (uint8_t)v->align};
+        }
+    }
+}
+
+/* Index of a declared register, innermost declaration first; -1 when there is none. `lanes`: of
+ * the vector register that is named as a whole, else 1. */
+static int find_lanes(const PtxParser *p, const char *name, size_t length, int *lanes) {
     const PtxDecl *decls = p->decls.data;
+    *lanes = 1;
     for (int i = p->decls.count - 1; i >= 0; i--) {
         const PtxDecl *d = &decls[i];
         if (d->length > length || memcmp(d->name, name, d->length) != 0) continue;
         if (d->count < 0) {
-            if (d->length == length) return d->first;
-            continue;
+            if (d->length != length) continue;
+            *lanes = d->lanes;
+            return d->first;
         }
         int64_t n = 0;
         size_t k = d->length;
         for (; k < length && name[k] >= '0' && name[k] <= '9' && n < PTX_MAX_REGS; k++)
             n = n * 10 + (name[k] - '0');
-        if (k == length && k > d->length && n < d->count) return d->first + (int)n;
+        if (k != length || k == d->length || n >= d->count) continue;
+        *lanes = d->lanes;
+        return d->first + (int)n * d->lanes;
     }
     return -1;
+}
+
+/* A scalar register, or one element of a vector register: name.x (y z w, r g b a). */
+static int find_reg(const PtxParser *p, const char *name, size_t length) {
+    static const char letters[] = "xyzwrgba";
+    int lanes = 1;
+    const int reg = find_lanes(p, name, length, &lanes);
+    if (reg >= 0) return lanes == 1 ? reg : -1;
+    if (length < 3 || name[length - 2] != '.') return -1;
+    const char *const letter = memchr(letters, name[length - 1], sizeof letters - 1);
+    const int first = letter ? find_lanes(p, name, length - 2, &lanes) : -1;
+    const int k = letter ? (int)(letter - letters) & 3 : 0;
+    return first >= 0 && k < lanes && lanes > 1 ? first + k : -1;
 }
 
 const PtxVar *ptx_find_var(PtxParser *p, const char *name) {
@@ -82,9 +153,11 @@ const PtxVar *ptx_find_var(PtxParser *p, const char *name) {
     for (int i = p->local_vars.count - 1; i >= 0; i--)
         if (locals[i]->index >= 0 && strcmp(locals[i]->name, name) == 0) return locals[i];
     for (int i = 0; i < p->func->param_count; i++)
-        if (strcmp(p->func->params[i]->name, name) == 0) return p->func->params[i];
+        if (!p->func->params[i]->reg_count && strcmp(p->func->params[i]->name, name) == 0)
+            return p->func->params[i];
     for (int i = 0; i < p->func->ret_count; i++)
-        if (strcmp(p->func->rets[i]->name, name) == 0) return p->func->rets[i];
+        if (!p->func->rets[i]->reg_count && strcmp(p->func->rets[i]->name, name) == 0)
+            return p->func->rets[i];
     return map_get(p->vars, name);
 }
 
@@ -96,10 +169,26 @@ static void word_operand(PtxParser *p, PtxOperand *o) {
         o->kind = PTX_NONE;
         return;
     }
+    int lanes = 1;
+    const int vector = find_lanes(p, t.start, t.length, &lanes);
+    if (lanes > 1) { /* a whole vector register is the list of its elements */
+        PtxList list = {.item = sizeof(PtxOperand)};
+        for (int i = 0; i < lanes; i++) {
+            PtxOperand *const item = ptx_push(p, &list);
+            if (!item) return;
+            *item = (PtxOperand){.kind = PTX_REG, .reg = vector + i, .second = -1};
+        }
+        o->kind = PTX_VECTOR;
+        o->items = list.data;
+        o->item_count = lanes;
+        ptx_next(p);
+        return;
+    }
     o->reg = find_reg(p, t.start, t.length);
     if (o->reg >= 0) {
         o->kind = PTX_REG;
         ptx_next(p);
+        if (ptx_accept(p, '+')) o->imm = ptx_integer(p, "an offset");
         if (ptx_accept(p, '|')) {
             if (p->tok.kind != TOK_WORD) {
                 ptx_fail(p, ST_SYNTAX, "register expected after '|'");
@@ -354,6 +443,7 @@ static void close_scope(PtxParser *p) {
 
 static void statement(PtxParser *p) {
     PtxSpace space;
+    ptx_split(p);
     if (ptx_at(p, '{')) {
         open_scope(p);
     } else if (ptx_at(p, '}')) {
@@ -406,6 +496,7 @@ void ptx_body(PtxParser *p) {
     p->depth = 0;
     p->loc_file = p->loc_line = 0;
     open_scope(p);
+    ptx_formal_regs(p);
     while (p->status == ST_OK && p->depth > 0) {
         if (p->tok.kind == TOK_END)
             ptx_fail(p, ST_SYNTAX, "function body is not closed");

@@ -23,6 +23,14 @@ void ptx_next(PtxParser *p) {
     if (p->tok.kind == TOK_BAD) ptx_fail(p, ST_SYNTAX, "malformed number or string");
 }
 
+void ptx_split(PtxParser *p) {
+    if (p->tok.kind != TOK_WORD || p->tok.length < 2 || p->tok.start[0] != '.') return;
+    const char *const dot = memchr(p->tok.start + 1, '.', p->tok.length - 1);
+    if (!dot) return;
+    p->tok.length = (size_t)(dot - p->tok.start);
+    p->lexer.p = dot;
+}
+
 bool ptx_at(const PtxParser *p, char punct) {
     return p->tok.kind == TOK_PUNCT && p->tok.value == (unsigned char)punct;
 }
@@ -217,6 +225,7 @@ PtxVar *ptx_variable(PtxParser *p, PtxSpace space, bool external) {
     var->external = external;
     uint64_t vector = 1, bytes = 0;
     while (p->tok.kind == TOK_WORD && p->tok.start[0] == '.') {
+        ptx_split(p);
         const int type = ptx_type_bytes(p->tok.start, p->tok.length);
         if (ptx_token_is(&p->tok, ".align")) {
             ptx_next(p);
@@ -276,12 +285,14 @@ static int formals(PtxParser *p, PtxVar ***out, bool entry) {
     PtxList list = {.item = sizeof(PtxVar *)};
     ptx_expect(p, '(');
     while (p->status == ST_OK && !ptx_at(p, ')')) {
-        if (!ptx_token_is(&p->tok, ".param")) {
-            ptx_fail(p, ST_UNSUPPORTED, "only .param parameters are emulated");
+        ptx_split(p);
+        const bool reg = ptx_token_is(&p->tok, ".reg");
+        if (!ptx_token_is(&p->tok, ".param") && (entry || !reg)) {
+            ptx_fail(p, ST_SYNTAX, "a parameter starts with .param");
             break;
         }
-        ptx_next(p);
-        PtxVar *var = ptx_variable(p, PTX_PARAM, false);
+        if (!reg) ptx_next(p);
+        PtxVar *var = reg ? ptx_reg_formal(p) : ptx_variable(p, PTX_PARAM, false);
         PtxVar **slot = ptx_push(p, &list);
         if (!var || !slot) break;
         var->formal = true;
@@ -416,6 +427,7 @@ static void directive(PtxParser *p) {
         ptx_next(p);
     }
     PtxSpace space;
+    ptx_split(p);
     if (ptx_token_is(&p->tok, ".version")) {
         version(p);
     } else if (ptx_token_is(&p->tok, ".target")) {

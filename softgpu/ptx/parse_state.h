@@ -28,6 +28,7 @@ typedef struct PtxDecl { /* .reg name or .reg name<count> */
     const char *name;
     size_t length;
     int first, count; /* count < 0: a single register */
+    int lanes;        /* elements of a vector register (.v2, .v4), else 1 */
 } PtxDecl;
 
 typedef struct PtxLabel {
@@ -71,6 +72,11 @@ void ptx_fail(PtxParser *p, Status status, const char *fmt, ...)
 bool ptx_accept(PtxParser *p, char punct);
 bool ptx_expect(PtxParser *p, char punct);
 bool ptx_at(const PtxParser *p, char punct);
+/* ".reg.v4.u16" without blanks: leaves ".reg" under the cursor and ".v4" next. */
+void ptx_split(PtxParser *p);
+/* .reg and its type, the first under the cursor; one declaration of a formal. */
+PtxVar *ptx_reg_formal(PtxParser *p);
+void ptx_formal_regs(PtxParser *p); /* registers of the function's formals, before its body */
 char *ptx_word(PtxParser *p, const char *what);      /* copies a word and moves on; NULL on error */
 int64_t ptx_integer(PtxParser *p, const char *what); /* with sign */
 void *ptx_push(PtxParser *p, PtxList *list);         /* a zeroed item; NULL on error */

@@ -48,8 +48,9 @@ typedef struct PtxVar {
     uint8_t *init; /* size bytes or NULL */
     PtxReloc *relocs;
     size_t reloc_count;
-    uint64_t offset; /* in its space, set by the layout: shared, entry parameter */
-    int index;       /* among the variables of its function or module */
+    uint64_t offset;    /* in its space, set by the layout: shared, entry parameter */
+    int reg, reg_count; /* formal declared with .reg: its registers; count 0: a .param variable */
+    int index;          /* among the variables of its function or module */
 } PtxVar;
 
 typedef enum PtxOperandKind {

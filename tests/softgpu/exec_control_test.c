@@ -116,6 +116,26 @@ static void functions_are_called_with_their_arguments(void **state) {
     bench_close(&b);
 }
 
+/* f(x, {a, b}) = {x + a, a < b}: registers, a vector among them, both ways, and twice. */
+static void functions_take_and_return_registers(void **state) {
+    (void)state;
+    Bench b;
+    run(PTX_HEADER
+        ".func (.reg .u32 sum, .reg .pred less) f(.reg .u32 x, .reg .v2 .u32 ab) {\n"
+        "add.u32 sum, x, ab.x; setp.lt.u32 less, ab.x, ab.y; mov.u32 x, 0; ret;\n}\n"
+        ".visible .entry t(.param .u64 p) {\n.reg .u64 a; .reg .u32 i, s, n; .reg .pred q;\n"
+        ".reg.v2.u32 v; .reg .u64 o;\n"
+        "ld.param.u64 a, [p]; mov.u32 i, %tid.x; mul.wide.u32 o, i, 8; add.u64 a, a, o;\n"
+        "mov.v2.u32 v, {i, 16}; call (s, q), f, (i, v); call (s, q), f, (s, v);\n"
+        "selp.u32 n, 1, 0, q; mov.u32 v.y, n; mov.u32 v.x, s; st.global.v2.u32 [a], v; ret;\n}\n",
+        1, 32, &b);
+    for (uint32_t l = 0; l < 32; l++) {
+        assert_int_equal(word(&b, 2 * l), 3 * l);
+        assert_int_equal(word(&b, 2 * l + 1), l < 16);
+    }
+    bench_close(&b);
+}
+
 static void barriers_order_warps(void **state) {
     (void)state;
     Bench b; /* each thread reads what a thread of another warp wrote, many rounds */
@@ -316,6 +336,7 @@ int main(void) {
         cmocka_unit_test(lanes_that_exit_are_not_waited_for),
         cmocka_unit_test(brx_jumps_by_table),
         cmocka_unit_test(functions_are_called_with_their_arguments),
+        cmocka_unit_test(functions_take_and_return_registers),
         cmocka_unit_test(barriers_order_warps),
         cmocka_unit_test(bar_red_combines_the_block),
         cmocka_unit_test(a_deadlock_names_warps_and_barriers),

@@ -37,6 +37,19 @@ static void operands_are_checked_by_the_table(void **state) {
     refuses(BODY("ld.param.u64 %rd0, [p+4];"), "reads past the 8 bytes of parameters");
     refuses(BODY("cp.async.cg.shared.global [%r0], [%rd0], 8;"), "cp-size must be 16");
     refuses(BODY("cp.async.wait_group %r0;"), "not an integer");
+    refuses(BODY("ld.global.v8.u32 {%r0,%r1}, [%rd0];"), ".v8 moves 8 elements");
+    refuses(BODY("cvt.rn.e4m3x2.f32 %r0, %r1, %r2;"), "cvt.rn.satfinite");
+    refuses(BODY(".reg .v2 .b32 v; add.s32 v, %r1, %r2;"), "not a 32-bit register");
+    refuses(BODY(".reg .v2 .b32 v; mov.b32 %r0, v.z;"), "PTX line 6: mov.b32: a source");
+    refuses(".version 8.0\n.target sm_80\n.func f(.reg .u32 x) { ret; }\n"
+            ".entry t() { .reg .b64 %rd<2>; call f, (%rd0); }",
+            "not a 32-bit value");
+    refuses(".version 8.0\n.target sm_80\n.func f(.reg .u32 x) { ret; }\n"
+            ".entry t() { .param .b32 q; call f, (q); }",
+            "not a 32-bit value");
+    refuses(".version 8.0\n.target sm_80\n.func f(.reg .v2 .u32 x) { ret; }\n"
+            ".entry t() { .reg .b32 %r<2>; call f, (%r0); }",
+            "argument 1 does not fit 'x' of 'f'");
     refuses(BODY("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%r0,%r1,%r2,%r3}, {%r0,%r1}, "
                  "{%r0,%r1}, {%r0,%r1,%r2,%r3};"),
             "operand 2 must have 4 registers");

@@ -1,0 +1,187 @@
+/* Decoding of branches, branch tables, calls and returns. */
+#include "softgpu/exec/decode.h"
+
+#include <string.h>
+
+/* A jump to instruction `target` of the frame under the current guard, or its negation. */
+static Ir *jump(Decode *d, int target, bool unless) {
+    const PtxInstr *const in = d->in;
+    const bool cond = in->guard >= 0;
+    const int p = cond ? dec_reg(d, in->guard) : -1;
+    Ir *const ir = dec_emit(d, dec_control(cond ? CONTROL_bra_if : CONTROL_bra), PIPE_BRANCH);
+    ir->target = target;
+    ir->ends = true;
+    ir->stays = !cond;
+    if (cond) {
+        dec_use(ir, 1, p);
+        ir->o[2] = in->guard_negate != unless ? UINT32_MAX : 0;
+    }
+    return ir;
+}
+
+static int here(const Decode *d) {
+    return (int)(d->in - d->frame->func->instrs);
+}
+
+static void bra(Decode *d) {
+    const PtxOperand *const o = dec_operand(d, 0);
+    if (o->kind != PTX_LABEL)
+        dec_fail(d, ST_SYNTAX, "a label is expected");
+    else
+        jump(d, o->reg, false);
+}
+
+static void brx(Decode *d) {
+    const PtxOperand *const t = dec_operand(d, 1);
+    if (d->in->guard >= 0) jump(d, here(d) + 1, true);
+    const int index = dec_source(d, dec_operand(d, 0), PTX_B32, false);
+    if (t->kind != PTX_LABEL || t->reg < 0 || t->reg >= d->frame->func->table_count) {
+        dec_fail(d, ST_SYNTAX, "a .branchtargets label is expected");
+        return;
+    }
+    const PtxTable *const table = &d->frame->func->tables[t->reg];
+    int *const jumps =
+        arena_array(d->scratch, (size_t)(d->jump_count + table->count), sizeof *jumps);
+    if (!jumps) {
+        dec_fail(d, ST_NO_MEMORY, "out of memory");
+        return;
+    }
+    if (d->jump_count) memcpy(jumps, d->jumps, (size_t)d->jump_count * sizeof *jumps);
+    memcpy(jumps + d->jump_count, table->targets, (size_t)table->count * sizeof *jumps);
+    d->jumps = jumps;
+    Ir *const ir = dec_emit(d, dec_control(CONTROL_brx), PIPE_BRANCH);
+    dec_use(ir, 1, index);
+    ir->table = d->jump_count;
+    ir->table_count = table->count;
+    ir->target = here(d); /* only marks it for patching */
+    ir->ends = ir->stays = true;
+    d->jump_count += table->count;
+}
+
+enum { MAX_ARGS = 64 };
+
+static bool is_param(const PtxOperand *o) {
+    return o->kind == PTX_SYMBOL && o->var->space == PTX_PARAM && !o->var->entry;
+}
+
+/* Where the .param variables of a list lie; items that are registers get 0. */
+static int list_offsets(Decode *d, const PtxOperand *list, uint64_t *out) {
+    if (list->kind != PTX_LIST || list->item_count > MAX_ARGS) {
+        dec_fail(d, ST_UNSUPPORTED, "this argument list is not emulated");
+        return 0;
+    }
+    for (int i = 0; i < list->item_count; i++)
+        out[i] = is_param(&list->items[i]) ? dec_symbol(d, list->items[i].var) : 0;
+    return list->item_count;
+}
+
+typedef struct RegArg { /* one element of a formal that is a register */
+    const PtxOperand *actual;
+    PtxClass class;
+    int reg, source;
+} RegArg;
+
+/* Pairs registers of formals with the operands of a call; `n` of them into out[]. */
+static int pair_regs(Decode *d, PtxVar *const *formals, int count, const PtxOperand *list,
+                     const PtxFunc *f, RegArg *out, int limit) {
+    int n = 0;
+    for (int i = 0; i < count; i++) {
+        const PtxOperand *const o = &list->items[i];
+        const int lanes = formals[i]->reg_count;
+        if (!lanes && is_param(o)) continue;
+        if (!lanes || (o->kind == PTX_VECTOR ? o->item_count : 1) != lanes || n + lanes > limit) {
+            dec_fail(d, ST_SYNTAX, "argument %d does not fit '%s' of '%s'", i + 1, formals[i]->name,
+                     f->name);
+            return 0;
+        }
+        for (int k = 0; k < lanes; k++)
+            out[n++] = (RegArg){.actual = o->kind == PTX_VECTOR ? &o->items[k] : o,
+                                .class = (PtxClass)f->regs[formals[i]->reg + k].class,
+                                .reg = formals[i]->reg + k};
+    }
+    return n;
+}
+
+static void move(Decode *d, PtxClass class, int dest, int source) {
+    static const int extra[] = {LANE_mov_pred, LANE_mov_lane, LANE_mov_b64};
+    Ir *const ir = dec_emit(d, dec_lane(d, extra[class]), PIPE_MOVE);
+    dec_def(ir, 0, dest);
+    dec_use(ir, 1, source);
+}
+
+/* The callee's registers follow those that exist when its frame is made (dec_function). */
+static void inline_call(Decode *d, const PtxFunc *f, const PtxOperand *arg_list,
+                        const PtxOperand *ret_list, const uint64_t *args, const uint64_t *rets) {
+    enum { LIMIT = 4 * MAX_ARGS };
+    RegArg in[LIMIT], out[LIMIT];
+    const int ins = pair_regs(d, f->params, f->param_count, arg_list, f, in, LIMIT);
+    const int outs = pair_regs(d, f->rets, f->ret_count, ret_list, f, out, LIMIT);
+    for (int i = 0; i < ins && d->status == ST_OK; i++)
+        in[i].source = dec_source(d, in[i].actual, in[i].class, false);
+    const int base = d->vreg_count;
+    for (int i = 0; i < ins && d->status == ST_OK; i++)
+        move(d, in[i].class, base + in[i].reg, in[i].source);
+    if (d->status == ST_OK) dec_function(d, f, args, rets, d->frame->depth + 1);
+    for (int i = 0; i < outs && d->status == ST_OK; i++)
+        move(d, out[i].class, dec_dest(d, out[i].actual, out[i].class), base + out[i].reg);
+}
+
+static void call_assert(Decode *d, const uint64_t *args, int n) {
+    if (n < 3) {
+        dec_fail(d, ST_SYNTAX, "__assertfail takes message, file, line, function, size");
+        return;
+    }
+    Ir *const ir = dec_emit(d, dec_control(CONTROL_assert), PIPE_OTHER);
+    for (int i = 0; i < 3; i++) ir->o[i] = (uint32_t)args[i];
+}
+
+/* call [(rets),] name[, (args)]: the callee's body is inlined, its parameters are the caller's
+ * .param variables themselves. */
+static void call(Decode *d) {
+    static const PtxOperand none = {.kind = PTX_LIST, .reg = -1, .second = -1};
+    const PtxOperand *ret_list = &none, *arg_list = &none;
+    uint64_t args[MAX_ARGS] = {0}, rets[MAX_ARGS] = {0};
+    int k = 0;
+    if (d->in->guard >= 0) jump(d, here(d) + 1, true);
+    if (dec_operand(d, k)->kind == PTX_LIST) ret_list = dec_operand(d, k++);
+    const PtxOperand *const name = dec_operand(d, k++);
+    if (k < d->in->operand_count && dec_operand(d, k)->kind == PTX_LIST)
+        arg_list = dec_operand(d, k);
+    const int ret_count = list_offsets(d, ret_list, rets);
+    const int arg_count = list_offsets(d, arg_list, args);
+    if (d->status != ST_OK) return;
+    if (name->kind != PTX_NAME) {
+        dec_fail(d, ST_UNSUPPORTED, "indirect calls are not emulated");
+        return;
+    }
+    if (strcmp(name->name, "__assertfail") == 0) {
+        call_assert(d, args, arg_count);
+        return;
+    }
+    const PtxFunc *const callee = ptx_func(d->module->ptx, name->name);
+    if (!callee || !callee->body || callee->entry)
+        dec_fail(d, ST_UNSUPPORTED, "function '%s' has no body here", name->name);
+    else if (callee->param_count != arg_count || callee->ret_count != ret_count)
+        dec_fail(d, ST_SYNTAX, "'%s' takes %d arguments and returns %d values", name->name,
+                 callee->param_count, callee->ret_count);
+    else
+        inline_call(d, callee, arg_list, ret_list, args, rets);
+}
+
+static void ret(Decode *d) {
+    const PtxFunc *const f = d->frame->func;
+    jump(d, f->instr_count, false); /* the exit, or the end of the inlined body */
+}
+
+bool dec_branch_family(Decode *d, const char *name) {
+    static const struct {
+        const char *name;
+        void (*fn)(Decode *);
+    } rows[] = {{"bra", bra}, {"brx", brx}, {"call", call}, {"ret", ret}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (strcmp(rows[i].name, name) == 0) {
+            rows[i].fn(d);
+            return true;
+        }
+    return false;
+}
