@@ -1,0 +1,54 @@
+/* What the clock knows of a kernel's code: the loop that holds its tensor work, folded to the
+ * operations that ptxas keeps, in an order like ptxas's.
+ *
+ *   fold.c      PTX instructions of the loop -> operations with data edges
+ *
+ * Invariant: an edge that is not carried names an operation earlier in the list; a carried one is
+ * satisfied by the iteration before. Nothing here depends on the data that a kernel reads. */
+#ifndef SEQTUNE_SOFTGPU_CLOCK_CODE_H
+#define SEQTUNE_SOFTGPU_CLOCK_CODE_H
+
+#include "base/arena.h"
+#include "softgpu/ptx/ptx.h"
+
+typedef enum CodeKind {
+#define KIND(id, name) CODE_##id,
+#include "softgpu/clock/kinds.def"
+#undef KIND
+    CODE_KINDS
+} CodeKind;
+
+const char *code_kind_name(CodeKind kind);
+
+typedef struct CodeEdge {
+    int from;     /* operation */
+    bool carried; /* of the iteration before */
+    bool order;   /* must issue after `from`, but takes nothing from it */
+} CodeEdge;
+
+typedef struct CodeOp {
+    uint8_t kind;     /* CodeKind */
+    uint8_t slots;    /* issue slots: 64-bit operations are two 32-bit ones */
+    uint8_t matrices; /* ldmatrix: 8x8 matrices, one wavefront each */
+    uint16_t block;   /* basic block within the loop */
+    uint32_t flops;   /* of an mma */
+    int instr;        /* in PtxFunc.instrs; -1: a spill */
+    CodeEdge *edges;
+    int edge_count;
+} CodeOp;
+
+typedef struct CodeLoop {
+    int first, end; /* PTX instructions [first, end) */
+    CodeOp *ops;
+    int count, blocks;
+    uint32_t raw[CODE_KINDS];    /* issue slots before folding, moves left out */
+    uint32_t folded[CODE_KINDS]; /* issue slots that are kept */
+    uint32_t mma, mma_flops;
+    int live; /* most values alive at once in PTX order, of those that the loop defines */
+} CodeLoop;
+
+/* The innermost loop with most mma.sync, folded; loop->count = 0 when the kernel has no loop.
+ * Everything from `arena`. ST_NO_MEMORY only. */
+Status code_fold(const PtxFunc *func, Arena *arena, CodeLoop *loop, Error *err);
+
+#endif
