@@ -89,7 +89,8 @@ static int pair_regs(Decode *d, PtxVar *const *formals, int count, const PtxOper
         const PtxOperand *const o = &list->items[i];
         const int lanes = formals[i]->reg_count;
         if (!lanes && is_param(o)) continue;
-        if (!lanes || (o->kind == PTX_VECTOR ? o->item_count : 1) != lanes || n + lanes > limit) {
+        if (!lanes || is_param(o) || (o->kind == PTX_VECTOR ? o->item_count : 1) != lanes ||
+            n + lanes > limit) {
             dec_fail(d, ST_SYNTAX, "argument %d does not fit '%s' of '%s'", i + 1, formals[i]->name,
                      f->name);
             return 0;

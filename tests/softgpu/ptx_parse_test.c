@@ -46,7 +46,7 @@ static void operands_are_checked_by_the_table(void **state) {
             "not a 32-bit value");
     refuses(".version 8.0\n.target sm_80\n.func f(.reg .u32 x) { ret; }\n"
             ".entry t() { .param .b32 q; call f, (q); }",
-            "not a 32-bit value");
+            "argument 1 does not fit 'x' of 'f'");
     refuses(".version 8.0\n.target sm_80\n.func f(.reg .v2 .u32 x) { ret; }\n"
             ".entry t() { .reg .b32 %r<2>; call f, (%r0); }",
             "argument 1 does not fit 'x' of 'f'");

@@ -1,0 +1,268 @@
+/* mma.sync of any floating-point type from raw fragments: the tensor cores' own arithmetic
+ * (SOFTGPU_MMA=exact), and fp8 in plain f32; included by tensor.c only.
+ *
+ * The adder is not in the ISA; it was measured and published (MMA-Sim; Fasi et al., PeerJ CS 2021;
+ * Khattak and Mikaitis, arXiv 2512.07004): products are exact and not normalised; all terms, C
+ * among them, are aligned to the largest exponent, cut to F fraction bits and added exactly; the
+ * sum is cut to f32 or rounded to f16. Turing: F = 24 over the whole K; Ampere and Ada: F = 24, K
+ * in two halves one after the other; Hopper and later: F = 25, whole K. fp8 on Ada: F = 13 and an
+ * f32 of 13 fraction bits.
+ *
+ * Record as in mma.h; o[4] bits 0..6: MX_* (decode_memory.c writes them). */
+
+enum { MX_F16, MX_BF16, MX_TF32, MX_FP8, MX_TYPE = 3 };
+enum {
+    MX_WIDE = 4,     /* k 16 of halves, 8 of tf32 */
+    MX_A_E5M2 = 4,   /* fp8 */
+    MX_B_E5M2 = 8,   /* fp8 */
+    MX_ACC_F16 = 16, /* D and C are f16 */
+    MX_UNIT = 5,     /* shift: 0 Turing, 1 Ampere, 2 Hopper, 3 fp8 of Ada */
+};
+enum { MX_K = 32, MX_LANES = 16 };
+
+typedef struct Format {
+    int fraction, exponent, bias;
+    u32 nan; /* magnitudes from here on are NaN or infinity */
+} Format;
+static const Format formats[] = {{10, 5, 15, 0x7c00},
+                                 {7, 8, 127, 0x7f80},
+                                 {10, 8, 127, 0x3fc00},
+                                 {3, 4, 7, 0x7f},
+                                 {2, 5, 15, 0x7c}};
+
+typedef struct RawMma {
+    u32 a[16][MX_K], b[MX_K][8]; /* bits of the type */
+    u32 c[16][8];                /* bits of f32 or f16 */
+    int k;
+    const Format *fa, *fb;
+    bool acc_f16;
+} RawMma;
+
+/* Elements of one register of A or B: `n` of 32 / n bits, ascending k from the lowest bits. A
+ * register of 4 lanes per row holds 4 n values of k. */
+static inline u32 piece(u32 v, int n, int e) {
+    return n == 1 ? v >> 13 : n == 2 ? v >> (16 * e) & 0xffff : v >> (8 * e) & 0xff;
+}
+
+static void load_raw(const Warp *w, const Rec *r, RawMma *m) {
+    const u32 flags = r->o[4] & 127, type = flags & MX_TYPE;
+    const int n = type == MX_TF32 ? 1 : type == MX_FP8 ? 4 : 2; /* values per register */
+    const int regs_b = type == MX_FP8 || (flags & MX_WIDE) ? 2 : 1, regs_a = 2 * regs_b;
+    m->k = 4 * n * regs_b;
+    m->fa = &formats[type == MX_FP8 ? (flags & MX_A_E5M2 ? 4 : 3) : type];
+    m->fb = &formats[type == MX_FP8 ? (flags & MX_B_E5M2 ? 4 : 3) : type];
+    m->acc_f16 = flags & MX_ACC_F16;
+    for (int i = 0; i < regs_a; i++) {
+        const u32 *const p = (const u32 *)(w->regs + (r->o[4 + i] & ~127u));
+        FOR_LANES for (int e = 0; e < n; e++)
+            m->a[(l >> 2) + 8 * (i & 1)][4 * n * (i >> 1) + n * (l & 3) + e] = piece(p[l], n, e);
+    }
+    for (int i = 0; i < regs_b; i++) {
+        const u32 *const p = ROW(u32, 8 + i);
+        FOR_LANES for (int e = 0; e < n; e++) m->b[4 * n * i + n * (l & 3) + e][l >> 2] =
+            piece(p[l], n, e);
+    }
+    for (int i = 0; i < 4; i++) FOR_LANES {
+            const int row = (l >> 2) + 8 * (i >> 1), col = 2 * (l & 3) + (i & 1);
+            m->c[row][col] = m->acc_f16 ? ROW(u32, 10 + (i >> 1))[l] >> (16 * (i & 1)) & 0xffff
+                                        : ROW(u32, 10 + i)[l];
+        }
+}
+
+static void store_raw(Warp *w, const Rec *r, const RawMma *m) {
+    for (int i = 0; i < (m->acc_f16 ? 2 : 4); i++) FOR_LANES {
+            const int row = (l >> 2) + 8 * (m->acc_f16 ? i : i >> 1), col = 2 * (l & 3);
+            ROW(u32, i)
+            [l] = m->acc_f16 ? m->c[row][col] | m->c[row][col + 1] << 16 : m->c[row][col + (i & 1)];
+        }
+}
+
+static f64 raw_value(u32 v, const Format *f) {
+    const u32 mag = v & ((1u << (f->fraction + f->exponent)) - 1);
+    const bool minus = v >> (f->fraction + f->exponent) & 1;
+    if (mag >= f->nan) {
+        const bool infinite = mag == f->nan && f->exponent != 4; /* e4m3 has none */
+        return infinite ? (minus ? -HUGE_VAL : HUGE_VAL) : (f64)as_f32(0x7fffffffu);
+    }
+    const int e = (int)(mag >> f->fraction);
+    const u32 fraction = mag & ((1u << f->fraction) - 1);
+    const f64 z = ldexp((f64)(e ? fraction | 1u << f->fraction : fraction),
+                        (e ? e : 1) - f->bias - f->fraction);
+    return minus ? -z : z;
+}
+static f64 raw_c(const RawMma *m, int row, int col) {
+    return m->acc_f16 ? (f64)f16_to_f32(m->c[row][col]) : (f64)as_f32(m->c[row][col]);
+}
+
+/* Signed significand and exponent; the exponent of a subnormal is that of the least normal, of a
+ * zero -126. *special: NaN or infinity was met. */
+static inline s32 split_value(u32 v, const Format *f, s32 *exponent, u32 *special) {
+    const u32 mag = v & ((1u << (f->fraction + f->exponent)) - 1);
+    const u32 e = mag >> f->fraction, fraction = mag & ((1u << f->fraction) - 1);
+    const s32 s = (s32)(e ? fraction | 1u << f->fraction : fraction);
+    *exponent = mag ? (s32)(e ? e : 1) - f->bias : -126;
+    *special |= mag >= f->nan;
+    return v >> (f->fraction + f->exponent) & 1 ? -s : s;
+}
+
+typedef struct SplitMma { /* lanes: rows 2p and 2p + 1 by 8 columns */
+    s32 sa[8][MX_K][MX_LANES], ea[8][MX_K][MX_LANES];
+    s32 sb[MX_K][MX_LANES], eb[MX_K][MX_LANES];
+} SplitMma;
+
+static u32 split_ab(const RawMma *m, SplitMma *s) {
+    u32 special = 0;
+    for (int row = 0; row < 16; row++)
+        for (int k = 0; k < m->k; k++) {
+            s32 e = 0;
+            const s32 v = split_value(m->a[row][k], m->fa, &e, &special);
+            for (int j = 0; j < 8; j++) {
+                s->sa[row >> 1][k][8 * (row & 1) + j] = v;
+                s->ea[row >> 1][k][8 * (row & 1) + j] = e;
+            }
+        }
+    for (int k = 0; k < m->k; k++)
+        for (int j = 0; j < 8; j++) {
+            s32 e = 0;
+            const s32 v = split_value(m->b[k][j], m->fb, &e, &special);
+            s->sb[k][j] = s->sb[k][j + 8] = v;
+            s->eb[k][j] = s->eb[k][j + 8] = e;
+        }
+    return special;
+}
+
+static inline s32 cut(s32 v, u32 right) {
+    const u32 sign = (u32)(v >> 31), mag = ((u32)v ^ sign) - sign;
+    return (s32)(((right > 31 ? 0 : mag >> (right & 31)) ^ sign) - sign);
+}
+
+/* sum * 2^e, cut to f32; `keep` masks fraction bits. What reaches 2^128 is infinite. */
+static inline u32 f32_cut(f64 v, u32 keep) {
+    const float f = (float)v;
+    const u32 u = as_u32(f), mag = u & 0x7fffffffu;
+    const f64 a = __builtin_fabs(v), b = (f64)__builtin_fabsf(f);
+    const u32 down = (b > a && a < 0x1p128) ? 1 : 0;
+    return a == 0 ? 0 : (u & 0x80000000u) | ((mag - down) & keep);
+}
+
+/* Terms [first, last) of k and C, for one pair of rows; the result replaces C. */
+static void fused_sum(RawMma *m, const SplitMma *s, int pair, int first, int last, int unit) {
+    const int F = unit == 2 ? 25 : unit == 3 ? 13 : 24;
+    const int up = F - m->fa->fraction - m->fb->fraction;
+    const Format cf = m->acc_f16 ? formats[MX_F16] : (Format){23, 8, 127, 0x7f800000u};
+    s32 most[MX_LANES], sc[MX_LANES], ec[MX_LANES];
+    s64 sum[MX_LANES];
+    u32 special = 0;
+    for (int j = 0; j < MX_LANES; j++) {
+        sc[j] = split_value(m->c[2 * pair + (j >> 3)][j & 7], &cf, &ec[j], &special);
+        most[j] = ec[j];
+    }
+    for (int k = first; k < last; k++)
+        for (int j = 0; j < MX_LANES; j++) {
+            const s32 e = s->ea[pair][k][j] + s->eb[k][j];
+            most[j] = e > most[j] ? e : most[j];
+        }
+    for (int j = 0; j < MX_LANES; j++) {
+        const int left = F - cf.fraction;
+        sum[j] = left >= 0 ? cut(sc[j] * (1 << left), (u32)(most[j] - ec[j]))
+                           : cut(sc[j], (u32)(most[j] - ec[j] - left));
+    }
+    for (int k8 = first; k8 < last; k8 += 8) { /* 8 terms below 2^(F + 2) fit 32 bits */
+        s32 part[MX_LANES] = {0};
+        for (int k = k8; k < k8 + 8 && k < last; k++)
+            for (int j = 0; j < MX_LANES; j++) {
+                const s32 p = s->sa[pair][k][j] * s->sb[k][j] * (1 << up);
+                part[j] += cut(p, (u32)(most[j] - s->ea[pair][k][j] - s->eb[k][j]));
+            }
+        for (int j = 0; j < MX_LANES; j++) sum[j] += part[j];
+    }
+    const u32 keep = unit == 3 ? 0x7ffffc00u : 0x7fffffffu;
+    for (int j = 0; j < MX_LANES; j++) {
+        const u64 scale = (u64)(most[j] - F + 1023) << 52;
+        f64 power;
+        __builtin_memcpy(&power, &scale, 8);
+        const f64 v = (f64)sum[j] * power;
+        m->c[2 * pair + (j >> 3)][j & 7] = m->acc_f16 ? f64_to_half(v, 10, 5) : f32_cut(v, keep);
+    }
+}
+
+/* Is the exact sum NaN or infinite? Then *out is the result. */
+static bool special_sum(const RawMma *m, int row, int col, int first, int last, u32 *out) {
+    f64 v = raw_c(m, row, col);
+    for (int k = first; k < last; k++)
+        v += raw_value(m->a[row][k], m->fa) * raw_value(m->b[k][col], m->fb);
+    if (v == v && __builtin_fabs(v) < HUGE_VAL) return false;
+    const u32 inf =
+        (m->acc_f16 ? 0x7c00u : 0x7f800000u) | (v < 0 ? (m->acc_f16 ? 0x8000u : 0x80000000u) : 0);
+    *out = v == v ? inf : m->acc_f16 ? 0x7fffu : 0x7fffffffu;
+    return true;
+}
+
+static void exact_part(RawMma *m, const SplitMma *s, int first, int last, int unit, bool special) {
+    for (int pair = 0; pair < 8; pair++) {
+        u32 odd[2][8], set[2] = {0};
+        for (int h = 0; h < 2; h++)
+            for (int col = 0; col < 8; col++) {
+                const u32 c = m->c[2 * pair + h][col], inf = m->acc_f16 ? 0x7c00 : 0x7f800000;
+                if ((special || (c & inf) == inf) &&
+                    special_sum(m, 2 * pair + h, col, first, last, &odd[h][col]))
+                    set[h] |= 1u << col;
+            }
+        fused_sum(m, s, pair, first, last, unit);
+        for (int h = 0; h < 2; h++)
+            for (int col = 0; set[h] && col < 8; col++)
+                if (set[h] >> col & 1) m->c[2 * pair + h][col] = odd[h][col];
+    }
+}
+
+static void mma_by_rule(Warp *w, const Rec *r) {
+    RawMma m;
+    SplitMma s;
+    load_raw(w, r, &m);
+    const bool special = split_ab(&m, &s);
+    const int unit = (int)(r->o[4] >> MX_UNIT & 3);
+    /* Ampere and Ada halve k16, tf32 k8 and fp8 k32, not the shapes of half that depth. */
+    const bool halves = (unit & 1) && ((r->o[4] & MX_TYPE) == MX_FP8 || (r->o[4] & MX_WIDE));
+    exact_part(&m, &s, 0, halves ? m.k / 2 : m.k, unit, special);
+    if (halves) exact_part(&m, &s, m.k / 2, m.k, unit, special);
+    store_raw(w, r, &m);
+}
+MMA(mma_exact, mma_by_rule(w, r))
+
+/* fp8 without the rule: products exact, sums in f32 by ascending k as in mma.h. */
+static float fp8_value(u32 v, const Format *f) {
+    return f->exponent == 4 ? e4m3_to_f32(v) : e5m2_to_f32(v);
+}
+static void mma_fp8_fast(Warp *w, const Rec *r) {
+    RawMma m;
+    float a[16][MX_K], b[MX_K][8];
+    load_raw(w, r, &m);
+    for (int row = 0; row < 16; row++)
+        for (int k = 0; k < m.k; k++) a[row][k] = fp8_value(m.a[row][k], m.fa);
+    for (int k = 0; k < m.k; k++)
+        for (int col = 0; col < 8; col++) b[k][col] = fp8_value(m.b[k][col], m.fb);
+    for (int row = 0; row < 16; row++) {
+        float c[8];
+        for (int col = 0; col < 8; col++) c[col] = (float)raw_c(&m, row, col);
+        for (int k = 0; k < m.k; k++)
+            for (int col = 0; col < 8; col++) c[col] += a[row][k] * b[k][col];
+        for (int col = 0; col < 8; col++)
+            m.c[row][col] = m.acc_f16 ? f32_to_f16(c[col]) : as_u32(canon_nan(c[col]));
+    }
+    store_raw(w, r, &m);
+}
+MMA(mma_fp8, mma_fp8_fast(w, r))
+
+/* f64 m8n8k4: lane 4g + t holds A (g, t), B (t, g), C and D (g, 2t), (g, 2t + 1); sums are fused
+ * multiply-adds by ascending k. */
+static void mma_double(Warp *w, const Rec *r) {
+    f64 d[2][LANES];
+    const f64 *const a = ROW(f64, 4), *const b = ROW(f64, 8);
+    for (int i = 0; i < 2; i++) FOR_LANES {
+            f64 v = ROW(f64, 10 + i)[l];
+            for (int k = 0; k < 4; k++) v = fma(a[(l & ~3) + k], b[4 * (2 * (l & 3) + i) + k], v);
+            d[i][l] = v;
+        }
+    for (int i = 0; i < 2; i++) __builtin_memcpy(ROW(f64, i), d[i], sizeof d[i]);
+}
+MMA(mma_f64_k4, mma_double(w, r))
