@@ -233,7 +233,7 @@ __device__ __forceinline__ u32 query_tile(u32 shared, int warp_index) {
 
 // blocks_per_sm is the spec's estimate: what shared memory and registers allow. Naming it keeps
 // ptxas from aiming at an occupancy of its own and spilling for it.
-extern "C" __global__ void __launch_bounds__(threads, blocks_per_sm)
+extern "C" __global__ void __launch_bounds__(threads, launch_blocks)
     attn_prefill(const __grid_constant__ AttnParams p) {
     const BlockWork work = block_work(p);
     if (work.first_row >= work.rows) return; // the grid is made for the plan's largest length

@@ -2,14 +2,16 @@
  * architecture (each allots registers in its own way). The normal run takes a seeded sample of the
  * product; SEQTUNE_ALL=1 takes the whole space of three named problems per architecture and a
  * larger sample of the rest. SEQTUNE_SEED picks another sample. */
-#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <stdatomic.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -20,7 +22,7 @@
 
 static const char *const archs[] = {"sm_75", "sm_80",  "sm_86",   "sm_87",   "sm_89",
                                     "sm_90", "sm_90a", "sm_100a", "sm_103a", "sm_120a"};
-enum { ARCHS = sizeof archs / sizeof *archs, MAX_THREADS = 16 };
+enum { ARCHS = sizeof archs / sizeof *archs, MAX_WORKERS = 16 };
 
 /* The static problems of a family: what enters its source. Under SEQTUNE_ALL the whole space of
  * the first NAMED ones is compiled. */
@@ -61,14 +63,19 @@ typedef struct Work { /* one text to compile */
     const char *arch;
 } Work;
 
+/* What the worker processes share. Processes, since NVRTC compiles one program at a time in each.
+ */
+typedef struct Shared {
+    atomic_size_t next, failed, done;
+    atomic_llong microseconds, slowest;
+} Shared;
+
 typedef struct Run {
     GenLibrary *library;
-    Nvrtc *nvrtc;
+    bool has_nvrtc;
     Work *work;
     size_t count, capacity;
-    size_t next, failed;
-    double seconds, slowest;
-    pthread_mutex_t lock;
+    Shared *shared;
 } Run;
 
 static Run run;
@@ -138,13 +145,13 @@ static void describe(const Work *work, const char *what) {
 }
 
 /* NULL when the variant is as it should be, else what is wrong (from the arena). */
-static const char *compile(const Work *work, Arena *arena, double *seconds) {
+static const char *compile(const Nvrtc *nvrtc, const Work *work, Arena *arena, double *seconds) {
     Error err = {0};
     const GpuInfo gpu = gpu_info_of_arch(gpu_arch_find(work->arch));
     GenOutput output;
     Artifact artifact = {0};
     if (gen_emit(&work->problem, &gpu, &work->config, arena, &output, &err) != ST_OK ||
-        build_compile(run.nvrtc, &output, arena, &artifact, &err) != ST_OK)
+        build_compile(nvrtc, &output, arena, &artifact, &err) != ST_OK)
         return arena_strdup(arena, err.message);
     *seconds = artifact.seconds;
     if (strstr(artifact.log, "warning")) return artifact.log;
@@ -154,36 +161,56 @@ static const char *compile(const Work *work, Arena *arena, double *seconds) {
                   : NULL;
 }
 
-static void *worker(void *unused) {
-    (void)unused;
+/* A child: takes texts until there are none; exit status 0 when it could work at all. */
+static int worker(void) {
+    Error err = {0};
+    Nvrtc *nvrtc = NULL;
     Arena *arena = arena_new();
-    for (;;) {
-        pthread_mutex_lock(&run.lock);
-        const size_t i = run.next < run.count ? run.next++ : SIZE_MAX;
-        pthread_mutex_unlock(&run.lock);
-        if (i == SIZE_MAX) break;
+    if (!arena || nvrtc_open(0, &nvrtc, &err) != ST_OK) return 1;
+    size_t i;
+    while ((i = atomic_fetch_add(&run.shared->next, 1)) < run.count) {
         double seconds = 0;
-        const char *wrong = compile(&run.work[i], arena, &seconds);
-        pthread_mutex_lock(&run.lock);
+        const char *wrong = compile(nvrtc, &run.work[i], arena, &seconds);
         if (wrong) describe(&run.work[i], wrong);
-        run.failed += wrong != NULL;
-        run.seconds += seconds;
-        if (seconds > run.slowest) run.slowest = seconds;
-        pthread_mutex_unlock(&run.lock);
+        if (wrong) atomic_fetch_add(&run.shared->failed, 1);
+        const long long microseconds = (long long)(seconds * 1e6);
+        atomic_fetch_add(&run.shared->microseconds, microseconds);
+        long long slowest = atomic_load(&run.shared->slowest);
+        while (microseconds > slowest &&
+               !atomic_compare_exchange_weak(&run.shared->slowest, &slowest, microseconds)) {
+        }
+        atomic_fetch_add(&run.shared->done, 1);
         arena_reset(arena);
     }
-    arena_free(arena);
-    return NULL;
+    return 0;
+}
+
+static void run_workers(void) {
+    const long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    const int workers = cpus < 1 ? 1 : cpus > MAX_WORKERS ? MAX_WORKERS : (int)cpus;
+    pid_t pids[MAX_WORKERS];
+    *run.shared = (Shared){0};
+    fflush(NULL);
+    for (int i = 0; i < workers; i++) {
+        pids[i] = fork();
+        assert_true(pids[i] >= 0);
+        if (pids[i] == 0) _exit(worker());
+    }
+    for (int i = 0; i < workers; i++) {
+        int status = 0;
+        assert_int_equal(waitpid(pids[i], &status, 0), pids[i]);
+        assert_int_equal(status, 0);
+    }
+    assert_int_equal(run.shared->done, run.count);
 }
 
 static void compile_all(const char *spec, const char *const *problems) {
-    if (!run.nvrtc) skip();
+    if (!run.has_nvrtc) skip();
     const char *all = getenv("SEQTUNE_ALL"), *given = getenv("SEQTUNE_SEED");
     uint64_t seed = given ? strtoull(given, NULL, 0) : 20261122;
     const uint64_t first_seed = seed;
     size_t product = 0;
-    run.count = run.next = run.failed = 0;
-    run.seconds = run.slowest = 0;
+    run.count = 0;
     for (size_t a = 0; a < ARCHS; a++) {
         size_t from = run.count;
         for (size_t i = 0; problems[i]; i++) {
@@ -194,17 +221,13 @@ static void compile_all(const char *spec, const char *const *problems) {
         }
         keep_sample(from, all ? LARGE_SAMPLE : SAMPLE, &seed);
     }
-    const long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-    const size_t threads = cpus < 1 ? 1 : cpus > MAX_THREADS ? MAX_THREADS : (size_t)cpus;
-    pthread_t ids[MAX_THREADS];
-    for (size_t i = 0; i < threads; i++)
-        assert_int_equal(pthread_create(&ids[i], NULL, worker, NULL), 0);
-    for (size_t i = 0; i < threads; i++) pthread_join(ids[i], NULL);
+    run_workers();
     print_message("    %s: %zu of %zu variants compiled (seed %llu), mean %.2f s, slowest %.2f s\n",
                   spec, run.count, product, (unsigned long long)first_seed,
-                  run.count ? run.seconds / (double)run.count : 0, run.slowest);
+                  (double)run.shared->microseconds * 1e-6 / (double)(run.count ? run.count : 1),
+                  (double)run.shared->slowest * 1e-6);
     assert_true(run.count > 0);
-    assert_int_equal(run.failed, 0);
+    assert_int_equal(run.shared->failed, 0);
 }
 
 static void attn_prefill_compiles_without_spills(void **state) {
@@ -225,19 +248,23 @@ static void rope_compiles_without_spills(void **state) {
 static int open_run(void **state) {
     (void)state;
     Error err = {0};
-    pthread_mutex_init(&run.lock, NULL);
+    run.shared =
+        mmap(NULL, sizeof *run.shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (run.shared == MAP_FAILED) return -1;
     if (gen_open(SEQTUNE_SOURCE_DIR, &run.library, &err) != ST_OK) {
         print_error("%s\n", err.message);
         return -1;
     }
-    if (nvrtc_open(0, &run.nvrtc, &err) != ST_OK) run.nvrtc = NULL;
+    Nvrtc *nvrtc = NULL;
+    run.has_nvrtc = nvrtc_open(0, &nvrtc, &err) == ST_OK;
+    nvrtc_close(nvrtc);
     return 0;
 }
 
 static int close_run(void **state) {
     (void)state;
     free(run.work);
-    nvrtc_close(run.nvrtc);
+    munmap(run.shared, sizeof *run.shared);
     gen_close(run.library);
     return 0;
 }
