@@ -10,7 +10,8 @@
 #   sh scripts/test.sh NAME...      only the test programs whose name contains NAME
 #
 # SEQTUNE_TEST_GPU=0 runs the device tests on that CUDA device instead of the software GPU.
-# SEQTUNE_BUILD_DIR places the build (default build/). Exit status 0 when nothing failed.
+# SEQTUNE_BUILD_DIR places the build (default build/); SEQTUNE_TEST_TIMEOUT is the limit of one program in
+# seconds. Exit status 0 when nothing failed.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 . scripts/setup.sh
@@ -28,7 +29,7 @@ while [ $# -gt 0 ]; do
         case ${2:-} in [0-9]*) seconds=$2 && shift ;; esac
         ;;
     -h | --help)
-        sed -n '2,14s/^# \{0,1\}//p' scripts/test.sh
+        sed -n '2,15s/^# \{0,1\}//p' scripts/test.sh
         exit 0
         ;;
     -*)
@@ -63,7 +64,7 @@ build_tree() { # build_tree DIR OPTIONS...
 run_one() { # run_one PROGRAM RESULTS
     name=${1##*/}
     start=$(date +%s)
-    CMOCKA_MESSAGE_OUTPUT=TAP timeout "${SEQTUNE_TEST_TIMEOUT:-900}" "$1" >"$2/$name.tap" 2>"$2/$name.err"
+    CMOCKA_MESSAGE_OUTPUT=TAP timeout "${SEQTUNE_TEST_TIMEOUT:-$limit}" "$1" >"$2/$name.tap" 2>"$2/$name.err"
     code=$?
     awk -v name="$name" -v code="$code" -v secs=$(($(date +%s) - start)) '
         /^1\.\.[0-9]+/ { plan += substr($1, 4) }
@@ -106,6 +107,13 @@ count() { # count RESULTS... -> the closing line; fails when a test failed or no
 
 setup_packages "$setup_needs $setup_test_needs"
 setup_nvrtc
+
+# Seconds that one program may take: whole products and sanitized kernels take long.
+case $mode in
+all) limit=10800 ;;
+sanitize | tsan) limit=3600 ;;
+*) limit=900 ;;
+esac
 
 case $mode in
 normal | all)
