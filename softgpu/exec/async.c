@@ -101,3 +101,26 @@ void async_wait_all(Warp *w) {
     }
     w->async_count = kept;
 }
+
+void async_land(Warp *w, uint32_t lanes) {
+    int kept = 0;
+    for (int i = 0; i < w->async_count; i++) {
+        land(w, &w->async[i], lanes);
+        if (w->async[i].mask) w->async[kept++] = w->async[i];
+    }
+    w->async_count = kept;
+}
+
+bool async_arrival(Warp *w, uint32_t offset, uint32_t lanes) {
+    Block *const b = w->block;
+    if (b->arrival_count == b->arrival_cap) {
+        const int cap = b->arrival_cap ? b->arrival_cap * 2 : 16;
+        AsyncArrival *const list = mem_realloc(b->arrivals, (size_t)cap * sizeof *list);
+        if (!list) return false;
+        b->arrivals = list;
+        b->arrival_cap = cap;
+    }
+    b->arrivals[b->arrival_count++] =
+        (AsyncArrival){.offset = offset, .lanes = lanes, .warp = w->index};
+    return true;
+}

@@ -13,7 +13,8 @@
 
 #include "base/mem.h"
 
-enum { FUEL = 1 << 14, FAIR = 1 << 12 }; /* instructions per warp turn; turns without giving way */
+/* Instructions per warp turn; turns without giving way; what a turn costs besides instructions. */
+enum { FUEL = 1 << 14, FAIR = 1 << 12, TURN_COST = 64 };
 
 static size_t up(size_t n, size_t a) {
     return (n + a - 1) / a * a;
@@ -123,11 +124,15 @@ Block *block_start(Launch *launch, uint64_t linear, Block *spare) {
         memset(b, 0, l.regs);
     }
     const uint32_t *const g = launch->user->grid;
+    AsyncArrival *const arrivals = spare ? spare->arrivals : NULL; /* memory is kept */
+    const int arrival_cap = spare ? spare->arrival_cap : 0;
     *b = (Block){.launch = launch,
                  .linear = linear,
                  .id = {(uint32_t)(linear % g[0]), (uint32_t)(linear / g[0] % g[1]),
                         (uint32_t)(linear / g[0] / g[1])},
                  .warp_count = launch->warp_count,
+                 .arrivals = arrivals,
+                 .arrival_cap = arrival_cap,
                  .warps = (Warp *)(void *)((uint8_t *)b + l.warps),
                  .shared = (uint8_t *)b + l.shared,
                  .shared_size =
@@ -146,6 +151,7 @@ Block *block_start(Launch *launch, uint64_t linear, Block *spare) {
 void block_free(Block *b) {
     if (!b) return;
     for (int i = 0; i < b->warp_count; i++) mem_free(b->warps[i].async);
+    mem_free(b->arrivals);
     free(b); /* aligned_alloc */
 }
 
@@ -246,9 +252,10 @@ Turn block_turn(Block *b, uint64_t *executed) {
             Warp *const w = &b->warps[warp_at(b, i)];
             if (w->state != WARP_READY) continue;
             ran = true;
+            const uint64_t clock = w->clock;
             w->fuel = FUEL;
             warp_run(w);
-            *executed += (uint64_t)(FUEL - (w->fuel > 0 ? w->fuel : 0));
+            *executed += w->clock - clock + TURN_COST;
             if (w->state == WARP_FAULT ||
                 atomic_load_explicit(&b->launch->stop, memory_order_relaxed))
                 return TURN_FAULT;

@@ -203,9 +203,8 @@ HANDLER(nanosleep) {
 }
 
 /* bar: o[0] barrier row, o[1] thread count row or NO_ROW, o[2] 1: arrive only, o[3] 1: not
- * aligned (lanes may come from different paths, but gather all the same). */
-static bool barrier_operands(Warp *w, const Rec *r, int *id, u32 *threads, const Rec **next) {
-    if (!warp_gather(w, r, w->live, next)) return false;
+ * aligned: lanes may come from different instructions. */
+static bool barrier_values(Warp *w, const Rec *r, int *id, u32 *threads, const Rec **next) {
     const int lane = __builtin_ctz(w->mask);
     const u32 n = ROW(u32, 0)[lane];
     *threads = r->o[1] == NO_ROW ? 0 : ROW(u32, 1)[lane];
@@ -221,19 +220,57 @@ static bool barrier_operands(Warp *w, const Rec *r, int *id, u32 *threads, const
         return true;
     return false;
 }
+static bool barrier_operands(Warp *w, const Rec *r, int *id, u32 *threads, const Rec **next) {
+    return warp_gather(w, r, w->live, next) && barrier_values(w, r, id, threads, next);
+}
+
+HANDLER(bar);
+HANDLER(guard);
+
+/* The record after the barrier.sync without .aligned on barrier `id` where lane l is parked; NULL:
+ * it is parked elsewhere. */
+static const Rec *after_unaligned(const Warp *w, int l, u32 id) {
+    if (!(w->parked >> l & 1)) return NULL;
+    const Rec *const r = w->pc[l]->fn == h_guard ? w->pc[l] + 1 : w->pc[l];
+    if (r->fn != h_bar || !r->o[3] || ROW(u32, 0)[l] != id) return NULL;
+    return r + 1;
+}
+
+/* barrier.sync without .aligned: the lanes of a warp may come to it by different instructions
+ * (PTX ISA, barrier). The warp arrives when all its live lanes are at one; then each goes on
+ * behind its own. False: go to *next. */
+static bool gather_unaligned(Warp *w, const Rec *r, const Rec **next) {
+    const u32 id = ROW(u32, 0)[__builtin_ctz(w->mask)], here = w->mask;
+    u32 met = 0;
+    FOR_LANES if (after_unaligned(w, l, id)) met |= 1u << l;
+    set_pc(w, w->active & ~here, r + 1); /* held back by the guard */
+    if (w->live & ~(here | met)) {
+        set_pc(w, here, w->guard ? w->guard : r);
+        w->parked |= here;
+        *next = warp_select(w);
+        return false;
+    }
+    FOR_LANES if (met >> l & 1) w->pc[l] = after_unaligned(w, l, id);
+    set_pc(w, here, r + 1);
+    w->parked &= ~met;
+    return true;
+}
 
 HANDLER(bar) {
     const Rec *next = NULL;
     int id = 0;
     u32 threads = 0;
-    if (!barrier_operands(w, r, &id, &threads, &next)) return next;
+    const bool apart = r->o[3] && (w->live & ~w->mask);
+    if (apart && !gather_unaligned(w, r, &next)) return next;
+    if (apart && !barrier_values(w, r, &id, &threads, &next)) return next;
+    if (!apart && !barrier_operands(w, r, &id, &threads, &next)) return next;
     const u32 expected = w->block->barriers[id].expected;
     if (w->block->barriers[id].arrived && expected != threads)
         return warp_fault(w, r, 719, w->mask, "barrier %d is used with %u and %u threads at once",
                           id, expected, threads);
-    w->resume = r + 1;
     if (w->guard) w->guard = NULL;
-    return block_barrier(w, id, threads, r->o[2] == 0) ? r + 1 : NULL;
+    w->resume = apart ? warp_select(w) : r + 1;
+    return block_barrier(w, id, threads, r->o[2] == 0) ? w->resume : NULL;
 }
 
 /* bar.red: o[3] result row, o[4] predicate, o[5] its negation, o[6] 0 and, 1 or, 2 popc. */

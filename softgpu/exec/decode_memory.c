@@ -366,6 +366,54 @@ static void redux(Decode *d) {
     if (d->status == ST_OK) emit_from(d, &tmp, dec_form_handler(d), PIPE_SHUFFLE);
 }
 
+/* mbarrier.*, cp.async.mbarrier.arrive: see exec/mbarrier.h for the record. */
+static void mbarrier(Decode *d) {
+    static const struct {
+        const char *word;
+        uint32_t flag;
+    } rows[] = {{"init", MB_INIT},
+                {"inval", MB_INVAL},
+                {"arrive", MB_ARRIVE},
+                {"arrive_drop", MB_ARRIVE | MB_DROP},
+                {"expect_tx", MB_EXPECT},
+                {"complete_tx", MB_COMPLETE},
+                {"noComplete", MB_NO_COMPLETE},
+                {"parity", MB_PARITY},
+                {"noinc", MB_NO_INC}};
+    Ir tmp = {0};
+    bool address64 = false;
+    const bool copy = ptx_words_are(&d->words, 0, "cp");
+    const bool wait =
+        ptx_words_have(&d->words, "test_wait") || ptx_words_have(&d->words, "try_wait");
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (ptx_words_have(&d->words, rows[i].word)) tmp.o[8] |= rows[i].flag;
+    const bool state = !copy && (tmp.o[8] & MB_ARRIVE), first = wait || state;
+    const int at = first ? 1 : 0, n = d->in->operand_count;
+    const bool optional = (state && !(tmp.o[8] & (MB_EXPECT | MB_NO_COMPLETE))) || wait || copy ||
+                          (tmp.o[8] & MB_INVAL);
+    const int least = at + (wait ? 2 : optional ? 1 : 2);
+    const int most = at + (wait ? 3 : copy || (tmp.o[8] & MB_INVAL) ? 1 : 2);
+    if (n < least || n > most) {
+        dec_fail(d, ST_SYNTAX, "%d operands", n);
+        return;
+    }
+    tmp.o[0] = NO_ROW;
+    if (wait)
+        dec_def(&tmp, 0, dec_dest(d, dec_operand(d, 0), PTX_PRED));
+    else if (state && dec_operand(d, 0)->kind != PTX_NONE)
+        dec_def(&tmp, 0, dec_dest(d, dec_operand(d, 0), PTX_B64));
+    address(d, &tmp, dec_operand(d, at), 4, 12, &address64);
+    tmp.o[5] = address64 ? ACC_ADDR64 : 0;
+    if (space_of(d) == PTX_GENERIC && address64 && !ptx_words_have(&d->words, "shared::cluster"))
+        tmp.o[13] -= (uint32_t)(WINDOW_SHARED >> 32);
+    const PtxClass class = wait && !(tmp.o[8] & MB_PARITY) ? PTX_B64 : PTX_B32;
+    if (n > at + 1)
+        dec_use(&tmp, 6, dec_source(d, dec_operand(d, at + 1), class, false));
+    else
+        dec_use(&tmp, 6, dec_constant(d, class, 1));
+    if (d->status == ST_OK) emit_from(d, &tmp, dec_form_handler(d), PIPE_OTHER);
+}
+
 void dec_memory_family(Decode *d, const char *name) {
     const bool eight = ptx_words_have(&d->words, "v8");
     if (strcmp(name, "ld") == 0 || strcmp(name, "st") == 0)
@@ -386,6 +434,8 @@ void dec_memory_family(Decode *d, const char *name) {
         vote(d);
     else if (strcmp(name, "match") == 0)
         match(d);
+    else if (strcmp(name, "mbarrier") == 0)
+        mbarrier(d);
     else if (strcmp(name, "redux") == 0)
         redux(d);
     else if (strcmp(name, "hint") != 0)

@@ -10,6 +10,7 @@ static inline float canon_nan(float z) {
 #include "softgpu/exec/matrix.h"
 #include "softgpu/exec/mma.h"
 #include "softgpu/exec/mma_exact.h"
+#include "softgpu/exec/mbarrier.h"
 
 #define JOIN2(a, b) a##b
 #define JOIN(a, b)  JOIN2(a, b)

@@ -47,6 +47,25 @@ typedef struct AsyncCopy { /* one cp.async of a warp that has not landed yet */
     uint32_t take[LANES]; /* bytes read from src; the rest is zero */
 } AsyncCopy;
 
+/* Flags of mbarrier records. */
+enum {
+    MB_INIT = 1,
+    MB_INVAL = 2,
+    MB_ARRIVE = 4,
+    MB_EXPECT = 8,
+    MB_COMPLETE = 16,
+    MB_DROP = 32,
+    MB_NO_COMPLETE = 64,
+    MB_PARITY = 128,
+    MB_NO_INC = 256,
+};
+
+typedef struct AsyncArrival { /* cp.async.mbarrier.arrive that nobody has waited for yet */
+    uint32_t offset;          /* of the mbarrier in shared memory */
+    uint32_t lanes;
+    int warp;
+} AsyncArrival;
+
 typedef struct AddressRange { /* of an allocation, [low, high) */
     uint64_t low, high;
 } AddressRange;
@@ -107,6 +126,8 @@ struct Block {
     bool progress; /* a store, barrier, exit or atomic happened in this turn */
     Barrier barriers[BARRIERS];
     DynamicCounters dynamic;
+    AsyncArrival *arrivals;
+    int arrival_count, arrival_cap;
     uint64_t *counts;
     uint8_t *memory; /* one allocation for everything above */
     Block *next;
@@ -163,6 +184,8 @@ void async_push(Warp *w);
 void async_commit(Warp *w);
 void async_wait(Warp *w, uint32_t newest_left);
 void async_wait_all(Warp *w);
+void async_land(Warp *w, uint32_t lanes);                     /* all their copies, groups apart */
+bool async_arrival(Warp *w, uint32_t offset, uint32_t lanes); /* false: no memory */
 
 /* Barriers: see exec/block.c. */
 bool block_barrier(Warp *w, int id, uint32_t threads, bool wait);
