@@ -42,6 +42,7 @@ typedef struct Record {
     size_t first_chunk, chunks; /* large only */
     size_t chunks_left;         /* entries that still name this record */
     struct Record *next_free;
+    struct Record *older, *newer; /* among the live ones */
 } Record;
 
 typedef struct SmallChunk {
@@ -59,6 +60,7 @@ static struct {
     size_t cursor;    /* next chunk to try */
     size_t small;     /* chunk that takes small allocations; chunk_count: none */
     Record *free_records;
+    Record *newest; /* of the live records */
     SmallChunk *free_small;
     uint32_t next_id;
     uint64_t used[DEVICES];
@@ -261,6 +263,19 @@ static Status alloc_small(Record *record, int device, void *owner, uint64_t size
     return ST_OK;
 }
 
+static void link_live(Record *record) {
+    record->newer = NULL;
+    record->older = mem.newest;
+    if (mem.newest != NULL) mem.newest->newer = record;
+    mem.newest = record;
+}
+
+static void unlink_live(Record *record) {
+    if (record->older != NULL) record->older->newer = record->newer;
+    if (record->newer != NULL) record->newer->older = record->older;
+    if (mem.newest == record) mem.newest = record->older;
+}
+
 Status sg_mem_alloc(int device, void *owner, uint64_t size, uint64_t device_bytes,
                     uint64_t *address, Error *err) {
     if (size == 0 || device < 0 || device >= DEVICES)
@@ -280,6 +295,7 @@ Status sg_mem_alloc(int device, void *owner, uint64_t size, uint64_t device_byte
         st = size > SMALL_MAX ? alloc_large(record, device, owner, size, err)
                               : alloc_small(record, device, owner, size, err);
     if (st == ST_OK) {
+        link_live(record);
         mem.used[device] += charged;
         *address = record->pub.base;
     } else if (record != NULL) {
@@ -291,6 +307,7 @@ Status sg_mem_alloc(int device, void *owner, uint64_t size, uint64_t device_byte
 
 /* Gives the pages back: whole large allocations, and small chunks once nothing in them lives. */
 static void release(Record *record) {
+    unlink_live(record);
     __atomic_store_n(&record->pub.live, false, __ATOMIC_RELEASE);
     mem.used[record->pub.device] -= round_up(record->pub.size, GRANULE);
     uint64_t start = record->pub.base, bytes = record->chunks * CHUNK;
@@ -320,17 +337,11 @@ Status sg_mem_free(uint64_t address, Error *err) {
     return st;
 }
 
-static void release_if_owned(Record *record, const void *owner) {
-    if (record != NULL && record->pub.live && record->pub.owner == owner) release(record);
-}
-
 void sg_mem_free_owner(const void *owner) {
     pthread_mutex_lock(&mem.lock);
-    for (size_t i = 0; i < mem.chunk_count; i++) {
-        SmallChunk *small = entry_small(mem.entry[i]);
-        if (small == NULL) release_if_owned(entry_large(mem.entry[i]), owner);
-        for (size_t g = 0; small != NULL && g < GRANULES; g++)
-            release_if_owned(small->granule[g], owner);
+    for (Record *record = mem.newest, *older; record != NULL; record = older) {
+        older = record->older;
+        if (record->pub.owner == owner) release(record);
     }
     pthread_mutex_unlock(&mem.lock);
 }
