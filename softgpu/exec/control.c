@@ -372,6 +372,21 @@ HANDLER(assert) {
     return warp_fault(w, r, 710, w->mask, "%s:%u: assertion `%s' failed", file, line, message);
 }
 
+/* vprintf: o[0], o[1] where its parameters lie in local memory, o[2] where its result goes or
+ * NO_ROW. */
+HANDLER(vprintf) {
+    FOR_LANES {
+        if (!(w->mask >> l & 1)) continue;
+        uint8_t *const local = w->local + (size_t)l * warp_local_bytes(w);
+        u64 param[2];
+        for (int i = 0; i < 2; i++) __builtin_memcpy(&param[i], local + r->o[i], 8);
+        const int n = kernel_print(w, l, param[0], param[1]);
+        if (r->o[2] != NO_ROW) __builtin_memcpy(local + r->o[2], &n, 4);
+    }
+    w->block->progress = true;
+    return r + 1;
+}
+
 void warp_run(Warp *w) {
     const Rec *r = w->resume;
     while (r) r = r->fn(w, r);

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#define NO_ROW UINT32_MAX
+
 /* A jump to instruction `target` of the frame under the current guard, or its negation. */
 static Ir *jump(Decode *d, int target, bool unless) {
     const PtxInstr *const in = d->in;
@@ -127,13 +129,26 @@ static void inline_call(Decode *d, const PtxFunc *f, const PtxOperand *arg_list,
         move(d, out[i].class, dec_dest(d, out[i].actual, out[i].class), base + out[i].reg);
 }
 
-static void call_assert(Decode *d, const uint64_t *args, int n) {
-    if (n < 3) {
-        dec_fail(d, ST_SYNTAX, "__assertfail takes message, file, line, function, size");
-        return;
-    }
-    Ir *const ir = dec_emit(d, dec_control(CONTROL_assert), PIPE_OTHER);
-    for (int i = 0; i < 3; i++) ir->o[i] = (uint32_t)args[i];
+static bool has_size(const PtxOperand *list, int i, uint64_t size) {
+    return i < list->item_count && is_param(&list->items[i]) && list->items[i].var->size >= size;
+}
+
+/* vprintf and __assertfail, which no module defines. False: another function. */
+static bool system_call(Decode *d, const char *name, const PtxOperand *arg_list,
+                        const PtxOperand *ret_list, const uint64_t *args, const uint64_t *rets) {
+    const bool print = strcmp(name, "vprintf") == 0;
+    if (!print && strcmp(name, "__assertfail") != 0) return false;
+    const int n = print ? 2 : 3;
+    for (int i = 0; i < n; i++)
+        if (!has_size(arg_list, i, i < 2 ? 8 : 4)) {
+            dec_fail(d, ST_SYNTAX, "%s takes %s as .param variables", name,
+                     print ? "a format and a buffer" : "message, file, line, function and size");
+            return true;
+        }
+    Ir *const ir = dec_emit(d, dec_control(print ? CONTROL_vprintf : CONTROL_assert), PIPE_OTHER);
+    for (int i = 0; i < n; i++) ir->o[i] = (uint32_t)args[i];
+    if (print) ir->o[2] = has_size(ret_list, 0, 4) ? (uint32_t)rets[0] : NO_ROW;
+    return true;
 }
 
 /* call [(rets),] name[, (args)]: the callee's body is inlined, its parameters are the caller's
@@ -155,10 +170,7 @@ static void call(Decode *d) {
         dec_fail(d, ST_UNSUPPORTED, "indirect calls are not emulated");
         return;
     }
-    if (strcmp(name->name, "__assertfail") == 0) {
-        call_assert(d, args, arg_count);
-        return;
-    }
+    if (system_call(d, name->name, arg_list, ret_list, args, rets)) return;
     const PtxFunc *const callee = ptx_func(d->module->ptx, name->name);
     if (!callee || !callee->body || callee->entry)
         dec_fail(d, ST_UNSUPPORTED, "function '%s' has no body here", name->name);

@@ -187,6 +187,9 @@ void async_wait_all(Warp *w);
 void async_land(Warp *w, uint32_t lanes);                     /* all their copies, groups apart */
 bool async_arrival(Warp *w, uint32_t offset, uint32_t lanes); /* false: no memory */
 
+/* printf of lane `lane`: format and argument buffer; returns how many arguments it took. */
+int kernel_print(const Warp *w, int lane, uint64_t format, uint64_t args);
+
 /* Barriers: see exec/block.c. */
 bool block_barrier(Warp *w, int id, uint32_t threads, bool wait);
 void block_check_barriers(Block *b);

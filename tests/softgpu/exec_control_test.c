@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define ENTRY(body)                                                                                \
     PTX_HEADER ".shared .align 128 .b8 sm[1024];\n"                                                \
@@ -134,6 +135,61 @@ static void functions_take_and_return_registers(void **state) {
         assert_int_equal(word(&b, 2 * l + 1), l < 16);
     }
     bench_close(&b);
+}
+
+#define EXTERN                                                                                     \
+    ".extern .func (.param .b32 r) vprintf(.param .b64 a, .param .b64 b);\n"                       \
+    ".extern .func __assertfail(.param .b64 a, .param .b64 b, .param .b32 c, .param .b64 d, "      \
+    ".param .b64 e);\n"
+/* "%d %s %5.2f %llx%c %%\n" and "abc" */
+#define FORMAT                                                                                     \
+    ".global .align 1 .b8 f[32] = {37, 100, 32, 37, 115, 32, 37, 53, 46, 50, 102, 32, 37, 108, "   \
+    "108, 120, 37, 99, 32, 37, 37, 10};\n.global .align 1 .b8 s[4] = {97, 98, 99};\n"
+
+static void printf_of_a_kernel_goes_to_standard_output(void **state) {
+    (void)state;
+    char text[256] = "";
+    Bench b;
+    FILE *const file = tmpfile();
+    assert_non_null(file);
+    bench_open(&b, "sm_80",
+               PTX_HEADER EXTERN FORMAT
+               ".visible .entry t(.param .u64 p) {\n.local .align 8 .b8 v[40]; .reg .b32 %r<4>;\n"
+               ".reg .b64 %rd<8>; .param .b64 a0; .param .b64 a1; .param .b32 r0;\n"
+               "mov.u32 %r0, %tid.x; sub.s32 %r1, %r0, 7; st.local.u32 [v], %r1;\n"
+               "mov.u64 %rd0, s; st.local.u64 [v+8], %rd0; mov.u64 %rd1, 0d4004000000000000;\n"
+               "st.local.u64 [v+16], %rd1; mov.u64 %rd2, 0x123456789abc; st.local.u64 [v+24], "
+               "%rd2;\nmov.u32 %r2, 33; st.local.u32 [v+32], %r2; mov.u64 %rd3, v;\n"
+               "cvta.local.u64 %rd3, %rd3; mov.u64 %rd4, f; st.param.b64 [a0], %rd4;\n"
+               "st.param.b64 [a1], %rd3; call.uni (r0), vprintf, (a0, a1);\n"
+               "ld.param.b32 %r3, [r0]; ld.param.u64 %rd5, [p]; st.global.u32 [%rd5], %r3; ret;\n"
+               "}\n",
+               4096);
+    fflush(stdout);
+    const int old = dup(1);
+    dup2(fileno(file), 1);
+    const bool faulted = bench_run(&b, "t", 1, 2);
+    fflush(stdout);
+    dup2(old, 1);
+    close(old);
+    rewind(file);
+    text[fread(text, 1, sizeof text - 1, file)] = '\0';
+    fclose(file);
+    assert_false(faulted);
+    assert_string_equal(text, "-7 abc  2.50 123456789abc! %\n-6 abc  2.50 123456789abc! %\n");
+    assert_int_equal(word(&b, 0), 5);
+    bench_close(&b);
+}
+
+static void a_failed_assertion_names_its_text_and_place(void **state) {
+    (void)state;
+    faults(PTX_HEADER EXTERN FORMAT
+           ".visible .entry t(.param .u64 p) {\n.reg .b64 %rd<4>; .param .b64 a0; .param .b64 a1;\n"
+           ".param .b64 a3; .param .b64 a4; .param .b32 a2; mov.u64 %rd0, s; st.param.b64 [a0], "
+           "%rd0; st.param.b64 [a1], %rd0;\n"
+           "st.param.b32 [a2], 12; st.param.b64 [a3], %rd0; st.param.b64 [a4], 1;\n"
+           "call.uni __assertfail, (a0, a1, a2, a3, a4); ret;\n}\n",
+           32, 710, "abc:12: assertion `abc' failed");
 }
 
 static void barriers_order_warps(void **state) {
@@ -337,6 +393,8 @@ int main(void) {
         cmocka_unit_test(brx_jumps_by_table),
         cmocka_unit_test(functions_are_called_with_their_arguments),
         cmocka_unit_test(functions_take_and_return_registers),
+        cmocka_unit_test(printf_of_a_kernel_goes_to_standard_output),
+        cmocka_unit_test(a_failed_assertion_names_its_text_and_place),
         cmocka_unit_test(barriers_order_warps),
         cmocka_unit_test(bar_red_combines_the_block),
         cmocka_unit_test(a_deadlock_names_warps_and_barriers),
