@@ -10,6 +10,9 @@
  *
  * Record as in mma.h; o[4] bits 0..6: MX_* (decode_memory.c writes them). */
 
+/* Vectors of 64 bytes pass between static functions only, so their ABI does not matter. */
+#pragma GCC diagnostic ignored "-Wpsabi"
+
 enum { MX_F16, MX_BF16, MX_TF32, MX_FP8, MX_TYPE = 3 };
 enum {
     MX_WIDE = 4,     /* k 16 of halves, 8 of tf32 */
@@ -44,9 +47,10 @@ static inline u32 piece(u32 v, int n, int e) {
     return n == 1 ? v >> 13 : n == 2 ? v >> (16 * e) & 0xffff : v >> (8 * e) & 0xff;
 }
 
-static void load_raw(const Warp *w, const Rec *r, RawMma *m) {
+/* n: values per register, a constant where it is inlined */
+static inline __attribute__((always_inline)) void load_values(const Warp *w, const Rec *r,
+                                                              RawMma *m, const int n) {
     const u32 flags = r->o[4] & 127, type = flags & MX_TYPE;
-    const int n = type == MX_TF32 ? 1 : type == MX_FP8 ? 4 : 2; /* values per register */
     const int regs_b = type == MX_FP8 || (flags & MX_WIDE) ? 2 : 1, regs_a = 2 * regs_b;
     m->k = 4 * n * regs_b;
     m->fa = &formats[type == MX_FP8 ? (flags & MX_A_E5M2 ? 4 : 3) : type];
@@ -67,6 +71,14 @@ static void load_raw(const Warp *w, const Rec *r, RawMma *m) {
             m->c[row][col] = m->acc_f16 ? ROW(u32, 10 + (i >> 1))[l] >> (16 * (i & 1)) & 0xffff
                                         : ROW(u32, 10 + i)[l];
         }
+}
+
+static void load_raw(const Warp *w, const Rec *r, RawMma *m) {
+    switch (r->o[4] & MX_TYPE) {
+    case MX_TF32: load_values(w, r, m, 1); break;
+    case MX_FP8: load_values(w, r, m, 4); break;
+    default: load_values(w, r, m, 2); break;
+    }
 }
 
 static void store_raw(Warp *w, const Rec *r, const RawMma *m) {
@@ -94,96 +106,120 @@ static f64 raw_c(const RawMma *m, int row, int col) {
     return m->acc_f16 ? (f64)f16_to_f32(m->c[row][col]) : (f64)as_f32(m->c[row][col]);
 }
 
-/* Signed significand and exponent; the exponent of a subnormal is that of the least normal, of a
- * zero -126. *special: NaN or infinity was met. */
-static inline s32 split_value(u32 v, const Format *f, s32 *exponent, u32 *special) {
-    const u32 mag = v & ((1u << (f->fraction + f->exponent)) - 1);
-    const u32 e = mag >> f->fraction, fraction = mag & ((1u << f->fraction) - 1);
-    const s32 s = (s32)(e ? fraction | 1u << f->fraction : fraction);
-    *exponent = mag ? (s32)(e ? e : 1) - f->bias : -126;
-    *special |= mag >= f->nan;
-    return v >> (f->fraction + f->exponent) & 1 ? -s : s;
-}
+/* 16 outputs at a time: rows 2p and 2p + 1 by 8 columns. Plain types here: s32 may alias, which
+ * keeps compilers from making vectors. */
+typedef int32_t X16 __attribute__((vector_size(64)));
+typedef double D16 __attribute__((vector_size(128)));
 
-typedef struct SplitMma { /* lanes: rows 2p and 2p + 1 by 8 columns */
-    s32 sa[8][MX_K][MX_LANES], ea[8][MX_K][MX_LANES];
-    s32 sb[MX_K][MX_LANES], eb[MX_K][MX_LANES];
+typedef struct SplitMma {
+    X16 sa[8][MX_K], ea[8][MX_K], sb[MX_K], eb[MX_K];
 } SplitMma;
 
-static u32 split_ab(const RawMma *m, SplitMma *s) {
-    u32 special = 0;
-    for (int row = 0; row < 16; row++)
-        for (int k = 0; k < m->k; k++) {
-            s32 e = 0;
-            const s32 v = split_value(m->a[row][k], m->fa, &e, &special);
-            for (int j = 0; j < 8; j++) {
-                s->sa[row >> 1][k][8 * (row & 1) + j] = v;
-                s->ea[row >> 1][k][8 * (row & 1) + j] = e;
-            }
-        }
-    for (int k = 0; k < m->k; k++)
-        for (int j = 0; j < 8; j++) {
-            s32 e = 0;
-            const s32 v = split_value(m->b[k][j], m->fb, &e, &special);
-            s->sb[k][j] = s->sb[k][j + 8] = v;
-            s->eb[k][j] = s->eb[k][j + 8] = e;
-        }
+/* Signed significands and exponents of n values; the exponent of a subnormal is that of the least
+ * normal, of a zero -126. Returns whether NaN or infinity was met. */
+static inline bool split_values(const u32 *values, int n, const Format *format, int32_t *restrict s,
+                                int32_t *restrict exponent) {
+    const int fraction = format->fraction, sign = fraction + format->exponent;
+    const int bias = format->bias, nan = (int)format->nan;
+    const uint32_t *const v = (const uint32_t *)values;
+    int special = 0;
+    IVDEP for (int i = 0; i < n; i++) {
+        const int mag = (int)(v[i] & ((1u << sign) - 1)), e = mag >> fraction;
+        const int m = (mag & ((1 << fraction) - 1)) | (e ? 1 << fraction : 0);
+        exponent[i] = mag ? (e ? e : 1) - bias : -126;
+        s[i] = v[i] >> sign & 1 ? -m : m;
+        special |= mag >= nan;
+    }
     return special;
 }
 
-static inline s32 cut(s32 v, u32 right) {
-    const u32 sign = (u32)(v >> 31), mag = ((u32)v ^ sign) - sign;
-    return (s32)(((right > 31 ? 0 : mag >> (right & 31)) ^ sign) - sign);
+static inline X16 two_rows(int32_t low, int32_t high) {
+    const X16 zero = {0}, upper = {0, 0, 0, 0, 0, 0, 0, 0, -1, -1, -1, -1, -1, -1, -1, -1};
+    return ((zero + low) & ~upper) | ((zero + high) & upper); /* two broadcasts and a blend */
 }
 
-/* sum * 2^e, cut to f32; `keep` masks fraction bits. What reaches 2^128 is infinite. */
-static inline u32 f32_cut(f64 v, u32 keep) {
-    const float f = (float)v;
-    const u32 u = as_u32(f), mag = u & 0x7fffffffu;
-    const f64 a = __builtin_fabs(v), b = (f64)__builtin_fabsf(f);
-    const u32 down = (b > a && a < 0x1p128) ? 1 : 0;
-    return a == 0 ? 0 : (u & 0x80000000u) | ((mag - down) & keep);
+static bool split_ab(const RawMma *m, SplitMma *s) {
+    bool special = false;
+    for (int pair = 0; pair < 8; pair++) {
+        int32_t v[2][MX_K], e[2][MX_K];
+        for (int h = 0; h < 2; h++)
+            special |= split_values(m->a[2 * pair + h], m->k, m->fa, v[h], e[h]);
+        for (int k = 0; k < m->k; k++) {
+            s->sa[pair][k] = two_rows(v[0][k], v[1][k]);
+            s->ea[pair][k] = two_rows(e[0][k], e[1][k]);
+        }
+    }
+    for (int k = 0; k < m->k; k++) {
+        int32_t v[MX_LANES], e[MX_LANES];
+        special |= split_values(m->b[k], 8, m->fb, v, e);
+        __builtin_memcpy(v + 8, v, 32);
+        __builtin_memcpy(e + 8, e, 32);
+        __builtin_memcpy(&s->sb[k], v, 64);
+        __builtin_memcpy(&s->eb[k], e, 64);
+    }
+    return special;
+}
+
+/* Towards zero; shifts of 31 and more leave nothing, as magnitudes are below 2^31. */
+static inline X16 cut(X16 v, X16 right) {
+    const X16 sign = v >> 31, mag = (v ^ sign) - sign, big = right > 31;
+    return ((mag >> ((right & ~big) | (31 & big))) ^ sign) - sign;
+}
+
+/* Cut to f32; `keep` masks fraction bits. What reaches 2^128 is infinite. */
+static inline void f32_cut(const double *v, uint32_t keep, uint32_t *restrict out) {
+    IVDEP for (int j = 0; j < MX_LANES; j++) {
+        const float f = (float)v[j];
+        uint32_t u;
+        __builtin_memcpy(&u, &f, 4);
+        const double a = __builtin_fabs(v[j]), b = (double)__builtin_fabsf(f);
+        const uint32_t down = (b > a) & (a < 0x1p128);
+        const uint32_t z = (u & 0x80000000u) | (((u & 0x7fffffffu) - down) & keep);
+        out[j] = a == 0 ? 0 : z;
+    }
 }
 
 /* Terms [first, last) of k and C, for one pair of rows; the result replaces C. */
 static void fused_sum(RawMma *m, const SplitMma *s, int pair, int first, int last, int unit) {
+    static const Format f32_format = {23, 8, 127, 0x7f800000u};
     const int F = unit == 2 ? 25 : unit == 3 ? 13 : 24;
     const int up = F - m->fa->fraction - m->fb->fraction;
-    const Format cf = m->acc_f16 ? formats[MX_F16] : (Format){23, 8, 127, 0x7f800000u};
-    s32 most[MX_LANES], sc[MX_LANES], ec[MX_LANES];
-    s64 sum[MX_LANES];
-    u32 special = 0;
-    for (int j = 0; j < MX_LANES; j++) {
-        sc[j] = split_value(m->c[2 * pair + (j >> 3)][j & 7], &cf, &ec[j], &special);
-        most[j] = ec[j];
+    const Format *const cf = m->acc_f16 ? &formats[MX_F16] : &f32_format;
+    int32_t c_sig[MX_LANES], c_exp[MX_LANES];
+    X16 sc, ec;
+    (void)split_values(m->c[2 * pair], MX_LANES, cf, c_sig, c_exp); /* two rows of 8 lie together */
+    __builtin_memcpy(&sc, c_sig, 64);
+    __builtin_memcpy(&ec, c_exp, 64);
+    X16 most = ec;
+    for (int k = first; k < last; k++) {
+        const X16 e = s->ea[pair][k] + s->eb[k], more = e > most;
+        most = (e & more) | (most & ~more);
     }
-    for (int k = first; k < last; k++)
-        for (int j = 0; j < MX_LANES; j++) {
-            const s32 e = s->ea[pair][k][j] + s->eb[k][j];
-            most[j] = e > most[j] ? e : most[j];
-        }
-    for (int j = 0; j < MX_LANES; j++) {
-        const int left = F - cf.fraction;
-        sum[j] = left >= 0 ? cut(sc[j] * (1 << left), (u32)(most[j] - ec[j]))
-                           : cut(sc[j], (u32)(most[j] - ec[j] - left));
-    }
+    const int left = F - cf->fraction;
+    D16 sum = __builtin_convertvector(
+        left >= 0 ? cut(sc * (1 << left), most - ec) : cut(sc, most - ec - left), D16);
     for (int k8 = first; k8 < last; k8 += 8) { /* 8 terms below 2^(F + 2) fit 32 bits */
-        s32 part[MX_LANES] = {0};
+        X16 part = {0};
         for (int k = k8; k < k8 + 8 && k < last; k++)
-            for (int j = 0; j < MX_LANES; j++) {
-                const s32 p = s->sa[pair][k][j] * s->sb[k][j] * (1 << up);
-                part[j] += cut(p, (u32)(most[j] - s->ea[pair][k][j] - s->eb[k][j]));
-            }
-        for (int j = 0; j < MX_LANES; j++) sum[j] += part[j];
+            part += cut(s->sa[pair][k] * s->sb[k] * (1 << up), most - s->ea[pair][k] - s->eb[k]);
+        sum += __builtin_convertvector(part, D16);
     }
-    const u32 keep = unit == 3 ? 0x7ffffc00u : 0x7fffffffu;
-    for (int j = 0; j < MX_LANES; j++) {
-        const u64 scale = (u64)(most[j] - F + 1023) << 52;
-        f64 power;
-        __builtin_memcpy(&power, &scale, 8);
-        const f64 v = (f64)sum[j] * power;
-        m->c[2 * pair + (j >> 3)][j & 7] = m->acc_f16 ? f64_to_half(v, 10, 5) : f32_cut(v, keep);
+    double v[MX_LANES];
+    int32_t e[MX_LANES];
+    __builtin_memcpy(v, &sum, sizeof v);
+    __builtin_memcpy(e, &most, sizeof e);
+    IVDEP for (int j = 0; j < MX_LANES; j++) {
+        const int64_t bits = (int64_t)(e[j] - F + 1023) << 52;
+        double power;
+        __builtin_memcpy(&power, &bits, 8);
+        v[j] *= power;
     }
+    uint32_t out[MX_LANES];
+    if (m->acc_f16)
+        for (int j = 0; j < MX_LANES; j++) out[j] = f64_to_half(v[j], 10, 5);
+    else
+        f32_cut(v, unit == 3 ? 0x7ffffc00u : 0x7fffffffu, out);
+    __builtin_memcpy(m->c[2 * pair], out, sizeof out);
 }
 
 /* Is the exact sum NaN or infinite? Then *out is the result. */
@@ -200,8 +236,11 @@ static bool special_sum(const RawMma *m, int row, int col, int first, int last, 
 
 static void exact_part(RawMma *m, const SplitMma *s, int first, int last, int unit, bool special) {
     for (int pair = 0; pair < 8; pair++) {
-        u32 odd[2][8], set[2] = {0};
-        for (int h = 0; h < 2; h++)
+        u32 odd[2][8], set[2] = {0}, infinite = 0;
+        const uint32_t *const c16 = (const uint32_t *)m->c[2 * pair];
+        const uint32_t top = m->acc_f16 ? 0x7c00 : 0x7f800000;
+        for (int j = 0; j < MX_LANES; j++) infinite |= (c16[j] & top) == top;
+        for (int h = 0; (special || infinite) && h < 2; h++)
             for (int col = 0; col < 8; col++) {
                 const u32 c = m->c[2 * pair + h][col], inf = m->acc_f16 ? 0x7c00 : 0x7f800000;
                 if ((special || (c & inf) == inf) &&
