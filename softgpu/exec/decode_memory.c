@@ -252,10 +252,13 @@ static void matrix(Decode *d, bool load) {
         emit_from(d, &tmp, dec_form_handler(d), load ? PIPE_LDMATRIX : PIPE_STORE_SHARED);
 }
 
-/* SOFTGPU_MMA=exact: the tensor cores' own sums (mma_exact.h); anything else: plain f32. */
-static bool exact_mma(void) {
+/* SOFTGPU_MMA=exact: the tensor cores' own sums (mma_exact.h); fast or unset: plain f32. */
+static bool exact_mma(Decode *d) {
     const char *const mode = getenv("SOFTGPU_MMA");
-    return mode && strcmp(mode, "exact") == 0;
+    if (!mode || !*mode || strcmp(mode, "fast") == 0) return false;
+    if (strcmp(mode, "exact") != 0)
+        dec_fail(d, ST_INVALID, "SOFTGPU_MMA is '%.40s'; it is exact or fast", mode);
+    return true;
 }
 
 /* Flags of mma_exact.h (MX_*) in the low bits of o[4]; false: not a type it knows. */
@@ -303,14 +306,14 @@ static void mma(Decode *d) {
         }
     }
     const bool floats = mma_flags(d, &tmp.or4), fp8 = floats && (tmp.or4 & 3) == 3;
-    if (floats && !fp8 && !exact_mma()) tmp.or4 = 0; /* the fast handlers take rows as they are */
+    const bool exact = floats && exact_mma(d);
+    if (floats && !fp8 && !exact) tmp.or4 = 0; /* the fast handlers take rows as they are */
     const int n = d->words.count;
     if (ptx_words_are(&d->words, n - 1, "s32"))
         tmp.or4 = (uint8_t)((ptx_words_are(&d->words, n - 3, "s8") ? 1 : 0) |
                             (ptx_words_are(&d->words, n - 2, "s8") ? 2 : 0) |
                             (ptx_words_have(&d->words, "satfinite") ? 4 : 0));
     tmp.flops = (uint32_t)flops;
-    const bool exact = floats && exact_mma();
     if (d->status == ST_OK)
         emit_from(d, &tmp, exact ? dec_tensor(d, TENSOR_mma_exact) : dec_form_handler(d), PIPE_MMA);
 }

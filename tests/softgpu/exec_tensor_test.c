@@ -334,6 +334,19 @@ static void exact_mma_keeps_f_bits_below_the_largest_term(void **state) {
     unsetenv("SOFTGPU_MMA");
 }
 
+static void a_wrong_mode_is_refused_by_name(void **state) {
+    (void)state;
+    Error err = {0};
+    setenv("SOFTGPU_MMA", "precise", 1);
+    const char *const message = load_error(
+        "sm_80",
+        PTX_HEADER ".entry t() { .reg .b32 %r<4>; mma.sync.aligned.m16n8k8.row.col.f16.f16.f16.f16 "
+                   "{%r0,%r1}, {%r0,%r1}, {%r2}, {%r0,%r1}; ret; }",
+        &err);
+    unsetenv("SOFTGPU_MMA");
+    assert_non_null(strstr(message, "SOFTGPU_MMA is 'precise'; it is exact or fast"));
+}
+
 static void exact_mma_gives_the_canonical_nan_and_infinities(void **state) {
     (void)state;
     static const struct {
@@ -453,6 +466,7 @@ int main(void) {
         cmocka_unit_test(every_mma_is_near_the_product_in_exact_mode_too),
         cmocka_unit_test(exact_mma_follows_the_published_rule_bit_for_bit),
         cmocka_unit_test(exact_mma_keeps_f_bits_below_the_largest_term),
+        cmocka_unit_test(a_wrong_mode_is_refused_by_name),
         cmocka_unit_test(exact_mma_gives_the_canonical_nan_and_infinities),
         cmocka_unit_test(double_mma_is_a_chain_of_fused_multiply_adds),
         cmocka_unit_test(stmatrix_writes_rows_or_columns),
