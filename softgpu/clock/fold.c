@@ -104,22 +104,45 @@ static const struct {
     const char *root;
     CodeKind kind;
 } roots[] = {
-    {"mma", CODE_MMA},           {"wmma", CODE_MMA},         {"ldmatrix", CODE_LDMATRIX},
-    {"ex2", CODE_SFU},           {"lg2", CODE_SFU},          {"rcp", CODE_SFU},
-    {"rsqrt", CODE_SFU},         {"sqrt", CODE_SFU},         {"sin", CODE_SFU},
-    {"cos", CODE_SFU},           {"tanh", CODE_SFU},         {"min", CODE_MINMAX},
-    {"max", CODE_MINMAX},        {"shfl", CODE_SHUFFLE},     {"redux", CODE_SHUFFLE},
-    {"barrier", CODE_BARRIER},   {"bra", CODE_BRANCH},       {"brx", CODE_BRANCH},
-    {"ret", CODE_BRANCH},        {"exit", CODE_BRANCH},      {"call", CODE_BRANCH},
-    {"mov", CODE_MOVE},          {"cvta", CODE_MOVE},        {"membar", CODE_OTHER},
-    {"fence", CODE_OTHER},       {"nanosleep", CODE_OTHER},  {"mbarrier", CODE_SHARED_STORE},
-    {"atom", CODE_GLOBAL_STORE}, {"red", CODE_GLOBAL_STORE}, {"stmatrix", CODE_SHARED_STORE},
+    {"mma", CODE_MMA},
+    {"ldmatrix", CODE_LDMATRIX},
+    {"ex2", CODE_SFU},
+    {"lg2", CODE_SFU},
+    {"rcp", CODE_SFU},
+    {"rsqrt", CODE_SFU},
+    {"sqrt", CODE_SFU},
+    {"sin", CODE_SFU},
+    {"cos", CODE_SFU},
+    {"tanh", CODE_SFU},
+    {"min", CODE_MINMAX},
+    {"max", CODE_MINMAX},
+    {"shfl", CODE_SHUFFLE},
+    {"redux", CODE_SHUFFLE},
+    {"barrier", CODE_BARRIER},
+    {"bra", CODE_BRANCH},
+    {"brx", CODE_BRANCH},
+    {"ret", CODE_BRANCH},
+    {"exit", CODE_BRANCH},
+    {"call", CODE_BRANCH},
+    {"mov", CODE_MOVE},
+    {"cvta", CODE_MOVE},
+    {"membar", CODE_OTHER},
+    {"fence", CODE_OTHER},
+    {"nanosleep", CODE_OTHER},
+    {"mbarrier", CODE_SHARED_STORE},
+    {"atom", CODE_GLOBAL_STORE},
+    {"red", CODE_GLOBAL_STORE},
+    {"stmatrix", CODE_SHARED_STORE},
     {"movmatrix", CODE_SHUFFLE},
 };
 
 static CodeKind kind_of(const char *form) {
     for (size_t i = 0; i < sizeof roots / sizeof *roots; i++)
         if (is(form, roots[i].root)) return roots[i].kind;
+    if (is(form, "wmma"))
+        return has(form, "mma")    ? CODE_MMA
+               : has(form, "load") ? CODE_SHARED_LOAD
+                                   : CODE_SHARED_STORE;
     if (is(form, "cvt")) return convert_kind(form);
     if (is(form, "ld") || is(form, "ldu")) return memory_kind(form, false);
     if (is(form, "st")) return memory_kind(form, true);
