@@ -1,11 +1,12 @@
-/* The clock: counters and ptxas figures to modelled time on a GpuModel.
+/* The clock: counters, code and ptxas figures to modelled time on a GpuModel.
  *
- * Version 1. Each block asks every pipe of its SM for some cycles (tensor, shared-memory port with
- * spills, ALU, FP32, SFU, issue). A block's time is the q-norm of those demands with q = warps per
- * sub-core that can fill each other's gaps: one warp adds its phases up, many warps overlap until
- * only the busiest pipe counts (q to infinity is the maximum over pipes). Blocks, uneven ones too,
- * are dispatched in order over SMs x occupancy; L2 and DRAM bound the whole grid; launch cost on
- * top. Not modelled: contention between kernels, clock and power, L1 hits, dependence latencies. */
+ * Each block asks every pipe of its SM for some cycles (tensor, shared-memory port with spills,
+ * ALU, FP32, SFU, issue). Three times come of it: `bound`, the largest demand; `estimate`, the
+ * root of their squares' sum; `mean`, for kernels with a tensor loop, what 24 runs of an issue
+ * model of that loop take on average (clock/code.h), the rest of the kernel as in the estimate.
+ * Blocks, uneven ones too, are dispatched in order over SMs x occupancy; L2 and DRAM bound the
+ * whole grid; launch cost on top. Not modelled: contention between kernels, clock and power, L1
+ * hits, dependence latencies outside the tensor loop. */
 #ifndef SEQTUNE_SOFTGPU_CLOCK_H
 #define SEQTUNE_SOFTGPU_CLOCK_H
 
@@ -25,16 +26,21 @@ int sg_warps_by_registers(const GpuArch *arch, int registers);
 /* What the text of a kernel holds, to spread its spills over what was executed. */
 typedef struct SgText {
     uint64_t instructions, mma;
+    struct SgCode *code; /* owned; NULL: no loop is looked for */
 } SgText;
 
-/* Counts from the PTX text of entry `name`; zeros when there is no such entry. */
+/* Counts from the PTX text of entry `name`; zeros when there is no such entry. Text and name must
+ * outlive the result, which sg_text_close frees. */
 SgText sg_text_of(const char *ptx, const char *name);
+void sg_text_close(SgText *text);
 
 typedef struct SgTime {
-    double seconds; /* modelled, with model->factor */
-    const char
-        *bound; /* "tensor", "shared", "alu", "fp32", "sfu", "issue", "l2", "dram", "launch" */
+    double seconds;    /* modelled, with model->factor: `mean` */
+    const char *bound; /* "tensor", "shared", "alu", "fp32", "sfu", "issue", "l2", "dram",
+                          "launch" */
     double waves;
+    double at_least, estimate; /* seconds by the largest demand, by the root of squares */
+    double mean, low, high;    /* of the ensemble; all `estimate` without a tensor loop */
 } SgTime;
 
 /* `info` is sg_kernel_info(launch->kernel). Needs no lock. On failure (no memory) ST_NO_MEMORY. */

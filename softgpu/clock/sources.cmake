@@ -1,4 +1,4 @@
 list(APPEND SOFTGPU_SOURCES
      ${CMAKE_CURRENT_LIST_DIR}/ensemble.c ${CMAKE_CURRENT_LIST_DIR}/fold.c
-     ${CMAKE_CURRENT_LIST_DIR}/issue.c
-     ${CMAKE_CURRENT_LIST_DIR}/schedule.c)
+     ${CMAKE_CURRENT_LIST_DIR}/issue.c ${CMAKE_CURRENT_LIST_DIR}/profile.c
+     ${CMAKE_CURRENT_LIST_DIR}/schedule.c ${CMAKE_CURRENT_LIST_DIR}/waves.c)

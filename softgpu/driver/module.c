@@ -217,6 +217,7 @@ void module_release(Module *module) {
     for (Function *f = module->functions, *next; f != NULL; f = next) {
         next = f->next;
         object_remove(&f->object);
+        sg_text_close(&f->text);
         mem_free(f);
     }
     sg_module_free(module->module);
@@ -269,6 +270,7 @@ static Function *function_of(Module *module, const SgKernel *kernel) {
     f->max_dynamic = left > 0 ? left : 0;
     f->carveout = -1;
     if (!object_add(&f->object, OBJECT_FUNCTION, NULL)) {
+        sg_text_close(&f->text);
         mem_free(f);
         return NULL;
     }

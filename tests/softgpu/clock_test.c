@@ -73,9 +73,11 @@ static void text_counts_are_those_of_one_entry(void **state) {
     SgText text = sg_text_of(ptx, "attn");
     assert_int_equal(text.mma, 2);
     assert_int_equal(text.instructions, 3);
+    sg_text_close(&text);
     text = sg_text_of(ptx, "last");
     assert_int_equal(text.mma, 0);
     assert_int_equal(text.instructions, 1);
+    sg_text_close(&text);
     assert_int_equal(sg_text_of(ptx, "att").instructions, 0);
 }
 
@@ -177,7 +179,7 @@ static void spilling_tiles_rank_below_those_that_do_not_on_a100(void **state) {
      */
     assert_true(tf[D64] > 1.05 * tf[D64_8W]);
     assert_true(tf[D64] > 1.05 * tf[D64_WIDE]);
-    assert_true(tf[D64] > 1.3 * tf[D64_TALL]);
+    assert_true(tf[D64] > 1.15 * tf[D64_TALL]);
     assert_true(tf[D64_8W] > tf[D64_TALL]);
     assert_true(tf[D64_WIDE] > tf[D64_TALL]);
     assert_true(tf[D64_TALL] > tf[D64_2W]);
