@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MAX_INLINE_DEPTH = 16, MAX_IR = 8 << 20 };
+enum { MAX_IR = 8 << 20 };
 
 void dec_fail(Decode *d, Status status, const char *fmt, ...) {
     if (d->status != ST_OK) return;
@@ -479,11 +479,6 @@ static void patch(Decode *d, const Frame *frame, int first) {
 
 void dec_function(Decode *d, const PtxFunc *f, const uint64_t *args, const uint64_t *rets,
                   int depth) {
-    if (depth > MAX_INLINE_DEPTH) {
-        dec_fail(d, ST_UNSUPPORTED, "calls nested deeper than %d (recursion is not emulated)",
-                 MAX_INLINE_DEPTH);
-        return;
-    }
     Frame frame = {
         .func = f, .vreg_base = d->vreg_count, .binding_base = d->binding_count, .depth = depth};
     for (int i = 0; i < f->reg_count && d->status == ST_OK; i++)
@@ -514,15 +509,13 @@ void dec_function(Decode *d, const PtxFunc *f, const uint64_t *args, const uint6
 
 /* Shared variables that the entry or what it calls names, in order of first mention. The dynamic
  * array (no size) starts behind them. */
-static void layout_shared(Decode *d, const PtxFunc *f, int depth) {
-    if (depth > MAX_INLINE_DEPTH || !f->body) return;
+static void layout_shared(Decode *d, const PtxFunc *f) {
+    if (!f->body || !dec_first_layout(d, f)) return;
     for (int i = 0; i < f->instr_count && d->status == ST_OK; i++)
         for (int k = 0; k < f->instrs[i].operand_count; k++) {
             const PtxOperand *const o = &f->instrs[i].operands[k];
-            if (o->kind == PTX_NAME && strncmp(f->instrs[i].form, "call", 4) == 0) {
-                const PtxFunc *const callee = ptx_func(d->module->ptx, o->name);
-                if (callee) layout_shared(d, callee, depth + 1);
-            }
+            const PtxFunc *const callee = dec_callee(d, &f->instrs[i], k);
+            if (callee) layout_shared(d, callee);
             const PtxVar *const var = o->var;
             if (!var || var->space != PTX_SHARED) continue;
             bool known = false;
@@ -563,7 +556,8 @@ Status sg_decode(SgModule *module, const PtxFunc *entry, SgKernel *kernel, Error
     d.constants = map_new(d.scratch);
     d.forms = map_new(d.scratch);
     if (!d.constants || !d.forms) dec_fail(&d, ST_NO_MEMORY, "out of memory");
-    layout_shared(&d, entry, 0);
+    if (d.status == ST_OK) dec_calls(&d, entry);
+    if (d.status == ST_OK) layout_shared(&d, entry);
     place_dynamic(&d);
     if (d.status == ST_OK) dec_function(&d, entry, NULL, NULL, 0);
     if (d.status == ST_OK) {

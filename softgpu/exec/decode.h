@@ -75,6 +75,7 @@ typedef struct Decode {
     int vreg_count, vreg_cap;
     Map *constants; /* by class and value */
     Map *forms;     /* by opcode: PtxForm */
+    Map *calls;     /* by function: see calls.c */
     Binding *bindings;
     int binding_count, binding_cap;
     Binding *shared; /* static shared variables */
@@ -119,6 +120,14 @@ void dec_memory_family(Decode *d, const char *name);
 void dec_convert(Decode *d);
 void dec_control_family(Decode *d, const char *name);
 bool dec_branch_family(Decode *d, const char *name); /* false: not one of them */
+enum { MAX_INLINE_DEPTH = 16 };
+/* Refuses recursion and calls that would inline too much; see calls.c. */
+void dec_calls(Decode *d, const PtxFunc *entry);
+/* The function that operand `operand` of a call names; NULL for other operands. */
+const PtxFunc *dec_callee(const Decode *d, const PtxInstr *instr, int operand);
+/* True the first time that it is asked about `f`. */
+bool dec_first_layout(Decode *d, const PtxFunc *f);
+
 void dec_function(Decode *d, const PtxFunc *func, const uint64_t *args, const uint64_t *rets,
                   int depth);
 

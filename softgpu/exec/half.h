@@ -96,14 +96,15 @@ static inline uint32_t f64_to_half(double v, int fraction, int exponent) {
     if (v != v) return 0x7fffu;
     const uint32_t sign = signbit(v) ? 0x8000u : 0;
     const double a = fabs(v);
+    const uint32_t inf = ((1u << exponent) - 1) << fraction;
     if (a == 0) return sign;
+    if (isinf(a)) return sign | inf; /* frexp says nothing of its exponent */
     int e = 0;
     (void)frexp(a, &e); /* a in [2^(e-1), 2^e) */
     e = e - 1 < lowest ? lowest : e - 1;
-    if (e > bias + 1) return sign | (((1u << exponent) - 1) << fraction);
+    if (e > bias + 1) return sign | inf;
     const double unit = nearbyint(ldexp(a, fraction - e)); /* integer, at most 2^(fraction+1) */
     const uint32_t bits = (uint32_t)unit + ((uint32_t)(e - lowest) << fraction);
-    const uint32_t inf = ((1u << exponent) - 1) << fraction;
     return sign | (bits >= inf ? inf : bits);
 }
 

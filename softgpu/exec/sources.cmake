@@ -1,5 +1,5 @@
 list(APPEND SOFTGPU_SOURCES
-     ${CMAKE_CURRENT_LIST_DIR}/async.c ${CMAKE_CURRENT_LIST_DIR}/block.c
+     ${CMAKE_CURRENT_LIST_DIR}/async.c ${CMAKE_CURRENT_LIST_DIR}/block.c ${CMAKE_CURRENT_LIST_DIR}/calls.c
      ${CMAKE_CURRENT_LIST_DIR}/control.c ${CMAKE_CURRENT_LIST_DIR}/decode.c
      ${CMAKE_CURRENT_LIST_DIR}/decode_control.c ${CMAKE_CURRENT_LIST_DIR}/decode_convert.c
      ${CMAKE_CURRENT_LIST_DIR}/decode_memory.c

@@ -77,6 +77,23 @@ static void recursion_is_refused(void **state) {
         "recursion is not emulated");
 }
 
+/* 4^14 copies of one function in a text of one kilobyte; 4 self-calls. Each is refused at once. */
+static void calls_that_multiply_are_refused(void **state) {
+    (void)state;
+    Str text = {0};
+    str_puts(&text, PTX_HEADER ".func f0() {\nret;\n}\n");
+    for (int i = 1; i <= 14; i++)
+        str_printf(&text, ".func f%d() {\ncall f%d;\ncall f%d;\ncall f%d;\ncall f%d;\nret;\n}\n", i,
+                   i - 1, i - 1, i - 1, i - 1);
+    str_puts(&text, ".visible .entry t() {\ncall f14;\nret;\n}\n");
+    refuses(str_text(&text), "more than 1048576 instructions");
+    str_clear(&text);
+    str_puts(&text, PTX_HEADER ".func f() {\ncall f;\ncall f;\ncall f;\ncall f;\nret;\n}\n"
+                               ".visible .entry t() {\ncall f;\nret;\n}\n");
+    refuses(str_text(&text), "recursion is not emulated");
+    str_free(&text);
+}
+
 static void newer_targets_and_versions_are_refused(void **state) {
     (void)state;
     refuses(".version 8.0\n.target sm_90\n.address_size 64\n",
@@ -221,6 +238,7 @@ int main(void) {
         cmocka_unit_test(operands_are_checked_by_the_table),
         cmocka_unit_test(syntax_errors_name_the_line),
         cmocka_unit_test(recursion_is_refused),
+        cmocka_unit_test(calls_that_multiply_are_refused),
         cmocka_unit_test(newer_targets_and_versions_are_refused),
         cmocka_unit_test(globals_hold_their_initial_values),
         cmocka_unit_test(kernel_information_is_what_the_text_says),
