@@ -7,7 +7,7 @@ cd "$(dirname "$0")/../.." || exit 1
 setup_packages "prog:clang:clang"
 build=${SEQTUNE_BUILD_DIR:-build}-fuzz
 if ! { cmake -S . -B "$build" -G Ninja -DCMAKE_C_COMPILER=clang -DSEQTUNE_TESTS=OFF -DSEQTUNE_FUZZ=ON \
-    -DSEQTUNE_WERROR=OFF && cmake --build "$build"; } >"$build.log" 2>&1; then
+    -DSEQTUNE_WERROR=OFF && cmake --build "$build" --target fuzzers; } >"$build.log" 2>&1; then
     tail -n 30 "$build.log"
     exit 1
 fi
