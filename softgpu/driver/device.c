@@ -42,6 +42,18 @@ static CUresult devices_parse(const char *list) {
     return CUDA_SUCCESS;
 }
 
+static CUresult limit_parse(const char *text) {
+    long long limit = 0;
+    if (text != NULL && (!str_to_i64(text, &limit) || limit < 0)) {
+        snprintf(driver.init_text, sizeof driver.init_text,
+                 "SOFTGPU_INSTRUCTION_LIMIT: \"%.32s\" is no number of warp instructions (0: none)",
+                 text);
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    driver.instruction_limit = (uint64_t)limit;
+    return CUDA_SUCCESS;
+}
+
 CUresult cuInit(unsigned int flags) {
     if (flags != 0) return CUDA_ERROR_INVALID_VALUE;
     const long pid = __atomic_load_n(&driver.pid, __ATOMIC_ACQUIRE);
@@ -58,6 +70,7 @@ CUresult cuInit(unsigned int flags) {
                      "SOFTGPU_DRIVER_VERSION: not a version from 11000 to %d", DEFAULT_VERSION);
             result = CUDA_ERROR_INVALID_VALUE;
         }
+        if (result == CUDA_SUCCESS) result = limit_parse(files_env("SOFTGPU_INSTRUCTION_LIMIT"));
         if (result == CUDA_SUCCESS) __atomic_store_n(&driver.pid, (long)getpid(), __ATOMIC_RELEASE);
     }
     pthread_mutex_unlock(&driver.lock);

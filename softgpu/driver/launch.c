@@ -198,7 +198,8 @@ double launch_execute(Context *context, const Work *work) {
                    .params = work->u.kernel.params,
                    .mode = work->u.kernel.mode,
                    .resident = fit.blocks * context->model->sms,
-                   .model = context->model};
+                   .model = context->model,
+                   .instruction_limit = driver.instruction_limit};
     memcpy(sg.grid, work->u.kernel.grid, sizeof sg.grid);
     memcpy(sg.block, block, sizeof sg.block);
     SgTime time = {.bound = "launch"};

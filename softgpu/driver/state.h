@@ -228,6 +228,7 @@ typedef struct Driver {
     pthread_cond_t done; /* broadcast when an operation completes */
     long pid;            /* process that called cuInit; 0: none. Accessed with __atomic_* */
     int version;
+    uint64_t instruction_limit; /* of one launch, warp instructions; 0: none */
     int device_count;
     Device devices[MAX_DEVICES];
     char init_text[FAULT_TEXT]; /* why cuInit failed */

@@ -233,11 +233,31 @@ static void nvrtc_ptx_runs_and_faults_name_the_source_line(void **state) {
     free(ptx);
 }
 
+/* It makes progress for ever, so that no search for a deadlock finds it. */
+static void a_kernel_that_never_ends_is_ended_by_the_limit(void **state) {
+    (void)state;
+    static const char endless[] = ".version 7.0\n.target sm_75\n.address_size 64\n"
+                                  ".visible .entry scale_and_sum(.param .u64 data)\n{\n"
+                                  "    .reg .b32 %r<2>;\n    .reg .b64 %rd<2>;\n"
+                                  "    ld.param.u64 %rd1, [data];\n"
+                                  "LOOP:\n    add.u32 %r1, %r1, 1;\n"
+                                  "    st.global.u32 [%rd1], %r1;\n    bra LOOP;\n}\n";
+    char text[1024] = "";
+    run_open(endless);
+    OK(run_launch(N, 1));
+    assert_int_equal(cuCtxSynchronize(), CUDA_ERROR_LAUNCH_TIMEOUT);
+    OK(softgpuLastFault(text, sizeof text));
+    assert_non_null(strstr(text, "scale_and_sum"));
+    assert_int_equal(cuCtxDestroy_v2(run.context), CUDA_SUCCESS);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stored_ptx_runs_and_faults_are_told),
         cmocka_unit_test(sampled_launches_take_the_same_modelled_time),
         cmocka_unit_test(nvrtc_ptx_runs_and_faults_name_the_source_line),
+        cmocka_unit_test(a_kernel_that_never_ends_is_ended_by_the_limit),
     };
+    setenv("SOFTGPU_INSTRUCTION_LIMIT", "1000000", 1); /* read by cuInit; the others stay below */
     return cmocka_run_group_tests_name("softgpu smoke", tests, NULL, NULL);
 }
