@@ -101,8 +101,9 @@ static bool read_fraction(Reader *r, char *text, size_t n) {
         n = read_digits(r, decimal, text, n);
         real = true;
     }
-    const size_t sign = r->at[0] && strchr("+-", r->at[1]) ? 2 : 1;
-    if (strchr("eE", r->at[0]) && isdigit((unsigned char)r->at[sign]) && n + 3 < MAX_WORD) {
+    if (r->at[0] != 'e' && r->at[0] != 'E') return real;
+    const size_t sign = r->at[1] == '+' || r->at[1] == '-' ? 2 : 1;
+    if (isdigit((unsigned char)r->at[sign]) && n + 3 < MAX_WORD) {
         for (size_t i = 0; i < sign; i++) text[n++] = *r->at++;
         read_digits(r, decimal, text, n);
         real = true;
