@@ -551,7 +551,7 @@ Status sg_decode(SgModule *module, const PtxFunc *entry, SgKernel *kernel, Error
                 .kernel = kernel,
                 .err = err,
                 .scratch = arena_new(),
-                .handlers = sg_handlers()};
+                .handlers = sg_handlers(module->checks & SG_CHECK_ACCESS)};
     if (!d.scratch) return err_no_memory(err, 1);
     d.constants = map_new(d.scratch);
     d.forms = map_new(d.scratch);

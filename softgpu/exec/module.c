@@ -171,7 +171,8 @@ Status sg_module_load(const char *text, size_t size, const GpuArch *arch, int dr
     }
     m->arena = arena;
     m->arch = arch;
-    Status st = ptx_parse(text, size, arena, &m->ptx, err);
+    Status st = sg_checks_from_environment(&m->checks, err);
+    if (st == ST_OK) st = ptx_parse(text, size, arena, &m->ptx, err);
     if (st == ST_OK) st = check_target(m, driver_version, err);
     if (st == ST_OK) st = place_globals(m, err);
     if (st == ST_OK) st = load_entries(m, text, size, err);

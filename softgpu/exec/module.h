@@ -2,6 +2,7 @@
 #ifndef SEQTUNE_SOFTGPU_EXEC_MODULE_H
 #define SEQTUNE_SOFTGPU_EXEC_MODULE_H
 
+#include "softgpu/exec/checks.h"
 #include "softgpu/exec/pipes.h"
 #include "softgpu/exec/warp.h"
 #include "softgpu/ptx/ptx.h"
@@ -42,6 +43,7 @@ typedef struct SgGlobal {
 struct SgModule {
     Arena *arena;
     const GpuArch *arch;
+    SgChecks checks;
     PtxModule *ptx;
     SgKernel *kernels;
     int kernel_count;

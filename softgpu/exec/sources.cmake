@@ -1,5 +1,6 @@
 list(APPEND SOFTGPU_SOURCES
      ${CMAKE_CURRENT_LIST_DIR}/async.c ${CMAKE_CURRENT_LIST_DIR}/block.c ${CMAKE_CURRENT_LIST_DIR}/calls.c
+     ${CMAKE_CURRENT_LIST_DIR}/checks.c
      ${CMAKE_CURRENT_LIST_DIR}/control.c ${CMAKE_CURRENT_LIST_DIR}/decode.c
      ${CMAKE_CURRENT_LIST_DIR}/decode_control.c ${CMAKE_CURRENT_LIST_DIR}/decode_convert.c
      ${CMAKE_CURRENT_LIST_DIR}/decode_memory.c
@@ -8,7 +9,7 @@ list(APPEND SOFTGPU_SOURCES
      ${CMAKE_CURRENT_LIST_DIR}/launch.c ${CMAKE_CURRENT_LIST_DIR}/module.c
      ${CMAKE_CURRENT_LIST_DIR}/print.c)
 
-# The handlers, once per instruction set. -O3 makes vectors of the loops over lanes; PTX arithmetic
+# The handlers, once per instruction set, and those on memory once more with content checks. -O3 makes vectors of the loops over lanes; PTX arithmetic
 # wraps and narrows by definition, hence no -Wconversion; no contraction: PTX says where fma is.
 # Divergence from IEEE is not asked for: errno and trap flags are what is given up.
 set(softgpu_lane_flags -O3 -Wno-conversion -Wno-sign-conversion -ffp-contract=off -fno-math-errno
@@ -24,9 +25,12 @@ endif()
 foreach(isa IN LISTS softgpu_isas)
   add_library(softgpu_handlers_${isa} OBJECT ${CMAKE_CURRENT_LIST_DIR}/lane.c
                                              ${CMAKE_CURRENT_LIST_DIR}/tensor.c)
-  target_include_directories(softgpu_handlers_${isa} PRIVATE ${CMAKE_SOURCE_DIR})
-  target_compile_definitions(softgpu_handlers_${isa} PRIVATE SG_ISA=${isa})
-  target_compile_options(softgpu_handlers_${isa} PRIVATE ${softgpu_lane_flags}
-                                                         ${softgpu_isa_${isa}})
-  list(APPEND SOFTGPU_SOURCES $<TARGET_OBJECTS:softgpu_handlers_${isa}>)
+  target_compile_definitions(softgpu_handlers_${isa} PRIVATE SG_ISA=${isa} SG_CHECKED=0)
+  add_library(softgpu_checked_${isa} OBJECT ${CMAKE_CURRENT_LIST_DIR}/tensor.c)
+  target_compile_definitions(softgpu_checked_${isa} PRIVATE SG_ISA=${isa}_checked SG_CHECKED=1)
+  foreach(set softgpu_handlers_${isa} softgpu_checked_${isa})
+    target_include_directories(${set} PRIVATE ${CMAKE_SOURCE_DIR})
+    target_compile_options(${set} PRIVATE ${softgpu_lane_flags} ${softgpu_isa_${isa}})
+    list(APPEND SOFTGPU_SOURCES $<TARGET_OBJECTS:${set}>)
+  endforeach()
 endforeach()

@@ -1,4 +1,5 @@
-/* Handlers on memory and matrices, compiled once per instruction set like lane.c. */
+/* Handlers on memory and matrices, compiled once per instruction set like lane.c, and once more
+ * with SG_CHECKED for modules loaded with content checks (exec/checks.h). */
 #include "softgpu/exec/half.h"
 #include "softgpu/exec/lanes.h"
 

@@ -208,7 +208,8 @@ typedef struct HandlerSet {
     const Handler *lane_extra, *tensor_extra;
 } HandlerSet;
 
-const HandlerSet *sg_handlers(void); /* the best for this host */
+/* The best for this host; `checked`: those that make content checks. */
+const HandlerSet *sg_handlers(bool checked);
 extern const Handler sg_control_handlers[];
 extern const Handler sg_control_extras[];
 
