@@ -1,15 +1,9 @@
-/* Decoding of loads, stores, atomics, copies, matrix and exchange instructions. */
-#include "softgpu/exec/decode.h"
+/* Decoding of loads, stores, copies, exchange instructions and mbarrier. */
+#include "softgpu/exec/decode_memory.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#define NO_ROW UINT32_MAX
-/* As in exec/access.h. */
-enum { ACC_SIGNED = 0x10, ACC_WIDE = 0x20, ACC_ADDR64 = 0x40, ACC_COUNT = 8 };
-
-static Ir *emit_from(Decode *d, const Ir *tmp, Handler fn, SgPipe pipe) {
+Ir *dec_emit_from(Decode *d, const Ir *tmp, Handler fn, SgPipe pipe) {
     Ir *const ir = dec_emit(d, fn, pipe);
     memcpy(ir->o, tmp->o, sizeof ir->o);
     ir->defs = tmp->defs;
@@ -20,8 +14,7 @@ static Ir *emit_from(Decode *d, const Ir *tmp, Handler fn, SgPipe pipe) {
     return ir;
 }
 
-/* The address operand `o` into o[k], its offset into o[at], o[at + 1]. */
-static const PtxVar *address(Decode *d, Ir *ir, const PtxOperand *o, int k, int at, bool *wide) {
+const PtxVar *dec_address_row(Decode *d, Ir *ir, const PtxOperand *o, int k, int at, bool *wide) {
     uint64_t offset = 0;
     const PtxVar *var = NULL;
     const int row = dec_address(d, o, &offset, &var);
@@ -57,7 +50,7 @@ static const Element *element(const Decode *d) {
     return &elements[9];
 }
 
-static PtxSpace space_of(const Decode *d) {
+PtxSpace dec_space(const Decode *d) {
     static const struct {
         const char *word;
         PtxSpace space;
@@ -97,13 +90,19 @@ static int data_rows(Decode *d, Ir *ir, const PtxOperand *o, const Element *e, b
     return count;
 }
 
+int dec_word_index(const Decode *d, const char *const *names, int n) {
+    for (int i = 0; i < n; i++)
+        if (ptx_words_have(&d->words, names[i])) return i;
+    return -1;
+}
+
 static void load_store(Decode *d, bool load, int at);
 
 /* .v8.b32 (sm_100 on): two accesses of 16 bytes. */
 static void load_store_v8(Decode *d, bool load) {
     const PtxOperand *const v = dec_operand(d, load ? 0 : 1);
     if (v->kind != PTX_VECTOR || v->item_count != 8 || element(d)->bytes != 4 ||
-        space_of(d) != PTX_GLOBAL) {
+        dec_space(d) != PTX_GLOBAL) {
         dec_fail(d, ST_SYNTAX, ".v8 moves 8 elements of 32 bits from or to .global");
         return;
     }
@@ -114,7 +113,7 @@ static void load_store_v8(Decode *d, bool load) {
 /* Up to four elements from number `at` on. */
 static void load_store(Decode *d, bool load, int at) {
     const Element *const e = element(d);
-    PtxSpace space = space_of(d);
+    PtxSpace space = dec_space(d);
     Ir tmp = {0};
     bool wide = false, address64 = false;
     if (d->in->operand_count < 2) {
@@ -122,7 +121,8 @@ static void load_store(Decode *d, bool load, int at) {
         return;
     }
     const int count = data_rows(d, &tmp, dec_operand(d, load ? 0 : 1), e, load, at, &wide);
-    const PtxVar *const var = address(d, &tmp, dec_operand(d, load ? 1 : 0), 4, 12, &address64);
+    const PtxVar *const var =
+        dec_address_row(d, &tmp, dec_operand(d, load ? 1 : 0), 4, 12, &address64);
     if (at) tmp.o[12] += 16; /* the other half of 32 bytes */
     if (at && tmp.o[12] < 16) tmp.o[13]++;
     tmp.o[5] = e->bytes | (e->is_signed ? ACC_SIGNED : 0u) | (wide ? ACC_WIDE : 0u) |
@@ -163,40 +163,7 @@ static void load_store(Decode *d, bool load, int at) {
         break;
     default: break;
     }
-    emit_from(d, &tmp, dec_tensor(d, extra), pipe);
-}
-
-static int word_index(const Decode *d, const char *const *names, int n) {
-    for (int i = 0; i < n; i++)
-        if (ptx_words_have(&d->words, names[i])) return i;
-    return -1;
-}
-
-static const char *const atom_ops[] = {"add", "and",  "or",  "xor", "min",
-                                       "max", "exch", "cas", "inc", "dec"};
-
-static void atom(Decode *d) {
-    static const char *const types[] = {"b32", "u32", "s32", "f32", "b64", "u64", "s64", "f64"};
-    const bool red = ptx_words_are(&d->words, 0, "red");
-    const int op = word_index(d, atom_ops, 10), type = word_index(d, types, 8), at = red ? 0 : 1;
-    const bool cas = op == 7, is_float = type == 3 || type == 7;
-    const PtxClass class = type >= 4 ? PTX_B64 : PTX_B32;
-    Ir tmp = {0};
-    bool address64 = false;
-    if (is_float && op != 0) dec_fail(d, ST_UNSUPPORTED, "this atomic is not emulated");
-    if (d->in->operand_count < at + (cas ? 3 : 2)) dec_fail(d, ST_SYNTAX, "operands are missing");
-    if (d->status != ST_OK) return;
-    tmp.o[0] = NO_ROW;
-    if (!red) dec_def(&tmp, 0, dec_dest(d, dec_operand(d, 0), class));
-    address(d, &tmp, dec_operand(d, at), 4, 12, &address64);
-    dec_use(&tmp, 6, dec_source(d, dec_operand(d, at + 1), class, is_float));
-    if (cas) dec_use(&tmp, 7, dec_source(d, dec_operand(d, at + 2), class, is_float));
-    tmp.o[5] = address64 ? ACC_ADDR64 : 0;
-    tmp.o[8] = (uint32_t)op;
-    tmp.o[9] = (uint32_t)type;
-    const PtxSpace space = space_of(d);
-    tmp.o[10] = space == PTX_SHARED ? 1 : space == PTX_GLOBAL ? 2 : 0;
-    emit_from(d, &tmp, dec_form_handler(d), PIPE_ATOMIC);
+    dec_emit_from(d, &tmp, dec_tensor(d, extra), pipe);
 }
 
 /* cp.async dst, src, cp-size[, src-size | , ignore-src][, cache-policy] */
@@ -204,8 +171,8 @@ static void cp_async(Decode *d) {
     Ir tmp = {0};
     bool dst64 = false, src64 = false;
     const int n = d->in->operand_count - (ptx_words_have(&d->words, "L2::cache_hint") ? 1 : 0);
-    address(d, &tmp, dec_operand(d, 0), 0, 6, &dst64);
-    address(d, &tmp, dec_operand(d, 1), 1, 12, &src64);
+    dec_address_row(d, &tmp, dec_operand(d, 0), 0, 6, &dst64);
+    dec_address_row(d, &tmp, dec_operand(d, 1), 1, 12, &src64);
     const PtxOperand *const size = dec_operand(d, 2);
     const bool cg = ptx_words_have(&d->words, "cg");
     if (size->kind != PTX_INT || (size->imm != 16 && (cg || (size->imm != 4 && size->imm != 8))))
@@ -223,99 +190,7 @@ static void cp_async(Decode *d) {
         else
             dec_use(&tmp, 3, dec_source(d, o, PTX_B32, false));
     }
-    if (d->status == ST_OK) emit_from(d, &tmp, dec_form_handler(d), PIPE_CP_ASYNC);
-}
-
-static void matrix(Decode *d, bool load) {
-    const int count = ptx_words_have(&d->words, "x4") ? 4 : ptx_words_have(&d->words, "x2") ? 2 : 1;
-    const PtxOperand *const v = dec_operand(d, load ? 0 : 1);
-    Ir tmp = {0};
-    bool address64 = false;
-    if ((v->kind == PTX_VECTOR ? v->item_count : 1) != count) {
-        dec_fail(d, ST_SYNTAX, "%d registers are expected", count);
-        return;
-    }
-    for (int i = 0; i < count; i++) {
-        const PtxOperand *const o = v->kind == PTX_VECTOR ? &v->items[i] : v;
-        if (load)
-            dec_def(&tmp, i, dec_dest(d, o, PTX_B32));
-        else
-            dec_use(&tmp, i, dec_source(d, o, PTX_B32, false));
-    }
-    address(d, &tmp, dec_operand(d, load ? 1 : 0), 4, 12, &address64);
-    tmp.o[5] = (uint32_t)count << ACC_COUNT | (address64 ? ACC_ADDR64 : 0u);
-    tmp.o[6] = ptx_words_have(&d->words, "trans");
-    /* A generic address less the window is one in shared memory, or far outside of it. */
-    if (space_of(d) == PTX_GENERIC && tmp.o[4] != NO_ROW && address64)
-        tmp.o[13] -= (uint32_t)(WINDOW_SHARED >> 32);
-    if (d->status == ST_OK)
-        emit_from(d, &tmp, dec_form_handler(d), load ? PIPE_LDMATRIX : PIPE_STORE_SHARED);
-}
-
-/* SOFTGPU_MMA=exact: the tensor cores' own sums (mma_exact.h); fast or unset: plain f32. */
-static bool exact_mma(Decode *d) {
-    const char *const mode = getenv("SOFTGPU_MMA");
-    if (!mode || !*mode || strcmp(mode, "fast") == 0) return false;
-    if (strcmp(mode, "exact") != 0)
-        dec_fail(d, ST_INVALID, "SOFTGPU_MMA is '%.40s'; it is exact or fast", mode);
-    return true;
-}
-
-/* Flags of mma_exact.h (MX_*) in the low bits of o[4]; false: not a type it knows. */
-static bool mma_flags(const Decode *d, uint8_t *flags) {
-    static const char *const types[] = {"f16", "bf16", "tf32", "e4m3", "e5m2"};
-    const int n = d->words.count, cc = d->module->arch->cc;
-    int a = -1, b = -1;
-    for (int i = 0; i < 5; i++) {
-        if (ptx_words_are(&d->words, n - 3, types[i])) a = i;
-        if (ptx_words_are(&d->words, n - 2, types[i])) b = i;
-    }
-    if (a < 0 || b < 0) return false;
-    const bool fp8 = a >= 3;
-    const bool wide = ptx_words_have(&d->words, a == 2 ? "m16n8k8" : "m16n8k16");
-    const int unit = cc < 80 ? 0 : cc >= 90 ? 2 : fp8 && cc == 89 ? 3 : 1;
-    *flags = (uint8_t)((fp8 ? 3 : a) | ((fp8 ? a == 4 : wide) ? 4 : 0) | (b == 4 ? 8 : 0) |
-                       (ptx_words_are(&d->words, n - 1, "f16") ? 16 : 0) | unit << 5);
-    return true;
-}
-
-/* "=mma D A B C FLOPS": registers of each operand. */
-static void mma(Decode *d) {
-    int count[4] = {0}, flops = 0;
-    static const int first[4] = {0, 4, 8, 10};
-    const PtxClass class = ptx_words_have(&d->words, "f64") ? PTX_B64 : PTX_B32;
-    Ir tmp = {0};
-    if (sscanf(d->form->shape, "=mma %d %d %d %d %d", &count[0], &count[1], &count[2], &count[3],
-               &flops) != 5 ||
-        d->in->operand_count != 4) {
-        dec_fail(d, ST_SYNTAX, "D, A, B, C are expected");
-        return;
-    }
-    for (int i = 0; i < 4; i++) {
-        const PtxOperand *const v = dec_operand(d, i);
-        if ((v->kind == PTX_VECTOR ? v->item_count : 1) != count[i]) {
-            dec_fail(d, ST_SYNTAX, "operand %d must have %d registers", i + 1, count[i]);
-            return;
-        }
-        for (int k = 0; k < count[i]; k++) {
-            const PtxOperand *const o = v->kind == PTX_VECTOR ? &v->items[k] : v;
-            if (i == 0)
-                dec_def(&tmp, first[i] + k, dec_dest(d, o, class));
-            else
-                dec_use(&tmp, first[i] + k, dec_source(d, o, class, false));
-        }
-    }
-    const bool floats = mma_flags(d, &tmp.or4), fp8 = floats && (tmp.or4 & 3) == 3;
-    const bool exact = floats && exact_mma(d);
-    if (floats && !fp8 && !exact) tmp.or4 = 0; /* the fast handlers take rows as they are */
-    const int n = d->words.count;
-    if (ptx_words_are(&d->words, n - 1, "s32"))
-        tmp.or4 = (uint8_t)((ptx_words_are(&d->words, n - 3, "s8") ? 1 : 0) |
-                            (ptx_words_are(&d->words, n - 2, "s8") ? 2 : 0) |
-                            (ptx_words_have(&d->words, "satfinite") ? 4 : 0));
-    tmp.flops = (uint32_t)flops;
-    if (d->status == ST_OK)
-        emit_from(d, &tmp, exact ? dec_tensor(d, TENSOR_mma_exact) : dec_form_handler(d), PIPE_MMA);
+    if (d->status == ST_OK) dec_emit_from(d, &tmp, dec_form_handler(d), PIPE_CP_ASYNC);
 }
 
 /* A destination d[|p] into o[0], o[1]. */
@@ -335,18 +210,18 @@ static void shfl(Decode *d) {
     dest_pair(d, &tmp);
     for (int i = 1; i <= 4; i++)
         dec_use(&tmp, i + 1, dec_source(d, dec_operand(d, i), PTX_B32, false));
-    tmp.o[6] = (uint32_t)word_index(d, modes, 4);
-    if (d->status == ST_OK) emit_from(d, &tmp, dec_form_handler(d), PIPE_SHUFFLE);
+    tmp.o[6] = (uint32_t)dec_word_index(d, modes, 4);
+    if (d->status == ST_OK) dec_emit_from(d, &tmp, dec_form_handler(d), PIPE_SHUFFLE);
 }
 
 static void vote(Decode *d) {
     static const char *const modes[] = {"all", "any", "uni", "ballot"};
     Ir tmp = {0};
-    tmp.o[3] = (uint32_t)word_index(d, modes, 4);
+    tmp.o[3] = (uint32_t)dec_word_index(d, modes, 4);
     dec_def(&tmp, 0, dec_dest(d, dec_operand(d, 0), tmp.o[3] == 3 ? PTX_B32 : PTX_PRED));
     dec_use(&tmp, 1, dec_pred(d, dec_operand(d, 1), &tmp.o[5]));
     dec_use(&tmp, 2, dec_source(d, dec_operand(d, 2), PTX_B32, false));
-    if (d->status == ST_OK) emit_from(d, &tmp, dec_form_handler(d), PIPE_ALU);
+    if (d->status == ST_OK) dec_emit_from(d, &tmp, dec_form_handler(d), PIPE_ALU);
 }
 
 static void match(Decode *d) {
@@ -356,7 +231,7 @@ static void match(Decode *d) {
     tmp.o[7] = ptx_words_have(&d->words, "all");
     dec_use(&tmp, 2, dec_source(d, dec_operand(d, 1), tmp.o[6] ? PTX_B64 : PTX_B32, false));
     dec_use(&tmp, 3, dec_source(d, dec_operand(d, 2), PTX_B32, false));
-    if (d->status == ST_OK) emit_from(d, &tmp, dec_form_handler(d), PIPE_SHUFFLE);
+    if (d->status == ST_OK) dec_emit_from(d, &tmp, dec_form_handler(d), PIPE_SHUFFLE);
 }
 
 static void redux(Decode *d) {
@@ -364,9 +239,9 @@ static void redux(Decode *d) {
     dec_def(&tmp, 0, dec_dest(d, dec_operand(d, 0), PTX_B32));
     dec_use(&tmp, 1, dec_source(d, dec_operand(d, 1), PTX_B32, false));
     dec_use(&tmp, 2, dec_source(d, dec_operand(d, 2), PTX_B32, false));
-    tmp.o[3] = (uint32_t)word_index(d, atom_ops, 6);
+    tmp.o[3] = (uint32_t)dec_atom_op(d);
     tmp.o[4] = ptx_words_have(&d->words, "s32");
-    if (d->status == ST_OK) emit_from(d, &tmp, dec_form_handler(d), PIPE_SHUFFLE);
+    if (d->status == ST_OK) dec_emit_from(d, &tmp, dec_form_handler(d), PIPE_SHUFFLE);
 }
 
 /* mbarrier.*, cp.async.mbarrier.arrive: see exec/mbarrier.h for the record. */
@@ -405,16 +280,16 @@ static void mbarrier(Decode *d) {
         dec_def(&tmp, 0, dec_dest(d, dec_operand(d, 0), PTX_PRED));
     else if (state && dec_operand(d, 0)->kind != PTX_NONE)
         dec_def(&tmp, 0, dec_dest(d, dec_operand(d, 0), PTX_B64));
-    address(d, &tmp, dec_operand(d, at), 4, 12, &address64);
+    dec_address_row(d, &tmp, dec_operand(d, at), 4, 12, &address64);
     tmp.o[5] = address64 ? ACC_ADDR64 : 0;
-    if (space_of(d) == PTX_GENERIC && address64 && !ptx_words_have(&d->words, "shared::cluster"))
+    if (dec_space(d) == PTX_GENERIC && address64 && !ptx_words_have(&d->words, "shared::cluster"))
         tmp.o[13] -= (uint32_t)(WINDOW_SHARED >> 32);
     const PtxClass class = wait && !(tmp.o[8] & MB_PARITY) ? PTX_B64 : PTX_B32;
     if (n > at + 1)
         dec_use(&tmp, 6, dec_source(d, dec_operand(d, at + 1), class, false));
     else
         dec_use(&tmp, 6, dec_constant(d, class, 1));
-    if (d->status == ST_OK) emit_from(d, &tmp, dec_form_handler(d), PIPE_OTHER);
+    if (d->status == ST_OK) dec_emit_from(d, &tmp, dec_form_handler(d), PIPE_OTHER);
 }
 
 void dec_memory_family(Decode *d, const char *name) {
@@ -422,15 +297,9 @@ void dec_memory_family(Decode *d, const char *name) {
     if (strcmp(name, "ld") == 0 || strcmp(name, "st") == 0)
         (eight ? load_store_v8(d, name[0] == 'l') : load_store(d, name[0] == 'l', 0));
     else if (strcmp(name, "atom") == 0)
-        atom(d);
+        dec_atom(d);
     else if (strcmp(name, "cp_async") == 0)
         cp_async(d);
-    else if (strcmp(name, "ldmatrix") == 0)
-        matrix(d, true);
-    else if (strcmp(name, "stmatrix") == 0)
-        matrix(d, false);
-    else if (strncmp(name, "mma", 3) == 0)
-        mma(d);
     else if (strcmp(name, "shfl") == 0)
         shfl(d);
     else if (strcmp(name, "vote") == 0)
@@ -441,6 +310,6 @@ void dec_memory_family(Decode *d, const char *name) {
         mbarrier(d);
     else if (strcmp(name, "redux") == 0)
         redux(d);
-    else if (strcmp(name, "hint") != 0)
+    else if (!dec_matrix_family(d, name) && strcmp(name, "hint") != 0)
         dec_fail(d, ST_INTERNAL, "no family '%s'", name);
 }

@@ -8,6 +8,7 @@ static inline float canon_nan(float z) {
 }
 
 #include "softgpu/exec/access.h"
+#include "softgpu/exec/atomic.h"
 #include "softgpu/exec/matrix.h"
 #include "softgpu/exec/mma.h"
 #include "softgpu/exec/mma_exact.h"

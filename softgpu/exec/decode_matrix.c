@@ -1,0 +1,111 @@
+/* Decoding of ldmatrix, stmatrix, mma. */
+#include "softgpu/exec/decode_memory.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void matrix(Decode *d, bool load) {
+    const int count = ptx_words_have(&d->words, "x4") ? 4 : ptx_words_have(&d->words, "x2") ? 2 : 1;
+    const PtxOperand *const v = dec_operand(d, load ? 0 : 1);
+    Ir tmp = {0};
+    bool address64 = false;
+    if ((v->kind == PTX_VECTOR ? v->item_count : 1) != count) {
+        dec_fail(d, ST_SYNTAX, "%d registers are expected", count);
+        return;
+    }
+    for (int i = 0; i < count; i++) {
+        const PtxOperand *const o = v->kind == PTX_VECTOR ? &v->items[i] : v;
+        if (load)
+            dec_def(&tmp, i, dec_dest(d, o, PTX_B32));
+        else
+            dec_use(&tmp, i, dec_source(d, o, PTX_B32, false));
+    }
+    dec_address_row(d, &tmp, dec_operand(d, load ? 1 : 0), 4, 12, &address64);
+    tmp.o[5] = (uint32_t)count << ACC_COUNT | (address64 ? ACC_ADDR64 : 0u);
+    tmp.o[6] = ptx_words_have(&d->words, "trans");
+    /* A generic address less the window is one in shared memory, or far outside of it. */
+    if (dec_space(d) == PTX_GENERIC && tmp.o[4] != NO_ROW && address64)
+        tmp.o[13] -= (uint32_t)(WINDOW_SHARED >> 32);
+    if (d->status == ST_OK)
+        dec_emit_from(d, &tmp, dec_form_handler(d), load ? PIPE_LDMATRIX : PIPE_STORE_SHARED);
+}
+
+/* SOFTGPU_MMA=exact: the tensor cores' own sums (mma_exact.h); fast or unset: plain f32. */
+static bool exact_mma(Decode *d) {
+    const char *const mode = getenv("SOFTGPU_MMA");
+    if (!mode || !*mode || strcmp(mode, "fast") == 0) return false;
+    if (strcmp(mode, "exact") != 0)
+        dec_fail(d, ST_INVALID, "SOFTGPU_MMA is '%.40s'; it is exact or fast", mode);
+    return true;
+}
+
+/* Flags of mma_exact.h (MX_*) in the low bits of o[4]; false: not a type it knows. */
+static bool mma_flags(const Decode *d, uint8_t *flags) {
+    static const char *const types[] = {"f16", "bf16", "tf32", "e4m3", "e5m2"};
+    const int n = d->words.count, cc = d->module->arch->cc;
+    int a = -1, b = -1;
+    for (int i = 0; i < 5; i++) {
+        if (ptx_words_are(&d->words, n - 3, types[i])) a = i;
+        if (ptx_words_are(&d->words, n - 2, types[i])) b = i;
+    }
+    if (a < 0 || b < 0) return false;
+    const bool fp8 = a >= 3;
+    const bool wide = ptx_words_have(&d->words, a == 2 ? "m16n8k8" : "m16n8k16");
+    const int unit = cc < 80 ? 0 : cc >= 90 ? 2 : fp8 && cc == 89 ? 3 : 1;
+    *flags = (uint8_t)((fp8 ? 3 : a) | ((fp8 ? a == 4 : wide) ? 4 : 0) | (b == 4 ? 8 : 0) |
+                       (ptx_words_are(&d->words, n - 1, "f16") ? 16 : 0) | unit << 5);
+    return true;
+}
+
+/* "=mma D A B C FLOPS": registers of each operand. */
+static void mma(Decode *d) {
+    int count[4] = {0}, flops = 0;
+    static const int first[4] = {0, 4, 8, 10};
+    const PtxClass class = ptx_words_have(&d->words, "f64") ? PTX_B64 : PTX_B32;
+    Ir tmp = {0};
+    if (sscanf(d->form->shape, "=mma %d %d %d %d %d", &count[0], &count[1], &count[2], &count[3],
+               &flops) != 5 ||
+        d->in->operand_count != 4) {
+        dec_fail(d, ST_SYNTAX, "D, A, B, C are expected");
+        return;
+    }
+    for (int i = 0; i < 4; i++) {
+        const PtxOperand *const v = dec_operand(d, i);
+        if ((v->kind == PTX_VECTOR ? v->item_count : 1) != count[i]) {
+            dec_fail(d, ST_SYNTAX, "operand %d must have %d registers", i + 1, count[i]);
+            return;
+        }
+        for (int k = 0; k < count[i]; k++) {
+            const PtxOperand *const o = v->kind == PTX_VECTOR ? &v->items[k] : v;
+            if (i == 0)
+                dec_def(&tmp, first[i] + k, dec_dest(d, o, class));
+            else
+                dec_use(&tmp, first[i] + k, dec_source(d, o, class, false));
+        }
+    }
+    const bool floats = mma_flags(d, &tmp.or4), fp8 = floats && (tmp.or4 & 3) == 3;
+    const bool exact = floats && exact_mma(d);
+    if (floats && !fp8 && !exact) tmp.or4 = 0; /* the fast handlers take rows as they are */
+    const int n = d->words.count;
+    if (ptx_words_are(&d->words, n - 1, "s32"))
+        tmp.or4 = (uint8_t)((ptx_words_are(&d->words, n - 3, "s8") ? 1 : 0) |
+                            (ptx_words_are(&d->words, n - 2, "s8") ? 2 : 0) |
+                            (ptx_words_have(&d->words, "satfinite") ? 4 : 0));
+    tmp.flops = (uint32_t)flops;
+    if (d->status == ST_OK)
+        dec_emit_from(d, &tmp, exact ? dec_tensor(d, TENSOR_mma_exact) : dec_form_handler(d),
+                      PIPE_MMA);
+}
+
+bool dec_matrix_family(Decode *d, const char *name) {
+    if (strcmp(name, "ldmatrix") == 0)
+        matrix(d, true);
+    else if (strcmp(name, "stmatrix") == 0)
+        matrix(d, false);
+    else if (strncmp(name, "mma ", 4) == 0)
+        mma(d);
+    else
+        return false;
+    return true;
+}
