@@ -5,6 +5,7 @@
 #   sh scripts/bench.sh compile      source to cubin, seconds per variant, one thread
 #   sh scripts/bench.sh errors       flash and textbook attention against fp64, on the same inputs
 #   sh scripts/bench.sh main         the main job from an empty cache and database: seconds, peak memory
+#   sh scripts/bench.sh softgpu      the software GPU: ns per warp instruction, attention, scaling
 #
 # SEQTUNE_BUILD_DIR names the build (default build/).
 set -u
@@ -13,10 +14,10 @@ cd "$(dirname "$0")/.." || exit 1
 
 case ${1:-all} in
 -h | --help)
-    sed -n '2,9s/^# \{0,1\}//p' scripts/bench.sh
+    sed -n '2,10s/^# \{0,1\}//p' scripts/bench.sh
     exit 0
     ;;
-all | compile | errors | main) what=${1:-all} ;;
+all | compile | errors | main | softgpu) what=${1:-all} ;;
 *)
     echo "bench.sh: unknown benchmark $1 (see --help)" >&2
     exit 2
@@ -38,6 +39,10 @@ case $what in all | compile)
 esac
 case $what in all | errors)
     "$build/bench/bench_errors" 2>&1
+    ;;
+esac
+case $what in all | softgpu)
+    "$build/bench/bench_softgpu"
     ;;
 esac
 case $what in all | main)

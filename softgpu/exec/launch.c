@@ -7,6 +7,7 @@
 #include "softgpu/exec/block.h"
 #include "softgpu/exec/footprint.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -183,7 +184,11 @@ static Status check_launch(const SgLaunch *u, Error *err) {
 }
 
 static int worker_count(const SgLaunch *u, uint64_t blocks) {
-    long n = u->threads > 0 ? u->threads : sysconf(_SC_NPROCESSORS_ONLN);
+    cpu_set_t allowed; /* of this thread: a program bound to some cores stays on them */
+    const bool known = sched_getaffinity(0, sizeof allowed, &allowed) == 0;
+    long n = u->threads > 0 ? u->threads
+             : known        ? CPU_COUNT(&allowed)
+                            : sysconf(_SC_NPROCESSORS_ONLN);
     if (n < 1) n = 1;
     if (n > MAX_WORKERS) n = MAX_WORKERS;
     return (uint64_t)n < blocks ? (int)n : (int)blocks;
