@@ -58,32 +58,40 @@ static bool mma_flags(const Decode *d, uint8_t *flags) {
     return true;
 }
 
-/* "=mma D A B C FLOPS": registers of each operand. */
-static void mma(Decode *d) {
-    int count[4] = {0}, flops = 0;
-    static const int first[4] = {0, 4, 8, 10};
+/* The operands' registers: counts from "=mma D A B C FLOPS", numbers from the instruction. */
+static bool mma_operands(Decode *d, DecMma *m) {
     const PtxClass class = ptx_words_have(&d->words, "f64") ? PTX_B64 : PTX_B32;
-    Ir tmp = {0};
-    if (sscanf(d->form->shape, "=mma %d %d %d %d %d", &count[0], &count[1], &count[2], &count[3],
-               &flops) != 5 ||
+    int count[4] = {0};
+    if (sscanf(d->form->shape, "=mma %d %d %d %d", &count[0], &count[1], &count[2], &count[3]) !=
+            4 ||
         d->in->operand_count != 4) {
         dec_fail(d, ST_SYNTAX, "D, A, B, C are expected");
-        return;
+        return false;
     }
     for (int i = 0; i < 4; i++) {
         const PtxOperand *const v = dec_operand(d, i);
         if ((v->kind == PTX_VECTOR ? v->item_count : 1) != count[i]) {
             dec_fail(d, ST_SYNTAX, "operand %d must have %d registers", i + 1, count[i]);
-            return;
+            return false;
         }
         for (int k = 0; k < count[i]; k++) {
             const PtxOperand *const o = v->kind == PTX_VECTOR ? &v->items[k] : v;
-            if (i == 0)
-                dec_def(&tmp, first[i] + k, dec_dest(d, o, class));
-            else
-                dec_use(&tmp, first[i] + k, dec_source(d, o, class, false));
+            m->reg[i][k] = i == 0 ? dec_dest(d, o, class) : dec_source(d, o, class, false);
         }
     }
+    return true;
+}
+
+void dec_emit_mma(Decode *d, const DecMma *m, const int at[4]) {
+    static const int first[4] = {0, 4, 8, 10};
+    int count[4] = {0}, flops = 0;
+    Ir tmp = {0};
+    if (sscanf(d->form->shape, "=mma %d %d %d %d %d", &count[0], &count[1], &count[2], &count[3],
+               &flops) != 5)
+        dec_fail(d, ST_INTERNAL, "no shape of mma");
+    for (int i = 0; i < 4; i++)
+        for (int k = 0; k < count[i]; k++)
+            (i == 0 ? dec_def : dec_use)(&tmp, first[i] + k, m->reg[i][at[i] + k]);
     const bool floats = mma_flags(d, &tmp.or4), fp8 = floats && (tmp.or4 & 3) == 3;
     const bool exact = floats && exact_mma(d);
     if (floats && !fp8 && !exact) tmp.or4 = 0; /* the fast handlers take rows as they are */
@@ -98,6 +106,12 @@ static void mma(Decode *d) {
                       PIPE_MMA);
 }
 
+static void mma(Decode *d) {
+    static const int start[4] = {0};
+    DecMma m = {0};
+    if (mma_operands(d, &m)) dec_emit_mma(d, &m, start);
+}
+
 bool dec_matrix_family(Decode *d, const char *name) {
     if (strcmp(name, "ldmatrix") == 0)
         matrix(d, true);
@@ -105,6 +119,8 @@ bool dec_matrix_family(Decode *d, const char *name) {
         matrix(d, false);
     else if (strncmp(name, "mma ", 4) == 0)
         mma(d);
+    else if (strncmp(name, "wmma_", 5) == 0)
+        dec_wmma(d);
     else
         return false;
     return true;

@@ -19,7 +19,15 @@ int dec_word_index(const Decode *d, const char *const *names, int n);
 /* add and or xor min max exch cas inc dec, as AtomOp; -1: none. */
 int dec_atom_op(const Decode *d);
 
+typedef struct DecMma { /* virtual registers of D, A, B, C */
+    int reg[4][8];
+} DecMma;
+
+/* The mma of d->form and d->words on m->reg[i][at[i]] and on. */
+void dec_emit_mma(Decode *d, const DecMma *m, const int at[4]);
+
 void dec_atom(Decode *d);
+void dec_wmma(Decode *d);
 bool dec_matrix_family(Decode *d, const char *name); /* false: not one of them */
 
 #endif

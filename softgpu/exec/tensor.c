@@ -10,6 +10,7 @@ static inline float canon_nan(float z) {
 #include "softgpu/exec/access.h"
 #include "softgpu/exec/atomic.h"
 #include "softgpu/exec/matrix.h"
+#include "softgpu/exec/wmma.h"
 #include "softgpu/exec/mma.h"
 #include "softgpu/exec/mma_exact.h"
 #include "softgpu/exec/mbarrier.h"

@@ -60,6 +60,19 @@ enum {
     MB_NO_INC = 256,
 };
 
+/* Flags of wmma.load and wmma.store records (wmma.h). */
+enum {
+    WM_A,
+    WM_B,
+    WM_C,
+    WM_KIND = 3,
+    WM_ROWS = 4,  /* memory holds the fragment by rows */
+    WM_RIGHT = 8, /* blocks of C go to the right */
+    WM_ADDR64 = 16,
+    WM_SPACE = 5, /* shift: 0 generic, 1 shared, 2 global */
+    WM_LOG = 7,   /* shift: log2 of an element's bytes */
+};
+
 typedef struct AsyncArrival { /* cp.async.mbarrier.arrive that nobody has waited for yet */
     uint32_t offset;          /* of the mbarrier in shared memory */
     uint32_t lanes;
