@@ -497,6 +497,7 @@ void dec_function(Decode *d, const PtxFunc *f, const uint64_t *args, const uint6
     d->in = f->instr_count ? &f->instrs[f->instr_count - 1] : in;
     if (d->status == ST_OK) {
         frame.label[f->instr_count] = d->ir_count;
+        if (f->entry) d->entry_label = frame.label;
         Ir *const end = dec_emit(d, dec_control(f->entry ? CONTROL_exit : CONTROL_nop), PIPE_MOVE);
         end->ends = true;
         end->stays = f->entry;

@@ -47,6 +47,8 @@ typedef struct SgKernelInfo {
 } SgKernelInfo;
 
 const SgKernelInfo *sg_kernel_info(const SgKernel *kernel);
+/* The parsed entry, which lives as long as the module. */
+const struct PtxFunc *sg_kernel_func(const SgKernel *kernel);
 /* Global variables of the module. False when unknown. */
 bool sg_module_global(const SgModule *module, const char *name, uint64_t *address, uint64_t *size);
 
@@ -74,6 +76,7 @@ typedef struct SgCounters {
 typedef struct SgBlockSample {
     uint64_t block; /* linear index x + gx * (y + gy * z) */
     SgCounters counters;
+    uint64_t *visits; /* as SgLaunch.visits, of this block */
 } SgBlockSample;
 
 typedef struct SgFault {
@@ -98,6 +101,11 @@ typedef struct SgLaunch {
     SgCounters counters;
     SgBlockSample *samples; /* from `arena`; blocks_run of them at most 64 */
     size_t sample_count;
+    /* Warp executions of each PTX instruction of the entry (index in PtxFunc.instrs), one whose
+     * guard is false for all lanes included; what called functions execute is not in it. Of the
+     * blocks that ran, like `counters`. From `arena`. */
+    uint64_t *visits;
+    size_t visit_count;
     SgFault fault;
 } SgLaunch;
 

@@ -333,6 +333,16 @@ static void cost_blocks(Flow *f) {
     }
 }
 
+/* An instruction that becomes no record is counted with the next one. */
+static void place_instructions(Flow *f) {
+    Decode *const d = f->d;
+    const int n = d->entry->instr_count;
+    int *const block = mem_alloc(((size_t)n + 1) * sizeof *block);
+    d->kernel->instr_block = block;
+    if (!block) dec_fail(d, ST_NO_MEMORY, "out of memory");
+    for (int i = 0; block && i < n; i++) block[i] = f->block_of[d->entry_label[i]];
+}
+
 /* Ir to records, a leader in front of each block. */
 static void write_records(Flow *f) {
     Decode *const d = f->d;
@@ -385,6 +395,7 @@ Status sg_flow(Decode *d) {
     if (d->status == ST_OK) fill_images(&f);
     if (d->status == ST_OK) fold(&f);
     if (d->status == ST_OK) cost_blocks(&f);
+    if (d->status == ST_OK) place_instructions(&f);
     if (d->status == ST_OK) write_records(&f);
     return d->status;
 }

@@ -15,7 +15,7 @@
 
 #include "base/mem.h"
 
-enum { MAX_SAMPLES = 64, TIMING_BLOCKS = 8, MAX_WORKERS = 256 };
+enum { TIMING_BLOCKS = 8, MAX_WORKERS = 256 };
 static const uint64_t SPIN_LIMIT = UINT64_C(1) << 28; /* about a second of nothing but spinning */
 
 static void add_counters(SgCounters *to, const SgCounters *from) {
@@ -56,13 +56,23 @@ static bool may_start(const Launch *l) {
     return l->started < l->block_total && l->live < l->resident;
 }
 
+/* Executions per basic block to executions per instruction of the entry. */
+static void spread(const SgKernel *k, const uint64_t *counts, uint64_t *visits) {
+    for (int i = 0; i < k->func->instr_count; i++) visits[i] = counts[k->instr_block[i]];
+}
+
 static void finish(Launch *l, Block *b) {
     SgCounters counters = {0};
     block_count(b, &counters);
     pthread_mutex_lock(&l->lock);
     add_counters(&l->total, &counters);
+    for (int i = 0; i < l->kernel->block_count; i++) l->counts[i] += b->counts[i];
     for (uint64_t i = 0; i < l->sample_count; i++)
-        if (l->sample_of[i] == b->linear) l->samples[i] = (SgBlockSample){b->linear, counters};
+        if (l->sample_of[i] == b->linear) {
+            l->samples[i].block = b->linear;
+            l->samples[i].counters = counters;
+            spread(l->kernel, b->counts, l->samples[i].visits);
+        }
     l->finished++;
     l->live--;
     l->stalled = 0;
@@ -202,6 +212,7 @@ static void cleanup(Launch *l) {
         block_free(b);
     }
     footprint_free(l->footprint);
+    mem_free(l->counts);
     mem_free((void *)(uintptr_t)l->params);
     pthread_mutex_destroy(&l->lock);
     pthread_cond_destroy(&l->wake);
@@ -215,6 +226,20 @@ static void results(Launch *l, uint64_t blocks) {
     u->counters.dram_bytes = footprint_bytes(l->footprint, scale);
     u->samples = l->samples;
     u->sample_count = l->sample_count;
+    spread(l->kernel, l->counts, u->visits);
+}
+
+/* False: no memory. */
+static bool make_results(Launch *l, Arena *arena) {
+    SgLaunch *const u = l->user;
+    const size_t n = (size_t)l->kernel->func->instr_count, rows = (size_t)l->sample_count + 1;
+    l->samples = ARENA_ARRAY(arena, SgBlockSample, rows);
+    u->visits = arena_array(arena, rows, (n + 1) * sizeof *u->visits);
+    l->counts = mem_alloc((size_t)l->kernel->block_count * sizeof *l->counts);
+    u->visit_count = u->visits ? n : 0;
+    if (!l->samples || !u->visits || !l->counts) return false;
+    for (size_t i = 0; i + 1 < rows; i++) l->samples[i].visits = u->visits + (i + 1) * (n + 1);
+    return true;
 }
 
 Status sg_execute(SgLaunch *launch, Arena *arena, Error *err) {
@@ -239,12 +264,11 @@ Status sg_execute(SgLaunch *launch, Arena *arena, Error *err) {
     /* Both modes report the same blocks, so that both are timed alike. */
     l.sample_count = choose_samples(blocks, order);
     l.sample_of = order;
-    l.samples = ARENA_ARRAY(arena, SgBlockSample, MAX_SAMPLES);
     if (launch->mode == SG_TIMING && blocks > TIMING_BLOCKS) {
         l.block_total = l.sample_count;
         l.order = order;
     }
-    if (!l.params || !l.footprint || !l.samples) {
+    if (!l.params || !l.footprint || !make_results(&l, arena)) {
         st = err_no_memory(err, block_bytes(&l));
     } else {
         if (k->info.param_bytes)

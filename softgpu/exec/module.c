@@ -133,6 +133,7 @@ static int estimate_registers(const SgKernel *k) {
 static Status load_entry(SgModule *m, const PtxFunc *f, const char *text, size_t size, SgKernel *k,
                          Error *err) {
     k->module = m;
+    k->func = f;
     k->info.name = f->name;
     k->shared_base = m->arch->cc >= 80 ? 1024 : 0; /* the driver's reserve lies below */
     const int *const limit = f->reqntid[0] ? f->reqntid : f->maxntid;
@@ -191,6 +192,7 @@ void sg_module_free(SgModule *module) {
         free(k->code); /* aligned_alloc */
         mem_free(k->places);
         mem_free(k->costs);
+        mem_free(k->instr_block);
         mem_free(k->jumps);
         mem_free(k->constants);
         mem_free(k->specials);
@@ -207,6 +209,10 @@ const SgKernel *sg_module_kernel(const SgModule *module, const char *name) {
 
 const SgKernelInfo *sg_kernel_info(const SgKernel *kernel) {
     return &kernel->info;
+}
+
+const PtxFunc *sg_kernel_func(const SgKernel *kernel) {
+    return kernel->func;
 }
 
 bool sg_module_global(const SgModule *module, const char *name, uint64_t *address, uint64_t *size) {

@@ -20,7 +20,9 @@ typedef struct SpecialRow { /* a row filled when a warp starts */
 struct SgKernel {
     SgKernelInfo info;
     const SgModule *module;
-    Rec *code; /* one allocation with the rest */
+    const PtxFunc *func;
+    int *instr_block; /* basic block where each instruction of `func` begins */
+    Rec *code;        /* one allocation with the rest */
     RecPlace *places;
     int rec_count;
     BlockCost *costs; /* per basic block */

@@ -172,6 +172,7 @@ struct Launch {
     const uint64_t *sample_of; /* linear indices of `samples`, ascending */
     uint64_t sample_count;
     SgCounters total;
+    uint64_t *counts;          /* executions per basic block, of the blocks that ended */
     _Atomic uint64_t executed; /* instructions, when there is a limit */
     atomic_bool stop;          /* a fault: all workers leave */
     Status status;

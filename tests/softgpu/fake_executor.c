@@ -98,6 +98,11 @@ const SgKernelInfo *sg_kernel_info(const SgKernel *kernel) {
     return &kernel->info;
 }
 
+const struct PtxFunc *sg_kernel_func(const SgKernel *kernel) {
+    (void)kernel;
+    return NULL;
+}
+
 bool sg_module_global(const SgModule *module, const char *name, uint64_t *address, uint64_t *size) {
     if (strcmp(name, "variable") != 0) return false;
     *address = module->global;
