@@ -42,15 +42,16 @@ static CUresult devices_parse(const char *list) {
     return CUDA_SUCCESS;
 }
 
-static CUresult limit_parse(const char *text) {
-    long long limit = 0;
-    if (text != NULL && (!str_to_i64(text, &limit) || limit < 0)) {
-        snprintf(driver.init_text, sizeof driver.init_text,
-                 "SOFTGPU_INSTRUCTION_LIMIT: \"%.32s\" is no number of warp instructions (0: none)",
-                 text);
+/* A number of at least 0 from the environment; 0 when it is not set. */
+static CUresult number_parse(const char *name, const char *what, uint64_t *out) {
+    const char *const text = files_env(name);
+    long long value = 0;
+    if (text != NULL && (!str_to_i64(text, &value) || value < 0)) {
+        snprintf(driver.init_text, sizeof driver.init_text, "%s: \"%.32s\" is no %s (0: none)",
+                 name, text, what);
         return CUDA_ERROR_INVALID_VALUE;
     }
-    driver.instruction_limit = (uint64_t)limit;
+    *out = (uint64_t)value;
     return CUDA_SUCCESS;
 }
 
@@ -70,7 +71,10 @@ CUresult cuInit(unsigned int flags) {
                      "SOFTGPU_DRIVER_VERSION: not a version from 11000 to %d", DEFAULT_VERSION);
             result = CUDA_ERROR_INVALID_VALUE;
         }
-        if (result == CUDA_SUCCESS) result = limit_parse(files_env("SOFTGPU_INSTRUCTION_LIMIT"));
+        if (result == CUDA_SUCCESS)
+            result = number_parse("SOFTGPU_INSTRUCTION_LIMIT", "number of warp instructions",
+                                  &driver.instruction_limit);
+        if (result == CUDA_SUCCESS) result = number_parse("SOFTGPU_SEED", "seed", &driver.seed);
         if (result == CUDA_SUCCESS) __atomic_store_n(&driver.pid, (long)getpid(), __ATOMIC_RELEASE);
     }
     pthread_mutex_unlock(&driver.lock);
@@ -252,6 +256,14 @@ CUresult cuDeviceGetByPCIBusId(CUdevice *device, const char *id) {
         }
     }
     return CUDA_ERROR_INVALID_DEVICE;
+}
+
+CUresult cuDeviceCanAccessPeer(int *can, CUdevice device, CUdevice peer) {
+    const GpuModel *model = NULL;
+    CUresult result = model_of(device, can, &model);
+    if (result == CUDA_SUCCESS) result = model_of(peer, can, &model);
+    if (result == CUDA_SUCCESS) *can = 0;
+    return result;
 }
 
 CUresult cuProfilerStart(void) {

@@ -9,6 +9,8 @@
 #include "base/mem.h"
 
 enum { MAX_THREADS = 1024, MAX_BLOCK_Z = 64, MAX_GRID_YZ = 65535 };
+/* Once all blocks of a kernel wait for memory, the program may still write it by a copy. */
+enum { PATIENCE_MS = 1000 };
 
 typedef struct Shape {
     uint32_t grid[3], block[3], dynamic_smem;
@@ -199,7 +201,9 @@ double launch_execute(Context *context, const Work *work) {
                    .mode = work->u.kernel.mode,
                    .resident = fit.blocks * context->model->sms,
                    .model = context->model,
-                   .instruction_limit = driver.instruction_limit};
+                   .instruction_limit = driver.instruction_limit,
+                   .seed = driver.seed,
+                   .patience_ms = PATIENCE_MS};
     memcpy(sg.grid, work->u.kernel.grid, sizeof sg.grid);
     memcpy(sg.block, block, sizeof sg.block);
     SgTime time = {.bound = "launch"};

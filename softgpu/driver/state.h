@@ -23,7 +23,7 @@
 #include "softgpu/memory.h"
 #include "softgpu/softgpu.h"
 
-enum { MAX_DEVICES = 16, FAULT_TEXT = 1024, MAX_CONTEXT_STACK = 64, DEFAULT_VERSION = 13000 };
+enum { MAX_DEVICES = 16, FAULT_TEXT = 2048, MAX_CONTEXT_STACK = 64, DEFAULT_VERSION = 13000 };
 
 typedef enum ObjectKind {
     OBJECT_NONE,
@@ -34,19 +34,13 @@ typedef enum ObjectKind {
     OBJECT_FUNCTION,
     OBJECT_GRAPH,
     OBJECT_NODE,
-    OBJECT_EXEC,
-    OBJECT_POOL,
-    OBJECT_LIBRARY,
-    OBJECT_KERNEL,
-    OBJECT_LINK
+    OBJECT_EXEC
 } ObjectKind;
 
 typedef struct Context Context;
 typedef struct Stream Stream;
 typedef struct Capture Capture;
 typedef struct Graph Graph;
-typedef struct Pool Pool;
-typedef struct Library Library;
 
 /* First member of everything that has a handle. Objects of a context are in its list. */
 typedef struct Object {
@@ -68,7 +62,6 @@ typedef struct Module {
     SgModule *module;
     char *text;                 /* the PTX, for the clock's counts; owned */
     struct Function *functions; /* those asked for */
-    Library *library;           /* that it is the instance of; NULL: none */
 } Module;
 
 typedef struct Function {
@@ -100,10 +93,7 @@ typedef enum WorkKind {
     WORK_HOST,
     WORK_CALLBACK,
     WORK_EVENT,
-    WORK_GRAPH,
-    WORK_FREE,
-    WORK_WAIT_VALUE,
-    WORK_WRITE_VALUE
+    WORK_GRAPH
 } WorkKind;
 
 typedef struct Work {
@@ -119,25 +109,15 @@ typedef struct Work {
         struct {
             void *to;
             const void *from;
-            uint64_t bytes, rows, planes; /* of a row; rows of a plane; planes */
-            uint64_t to_pitch, to_plane, from_pitch, from_plane; /* bytes from start to start */
-            bool over_bus; /* between host and device, or two devices */
+            uint64_t bytes;
+            bool over_bus; /* between host and device */
         } copy;
         struct {
             void *to;
             uint32_t value;
             int width; /* 1, 2, 4 bytes */
-            uint64_t count, rows, pitch;
+            uint64_t count;
         } fill;
-        struct {
-            void *address;
-        } release;
-        struct {
-            void *address;
-            uint64_t value;
-            int width; /* 4, 8 bytes */
-            unsigned int condition;
-        } value; /* cuStreamWaitValue, cuStreamWriteValue */
         struct {
             CUhostFn function;
             CUstreamCallback callback;
@@ -225,8 +205,6 @@ struct Context {
     size_t limits[8];
     int cache_config, shared_config;
     size_t pending; /* operations enqueued and not done */
-    void **peers;   /* handles of contexts whose memory may be used; owned */
-    size_t peer_count;
     Stream *legacy;
     Object objects; /* list head */
 };
@@ -235,7 +213,6 @@ typedef struct Device {
     const GpuModel *model;
     Context *primary;
     unsigned int primary_references, primary_flags;
-    Pool *default_pool, *pool; /* made on first use; `pool` is what cuMemAllocAsync takes */
 } Device;
 
 typedef struct Thread {
@@ -252,6 +229,7 @@ typedef struct Driver {
     long pid;            /* process that called cuInit; 0: none. Accessed with __atomic_* */
     int version;
     uint64_t instruction_limit; /* of one launch, warp instructions; 0: none */
+    uint64_t seed;              /* of schedules; 0: the usual one */
     int device_count;
     Device devices[MAX_DEVICES];
     char init_text[FAULT_TEXT]; /* why cuInit failed */
@@ -348,25 +326,11 @@ void graph_abandon(Work *work, double start); /* completes its events without ex
 typedef enum Place {
     PLACE_PAGEABLE, /* host memory that the driver does not know */
     PLACE_PINNED,
-    PLACE_MANAGED,
     PLACE_DEVICE,
     PLACE_BAD /* a device address that is not inside one live allocation; null */
 } Place;
 Place place_of(uint64_t address, uint64_t bytes);
-
-/* copy.c: a box of bytes, or rows of one value, as an operation. INVALID_VALUE, NOT_SUPPORTED.
- * A box without bytes gives WORK_EMPTY. */
-typedef struct CopyInfo {
-    bool pageable, host; /* one side is pageable; one side is no device memory */
-} CopyInfo;
-CUresult copy_work(const CUDA_MEMCPY3D *box, Work *work, CopyInfo *info);
-CUresult fill_work(const CUDA_MEMSET_NODE_PARAMS *rows, Work *work);
-
-/* pool.c */
-bool pool_is_freeing(const SgAllocation *allocation); /* cuMemFreeAsync was called */
-CUmemoryPool pool_of(const SgAllocation *allocation); /* NULL: of no pool */
-bool memory_release(uint64_t address);                /* false: no live allocation begins there */
-void pool_forget_owner(const void *context);          /* by context handle, before its memory */
+void host_free_owner(const void *context); /* by context handle */
 
 /* module.c */
 void module_release(Module *module);

@@ -34,6 +34,8 @@ __attribute__((no_sanitize("thread"))) static void land(Warp *w, AsyncCopy *c, u
 }
 
 static bool early(const Warp *w) {
+    const uint64_t seed = w->block->launch->user->seed;
+    if (seed) return sg_mix(seed, w->block->linear << 5 | (uint64_t)w->index, w->async_serial) & 1;
     uint64_t h = w->block->linear * UINT64_C(0x9e3779b97f4a7c15) +
                  w->async_serial * UINT64_C(0xff51afd7ed558ccd) + (uint64_t)w->index;
     h ^= h >> 33;

@@ -1,9 +1,9 @@
 /* See block.h.
  *
  * Warps of a block take turns until each waits, ends or has used its fuel; a block whose warps all
- * wait at barriers is deadlocked and says who waits for what. The order of warps changes from turn
- * to turn by a hash of block and turn: a missing barrier must not be hidden by warp 0 always being
- * first. Shared memory starts as 0xff bytes (NaN in every float type): what was never written
+ * wait for each other is deadlocked and says who waits for what. The order of warps changes from
+ * turn to turn by a hash of block and turn: a missing barrier must not be hidden by warp 0 always
+ * being first. Shared memory starts as 0xff bytes (NaN in every float type): what was never written
  * shows in the results. */
 #include "softgpu/exec/block.h"
 
@@ -155,15 +155,14 @@ void block_free(Block *b) {
     free(b); /* aligned_alloc */
 }
 
-/* Threads counted by a barrier without a count: those of warps that have not exited. */
-static uint32_t live_threads(const Block *b) {
+uint32_t block_live_threads(const Block *b) {
     uint32_t n = 0;
     for (int i = 0; i < b->warp_count; i++) n += b->warps[i].state == WARP_DONE ? 0 : LANES;
     return n;
 }
 
 static bool release(Block *b, Barrier *bar) {
-    const uint32_t expected = bar->expected ? bar->expected : live_threads(b);
+    const uint32_t expected = bar->expected ? bar->expected : block_live_threads(b);
     if (!bar->arrived || bar->arrived < expected) return false;
     for (uint32_t waiting = bar->waiting; waiting; waiting &= waiting - 1) {
         Warp *const w = &b->warps[__builtin_ctz(waiting)];
@@ -180,7 +179,7 @@ void block_check_barriers(Block *b) {
 }
 
 /* True: go on at once (arrive only, or the last to come). */
-bool block_barrier(Warp *w, int id, uint32_t threads, bool wait) {
+bool block_barrier(Warp *w, const Rec *r, int id, uint32_t threads, bool wait) {
     Barrier *const bar = &w->block->barriers[id];
     bar->expected = threads;
     bar->arrived += LANES;
@@ -188,28 +187,10 @@ bool block_barrier(Warp *w, int id, uint32_t threads, bool wait) {
         bar->waiting |= 1u << w->index;
         w->state = WARP_BARRIER;
         w->barrier = id;
+        w->waits = r;
     }
     release(w->block, bar);
     return w->state == WARP_READY;
-}
-
-static void report_deadlock(Block *b) {
-    char text[600];
-    size_t n = 0;
-    const SgKernel *const k = b->launch->kernel;
-    Warp *first = NULL;
-    for (int i = 0; i < b->warp_count && n < sizeof text - 96; i++) {
-        Warp *const w = &b->warps[i];
-        if (w->state != WARP_BARRIER) continue;
-        if (!first) first = w;
-        const Barrier *const bar = &b->barriers[w->barrier];
-        const RecPlace *const p = &k->places[w->resume - 1 - k->code];
-        n += (size_t)snprintf(text + n, sizeof text - n,
-                              "%swarp %d waits at barrier %d (PTX line %d, %u of %u threads)",
-                              n ? ", " : "", i, w->barrier, p->line, bar->arrived,
-                              bar->expected ? bar->expected : live_threads(b));
-    }
-    if (first) warp_fault(first, first->resume - 1, 702, first->live, "deadlock: %s", text);
 }
 
 static bool all_done(const Block *b) {
@@ -218,13 +199,29 @@ static bool all_done(const Block *b) {
     return true;
 }
 
+static bool any_ready(const Block *b) {
+    for (int i = 0; i < b->warp_count; i++)
+        if (b->warps[i].state == WARP_READY) return true;
+    return false;
+}
+
 static int warp_at(const Block *b, int position) {
     uint64_t h =
         b->linear * UINT64_C(0x9e3779b97f4a7c15) + b->serial * UINT64_C(0xbf58476d1ce4e5b9);
     h ^= h >> 29;
+    if (b->launch->user->seed) h = sg_mix(b->launch->user->seed, b->linear, b->serial);
     const int n = b->warp_count, start = (int)((h >> 8) % (uint64_t)n);
     const int step = h & 1 ? position : n - 1 - position;
     return (start + step) % n;
+}
+
+/* With a seed: slices of 64 to FUEL instructions, and in one turn of four copies that were put off
+ * land now, as they may at any moment before their wait. */
+static void random_turn(Block *b, Warp *w) {
+    const uint64_t seed = b->launch->user->seed;
+    const uint64_t h = sg_mix(seed, b->linear << 5 | (uint64_t)w->index, ~(uint64_t)b->serial);
+    w->fuel = INT64_C(64) << h % 9;
+    if (w->async_count && (h >> 8 & 3) == 0) async_land(w, FULL_MASK);
 }
 
 /* A grid that goes on beyond its limit of instructions has run out of time. */
@@ -242,31 +239,64 @@ static bool out_of_time(Block *b, uint64_t more) {
     return false;
 }
 
+/* Lanes that sleep look again when memory changed since they did. */
+static void wake_warps(Block *b) {
+    for (int i = 0; i < b->warp_count; i++) {
+        Warp *const w = &b->warps[i];
+        if (!w->asleep || w->state == WARP_DONE) continue;
+        if (w->sleep_block != b->epoch ||
+            (w->sleep_global && w->sleep_world != atomic_load(&b->launch->world)))
+            warp_wake(w);
+    }
+}
+
+/* One slice of every warp that can run; false after a fault. */
+static bool round_of_warps(Block *b, uint64_t *executed, bool *ran) {
+    b->progress = b->moved = *ran = false;
+    b->serial++;
+    wake_warps(b);
+    for (int i = 0; i < b->warp_count; i++) {
+        Warp *const w = &b->warps[warp_at(b, i)];
+        if (w->state != WARP_READY) continue;
+        *ran = true;
+        const uint64_t clock = w->clock;
+        w->fuel = FUEL;
+        if (b->launch->user->seed) random_turn(b, w);
+        warp_run(w);
+        *executed += w->clock - clock + TURN_COST;
+        if (w->state == WARP_FAULT || atomic_load_explicit(&b->launch->stop, memory_order_relaxed))
+            return false;
+    }
+    block_epoch(b);
+    if (b->moved && b->launch->kernel->spins) launch_publish(b->launch);
+    return true;
+}
+
+/* No warp is ready: does one wait for other blocks? What it has seen goes to `wait_world`. */
+static bool waits_for_world(Block *b) {
+    bool waits = false;
+    for (int i = 0; i < b->warp_count; i++) {
+        const Warp *const w = &b->warps[i];
+        if (w->state != WARP_SPIN || !w->sleep_global) continue;
+        if (!waits || w->sleep_world < b->wait_world) b->wait_world = w->sleep_world;
+        waits = true;
+    }
+    return waits;
+}
+
 Turn block_turn(Block *b, uint64_t *executed) {
     for (int turns = 0; turns < FAIR; turns++) {
         const uint64_t before = *executed;
         bool ran = false;
-        b->progress = false;
-        b->serial++;
-        for (int i = 0; i < b->warp_count; i++) {
-            Warp *const w = &b->warps[warp_at(b, i)];
-            if (w->state != WARP_READY) continue;
-            ran = true;
-            const uint64_t clock = w->clock;
-            w->fuel = FUEL;
-            warp_run(w);
-            *executed += w->clock - clock + TURN_COST;
-            if (w->state == WARP_FAULT ||
-                atomic_load_explicit(&b->launch->stop, memory_order_relaxed))
-                return TURN_FAULT;
-        }
+        if (!round_of_warps(b, executed, &ran)) return TURN_FAULT;
         if (all_done(b)) return TURN_DONE;
         if (out_of_time(b, *executed - before)) return TURN_FAULT;
         if (!ran) {
-            report_deadlock(b);
+            if (waits_for_world(b)) return TURN_PARK;
+            deadlock_fault(b, "");
             return TURN_FAULT;
         }
-        if (!b->progress) return TURN_SPIN;
+        if (!b->moved && any_ready(b)) return TURN_SPIN;
     }
     return TURN_SPIN;
 }

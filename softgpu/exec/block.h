@@ -4,16 +4,28 @@
 
 #include "softgpu/exec/module.h"
 
-typedef enum Turn { TURN_DONE, TURN_SPIN, TURN_FAULT } Turn;
+/* TURN_PARK: nothing happens before another block changes memory after `wait_world`. */
+typedef enum Turn { TURN_DONE, TURN_SPIN, TURN_PARK, TURN_FAULT } Turn;
 
 /* Bytes of one block's memory for this launch. */
 size_t block_bytes(const Launch *launch);
 /* A block ready to run in `memory` (from the last block, or NULL); NULL: no memory. */
 Block *block_start(Launch *launch, uint64_t linear, Block *spare);
 void block_free(Block *b);
-/* Runs until the block ends, faults, or only spins. `executed`: instructions of the turn. */
+/* Runs until the block ends, faults, only spins or only waits. `executed`: instructions of the
+ * turn. */
 Turn block_turn(Block *b, uint64_t *executed);
 /* Adds the block's counts. */
 void block_count(const Block *b, SgCounters *out);
+
+uint32_t block_live_threads(const Block *b); /* as barriers without a count count them */
+
+/* The fault of blocks (a list by `next`) whose warps all wait: who waits for what. See deadlock.c.
+ * `more` is added to the text. */
+void deadlock_fault(Block *blocks, const char *more);
+
+/* Notes a finding that does not stop the kernel; once per instruction. See warning.c. */
+void warp_warn(Warp *w, const Rec *r, SgWarningKind kind, uint32_t lanes, const char *fmt, ...)
+    __attribute__((format(printf, 5, 6)));
 
 #endif

@@ -15,31 +15,36 @@
 enum { DIVERGED_BLOCKS = 64, NO_ROW32 = -1 };
 #define NO_ROW UINT32_MAX
 
+void warp_text(const Warp *w, const Rec *r, uint32_t lanes, const char *kind, const char *what,
+               char *out, size_t size) {
+    const Launch *const launch = w->block->launch;
+    const SgKernel *const k = launch->kernel;
+    const RecPlace *const p = &k->places[r - k->code];
+    const uint32_t *const d = launch->user->block;
+    const uint32_t thread = (uint32_t)w->index * LANES + (uint32_t)__builtin_ctz(lanes | 1u << 31);
+    char place[256];
+    ptx_place(k->module->ptx, p->loc_file, p->loc_line, place, sizeof place);
+    snprintf(out, size, "%s: %s%s%s: %s (PTX line %d, %s, thread (%u,%u,%u) of block (%u,%u,%u))",
+             k->info.name, place, place[0] ? ": " : "", kind, what, p->line,
+             p->form ? p->form : "?", thread % d[0], thread / d[0] % d[1], thread / d[0] / d[1],
+             w->block->id[0], w->block->id[1], w->block->id[2]);
+}
+
 const Rec *warp_fault(Warp *w, const Rec *r, int cuda_result, uint32_t lanes, const char *fmt,
                       ...) {
     Launch *const launch = w->block->launch;
-    const SgKernel *const k = launch->kernel;
     w->state = WARP_FAULT;
     pthread_mutex_lock(&launch->lock);
     SgFault *const f = &launch->user->fault;
     if (!f->faulted) {
-        char what[512], place[256];
+        char what[1600];
         va_list args;
         va_start(args, fmt);
         vsnprintf(what, sizeof what, fmt, args);
         va_end(args);
-        const RecPlace *const p = &k->places[r - k->code];
-        ptx_place(k->module->ptx, p->loc_file, p->loc_line, place, sizeof place);
-        const uint32_t thread =
-            (uint32_t)w->index * LANES + (uint32_t)__builtin_ctz(lanes | 1u << 31);
-        const uint32_t *const d = launch->user->block;
         f->faulted = true;
         f->cuda_result = cuda_result;
-        snprintf(f->text, sizeof f->text,
-                 "%s: %s%s%s: %s (PTX line %d, %s, thread (%u,%u,%u) of block (%u,%u,%u))",
-                 k->info.name, place, place[0] ? ": " : "", "fault", what, p->line,
-                 p->form ? p->form : "?", thread % d[0], thread / d[0] % d[1], thread / d[0] / d[1],
-                 w->block->id[0], w->block->id[1], w->block->id[2]);
+        warp_text(w, r, lanes, "fault", what, f->text, sizeof f->text);
     }
     pthread_mutex_unlock(&launch->lock);
     atomic_store(&launch->stop, true);
@@ -66,15 +71,31 @@ static const Rec *no_progress(Warp *w) {
         "divergent lanes wait for each other at a warp-wide instruction or barrier: %s", text);
 }
 
+/* With a seed: one choice in four goes to the group of a random lane, so that lanes still meet. */
+static int random_lane(Warp *w, uint32_t ready) {
+    const uint64_t seed = w->block->launch->user->seed;
+    if (!seed) return -1;
+    const uint64_t h = sg_mix(seed, w->block->linear << 5 | (uint64_t)w->index, w->choices++);
+    if (h & 3) return -1;
+    uint32_t left = ready;
+    for (uint64_t n = (h >> 8) % (uint64_t)__builtin_popcount(ready); n; n--) left &= left - 1;
+    return __builtin_ctz(left);
+}
+
 const Rec *warp_select(Warp *w) {
-    uint32_t ready = w->live & ~w->parked;
-    if (!ready) return no_progress(w);
-    if (!(ready & ~w->behind)) w->behind = 0;
-    ready &= ~w->behind;
-    const Rec *best = NULL;
-    FOR_LANES if ((ready >> l & 1) && (!best || w->pc[l] < best)) best = w->pc[l];
+    const uint32_t all = w->live & ~w->parked & ~w->asleep;
+    if (!all && w->asleep) {
+        w->state = WARP_SPIN;
+        w->resume = w->pc[__builtin_ctz(w->asleep)];
+        return NULL;
+    }
+    if (!all) return no_progress(w);
+    if (!(all & ~w->behind)) w->behind = 0;
+    const uint32_t ready = all & ~w->behind;
+    const int any = random_lane(w, ready);
+    const Rec *best = any >= 0 ? w->pc[any] : NULL;
+    if (any < 0) FOR_LANES if ((ready >> l & 1) && (!best || w->pc[l] < best)) best = w->pc[l];
     uint32_t group = 0;
-    const uint32_t all = w->live & ~w->parked;
     FOR_LANES if ((all >> l & 1) && w->pc[l] == best) group |= 1u << l;
     if (group != w->active) w->budget = DIVERGED_BLOCKS;
     w->active = w->mask = group;
@@ -121,16 +142,21 @@ HANDLER(exit) {
     return w->active ? r + 1 : warp_select(w);
 }
 
-HANDLER(leader) {
-    if (w->active != w->live) {
-        set_pc(w, w->active, r);
-        if (--w->budget < 0) {
-            w->behind |= w->active;
-            w->budget = DIVERGED_BLOCKS;
-        }
-        const Rec *const next = warp_select(w);
-        if (next != r) return next;
+/* At the first record of a basic block other lanes may get a turn: false, and *next is where to go
+ * on. */
+static bool keep_lanes(Warp *w, const Rec *r, const Rec **next) {
+    if (w->active == w->live) return true;
+    set_pc(w, w->active, r);
+    if (--w->budget < 0) {
+        w->behind |= w->active;
+        w->budget = DIVERGED_BLOCKS;
     }
+    *next = warp_select(w);
+    return *next == r;
+}
+
+/* Enters the basic block, or gives way to other warps. */
+static const Rec *enter_block(Warp *w, const Rec *r) {
     w->fuel -= r->o[1];
     if (w->fuel < 0) {
         w->resume = r;
@@ -139,6 +165,43 @@ HANDLER(leader) {
     w->clock += r->o[1];
     w->counts[r->o[0]]++;
     return r + 1;
+}
+
+HANDLER(leader) {
+    const Rec *next = NULL;
+    return keep_lanes(w, r, &next) ? enter_block(w, r) : next;
+}
+
+/* The head of a loop that only waits (spin.c), o[2] 1: for global memory too. Lanes that come back
+ * to it when nothing changed since they read memory sleep until something does. */
+HANDLER(spin_head) {
+    const Rec *next = NULL;
+    if (!keep_lanes(w, r, &next)) return next;
+    Block *const b = w->block;
+    const bool again = w->back == r && w->back_lanes == w->active;
+    const SpinRound old = w->round, now = {.head = r,
+                                           .lanes = w->active,
+                                           .block = block_epoch(b),
+                                           .world = r->o[2] ? atomic_load(&b->launch->world) : 0};
+    w->back = NULL;
+    w->round = now;
+    if (!again || old.head != r || old.lanes != now.lanes || old.block != now.block ||
+        old.world != now.world)
+        return enter_block(w, r);
+    const bool global = w->asleep && w->sleep_global;
+    if (!w->asleep || now.block < w->sleep_block) w->sleep_block = now.block;
+    if (r->o[2] && (!global || now.world < w->sleep_world)) w->sleep_world = now.world;
+    w->sleep_global = r->o[2] || global;
+    w->asleep |= w->active;
+    set_pc(w, w->active, r);
+    return warp_select(w);
+}
+
+void warp_wake(Warp *w) {
+    w->asleep = 0;
+    if (w->state != WARP_SPIN) return;
+    w->state = WARP_READY;
+    w->resume = warp_select(w);
 }
 
 HANDLER(guard) {
@@ -164,6 +227,18 @@ HANDLER(bra_if) {
     set_pc(w, taken, r + (int32_t)r->o[0]);
     set_pc(w, w->mask & ~taken, r + 1);
     return warp_select(w);
+}
+
+/* The jumps back to a spin_head; targets and predicates as bra and bra_if. */
+HANDLER(spin_back) {
+    w->back = r + (int32_t)r->o[0];
+    w->back_lanes = w->mask;
+    return w->back;
+}
+HANDLER(spin_back_if) {
+    w->back = r + (int32_t)r->o[0];
+    w->back_lanes = w->mask & (PRED(1) ^ r->o[2]);
+    return h_bra_if(w, r);
 }
 
 HANDLER(brx) {
@@ -270,7 +345,7 @@ HANDLER(bar) {
                           id, expected, threads);
     if (w->guard) w->guard = NULL;
     w->resume = apart ? warp_select(w) : r + 1;
-    return block_barrier(w, id, threads, r->o[2] == 0) ? w->resume : NULL;
+    return block_barrier(w, r, id, threads, r->o[2] == 0) ? w->resume : NULL;
 }
 
 /* bar.red: o[3] result row, o[4] predicate, o[5] its negation, o[6] 0 and, 1 or, 2 popc. */
@@ -285,7 +360,7 @@ HANDLER(bar_red) {
         /* `and` counts the false ones, so that 0 means true for it */
         w->block->barriers[id].sum += (u32)__builtin_popcount(r->o[6] == 0 ? w->mask & ~p : p);
         w->barrier_done = true;
-        if (!block_barrier(w, id, threads, true)) return NULL;
+        if (!block_barrier(w, r, id, threads, true)) return NULL;
     }
     w->barrier_done = false;
     const u32 sum = w->barrier_sum;
@@ -313,12 +388,24 @@ HANDLER(activemask) {
     return r + 1;
 }
 
+/* One lane, always the same for a membermask (PTX ISA, elect.sync); with a seed not the lowest. */
+static u32 elected(const Warp *w, u32 mask) {
+    const uint64_t seed = w->block->launch->user->seed;
+    u32 left = mask & w->mask;
+    if (seed)
+        for (uint64_t n = sg_mix(seed, mask, 3) % (uint64_t)__builtin_popcount(left); n; n--)
+            left &= left - 1;
+    return (u32)__builtin_ctz(left);
+}
+
 /* o[0] lane row or NO_ROW, o[1] predicate, o[2] membermask. */
 HANDLER(elect) {
     const Rec *next = NULL;
     const u32 mask = ROW(u32, 2)[__builtin_ctz(w->mask)];
+    if (w->mask & ~mask)
+        return warp_fault(w, r, 715, w->mask & ~mask, "lane is not in its membermask 0x%08x", mask);
     if (!warp_gather(w, r, mask & w->live, &next)) return next;
-    const u32 leader = (u32)__builtin_ctz(w->mask);
+    const u32 leader = elected(w, mask);
     if (r->o[0] != NO_ROW) FOR_LANES if (w->mask >> l & 1) ROW(u32, 0)[l] = leader;
     PRED(1) = (PRED(1) & ~w->mask) | 1u << leader;
     return r + 1;

@@ -2,8 +2,9 @@
  *
  * All blocks within the modelled occupancy (`resident`) are live at once and progress fairly; a
  * block beyond it starts when one ends. Within a block, warps are preempted at barriers, at spins
- * (backward branches without progress) and after a slice of instructions; lanes of a warp diverge
- * and reconverge per lane (sm_70+ progress). Results do not depend on the number of threads. */
+ * (loops that only wait for memory: see exec/spin.c) and after a slice of instructions; lanes of a
+ * warp diverge and reconverge per lane (sm_70+ progress). Results do not depend on the number of
+ * threads, nor on the seed. */
 #ifndef SEQTUNE_SOFTGPU_EXEC_H
 #define SEQTUNE_SOFTGPU_EXEC_H
 
@@ -83,8 +84,15 @@ typedef struct SgFault {
     bool faulted;
     int cuda_result; /* 700 illegal address, 716 misaligned, 715 illegal instruction, 719 launch
                         failed, 702 timeout (deadlock), 710 assert */
-    char text[1024]; /* kernel, place ("attn/prefill_mma.cu:118"), thread, address, allocation */
+    char text[2048]; /* kernel, place ("attn/prefill_mma.cu:118"), thread, address, allocation */
 } SgFault;
+
+typedef enum SgWarningKind { SG_WARN_ADDRESS, SG_WARN_SYNC } SgWarningKind;
+
+typedef struct SgWarning { /* a finding that does not stop the kernel; one per instruction */
+    SgWarningKind kind;
+    char text[512];
+} SgWarning;
 
 typedef struct SgLaunch {
     const SgKernel *kernel;
@@ -97,6 +105,11 @@ typedef struct SgLaunch {
     const GpuModel *model;
     uint64_t spin_limit; /* 0: default; instructions without progress before a hang is reported */
     uint64_t instruction_limit; /* 0: none; warp instructions of the whole grid, then a time-out */
+    uint64_t
+        seed; /* 0: the usual order; else another of blocks, warps, lanes, time slices, copies */
+    /* How long memory may still be changed from outside (copies, other launches) once every block
+     * waits for it; then it is a deadlock. 0: nobody else changes it. */
+    int patience_ms;
     /* results */
     SgCounters counters;
     SgBlockSample *samples; /* from `arena`; blocks_run of them at most 64 */
@@ -107,7 +120,11 @@ typedef struct SgLaunch {
     uint64_t *visits;
     size_t visit_count;
     SgFault fault;
+    SgWarning *warnings; /* from `arena`; the first SG_MAX_WARNINGS instructions that warned */
+    size_t warning_count;
 } SgLaunch;
+
+enum { SG_MAX_WARNINGS = 32 };
 
 /* ST_OK also when the kernel faulted (see launch->fault). Memory for results from `arena`. */
 Status sg_execute(SgLaunch *launch, Arena *arena, Error *err);

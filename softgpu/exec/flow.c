@@ -6,27 +6,12 @@
  * are too. Constants and special registers have rows of their own behind the others.
  *
  *   row image of a warp:  predicates | 32-bit rows | 64-bit rows | specials | constants */
-#include "softgpu/exec/decode.h"
+#include "softgpu/exec/flow.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
-
-typedef struct Basic {
-    int first, end; /* Ir */
-    int next[2];    /* successors, -1 */
-} Basic;
-
-typedef struct Flow {
-    Decode *d;
-    Basic *blocks;
-    int count;
-    int *block_of; /* per Ir */
-    uint64_t *live_in, *live_out, *uses, *kills;
-    size_t words;
-    int *start, *end; /* interval per virtual register: 2i reads, 2i + 1 writes of Ir i */
-} Flow;
 
 /* Bits of the four sets together; beyond it every register keeps its own row. */
 enum { MAX_SET_BYTES = 256 << 20 };
@@ -72,9 +57,8 @@ static bool plain(const Flow *f, const Ir *ir, int k, unsigned set) {
     return (set >> k & 1) && f->d->vregs[ir->o[k]].kind == VREG_PLAIN;
 }
 
-#define SET(base, b, v)                                                                            \
-    ((base)[(size_t)(b)*f->words + (size_t)(v) / 64] |= UINT64_C(1) << ((v) % 64))
-#define TEST(base, b, v) ((base)[(size_t)(b)*f->words + (size_t)(v) / 64] >> ((v) % 64) & 1)
+#define SET(base, b, v)  flow_set(f, base, b, (uint32_t)(v))
+#define TEST(base, b, v) flow_test(f, base, b, (uint32_t)(v))
 
 static void local_sets(Flow *f) {
     Decode *const d = f->d;
@@ -360,7 +344,9 @@ static void write_records(Flow *f) {
     for (int b = 0; b < f->count; b++) {
         const Basic *const block = &f->blocks[b];
         const int n = block->end - block->first;
-        k->code[block->first + b] = (Rec){dec_control(CONTROL_leader), {(uint32_t)b, (uint32_t)n}};
+        const int spin = f->spins[b];
+        k->code[block->first + b] = (Rec){dec_control(spin ? CONTROL_spin_head : CONTROL_leader),
+                                          {(uint32_t)b, (uint32_t)n, spin == SPIN_GLOBAL}};
         for (int i = block->first; i < block->end; i++) {
             const Ir *const ir = &d->ir[i];
             const int pos = i + b + 1;
@@ -396,6 +382,7 @@ Status sg_flow(Decode *d) {
     if (d->status == ST_OK) fold(&f);
     if (d->status == ST_OK) cost_blocks(&f);
     if (d->status == ST_OK) place_instructions(&f);
+    if (d->status == ST_OK) flow_spins(&f);
     if (d->status == ST_OK) write_records(&f);
     return d->status;
 }

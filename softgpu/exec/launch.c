@@ -3,7 +3,12 @@
  * A worker runs a block until it ends or only spins; then the block goes to the tail of a queue and
  * the worker starts another block, as long as no more than `resident` are live, or takes the head
  * of the queue. So memory is used for blocks that need each other to go on, and every live block
- * gets turns. When nobody made progress for `spin_limit` instructions, it is a hang. */
+ * gets turns. When nobody made progress for `spin_limit` instructions, it is a hang.
+ *
+ * A block that waits for memory that others write is parked. No wake-up is lost: who writes counts
+ * `world` up and then looks for parked blocks; who parks is counted first and then compares `world`
+ * with what its warps had seen. When all live blocks are parked, only something outside of the
+ * launch can change memory: after `patience_ms` without that it is a deadlock. */
 #include "softgpu/exec/block.h"
 #include "softgpu/exec/footprint.h"
 
@@ -11,12 +16,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/mem.h"
 
 enum { TIMING_BLOCKS = 8, MAX_WORKERS = 256 };
 static const uint64_t SPIN_LIMIT = UINT64_C(1) << 28; /* about a second of nothing but spinning */
+
+/* Launches of this process, and those of them whose blocks are all parked: while another one runs,
+ * it may write what a parked block waits for. The one state that launches share. */
+static _Atomic int launches_running, launches_idle;
+enum { POLL_MS = 2 }; /* between looks at memory when everybody is parked */
 
 static void add_counters(SgCounters *to, const SgCounters *from) {
     const uint64_t groups = to->max_async_groups > from->max_async_groups ? to->max_async_groups
@@ -27,23 +38,22 @@ static void add_counters(SgCounters *to, const SgCounters *from) {
     to->max_async_groups = groups;
 }
 
-/* Under the lock: the next block for a worker, NULL when it must wait. */
-static Block *take_queued(Launch *l) {
-    Block *const b = l->queue_head;
+static Block *take(BlockQueue *q) {
+    Block *const b = q->head;
     if (!b) return NULL;
-    l->queue_head = b->next;
-    if (!l->queue_head) l->queue_tail = NULL;
+    q->head = b->next;
+    if (!q->head) q->tail = NULL;
     b->next = NULL;
     return b;
 }
 
-static void put_queued(Launch *l, Block *b) {
+static void put(BlockQueue *q, Block *b) {
     b->next = NULL;
-    if (l->queue_tail)
-        l->queue_tail->next = b;
+    if (q->tail)
+        q->tail->next = b;
     else
-        l->queue_head = b;
-    l->queue_tail = b;
+        q->head = b;
+    q->tail = b;
 }
 
 static void fail(Launch *l, Status status) {
@@ -82,16 +92,21 @@ static void finish(Launch *l, Block *b) {
     pthread_mutex_unlock(&l->lock);
 }
 
+static void not_started(const Launch *l, char *out, size_t size) {
+    const uint64_t waiting = l->block_total - l->started;
+    out[0] = '\0';
+    if (waiting)
+        snprintf(out, size,
+                 "; %llu blocks are not started and cannot before one of the %d resident ends",
+                 (unsigned long long)waiting, l->resident);
+}
+
 static void report_hang(Launch *l, Block *b) {
     for (int i = 0; i < b->warp_count; i++) {
         Warp *const w = &b->warps[i];
         if (w->state != WARP_READY) continue;
-        const uint64_t waiting = l->block_total - l->started;
-        char more[160] = "";
-        if (waiting)
-            snprintf(more, sizeof more,
-                     "; %llu blocks are not started and cannot before one of the %d resident ends",
-                     (unsigned long long)waiting, l->resident);
+        char more[160];
+        not_started(l, more, sizeof more);
         pthread_mutex_unlock(&l->lock);
         warp_fault(w, w->resume, 702, w->live,
                    "hang: no block made progress for %llu instructions, "
@@ -102,14 +117,103 @@ static void report_hang(Launch *l, Block *b) {
     }
 }
 
+/* Under the lock: all parked blocks go to the queue. */
+static void unpark(Launch *l) {
+    for (Block *b = take(&l->parked); b; b = take(&l->parked)) {
+        atomic_fetch_sub(&l->parked_count, 1);
+        put(&l->queue, b);
+    }
+    pthread_cond_broadcast(&l->wake);
+}
+
+void launch_publish(Launch *l) {
+    atomic_fetch_add(&l->world, 1);
+    if (atomic_load(&l->parked_count) == 0) return;
+    pthread_mutex_lock(&l->lock);
+    unpark(l);
+    pthread_mutex_unlock(&l->lock);
+}
+
+/* The block waits for others; but it goes on when memory changed since it looked. */
+static void park_block(Launch *l, Block *b) {
+    pthread_mutex_lock(&l->lock);
+    atomic_fetch_add(&l->parked_count, 1);
+    if (atomic_load(&l->world) == b->wait_world) {
+        put(&l->parked, b);
+    } else {
+        atomic_fetch_sub(&l->parked_count, 1);
+        put(&l->queue, b);
+        pthread_cond_signal(&l->wake);
+    }
+    pthread_mutex_unlock(&l->lock);
+}
+
+static uint64_t now_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static void report_parked(Launch *l) {
+    Block *const list = l->parked.head;
+    char more[160];
+    not_started(l, more, sizeof more);
+    atomic_store(&l->stop, true); /* before the lock is left: nobody takes the list again */
+    pthread_mutex_unlock(&l->lock);
+    deadlock_fault(list, more);
+    pthread_mutex_lock(&l->lock);
+}
+
+/* Under the lock, all live blocks parked: looks at memory now and then until patience ends. */
+static void wait_outside(Launch *l) {
+    const uint64_t now = now_ns(), world = atomic_load(&l->world);
+    const bool others = atomic_load(&launches_running) > atomic_load(&launches_idle) + 1;
+    if (!l->idle_since || l->idle_world != world || others) l->idle_since = now;
+    l->idle_world = world;
+    if (now - l->idle_since >= (uint64_t)l->user->patience_ms * 1000000u && !others) {
+        report_parked(l);
+        return;
+    }
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += POLL_MS * 1000000;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    l->watched = true;
+    atomic_fetch_add(&launches_idle, 1);
+    pthread_cond_timedwait(&l->wake, &l->lock, &until);
+    atomic_fetch_sub(&launches_idle, 1);
+    l->watched = false;
+    if (!atomic_load(&l->stop)) unpark(l);
+}
+
 /* A block that only spun: back into the queue, unless everybody has been spinning for too long. */
 static void yield_block(Launch *l, Block *b, uint64_t executed) {
     pthread_mutex_lock(&l->lock);
-    l->stalled = b->progress ? 0 : l->stalled + executed;
+    l->stalled = b->moved ? 0 : l->stalled + executed;
     if (l->stalled > l->spin_limit && !may_start(l)) report_hang(l, b);
-    put_queued(l, b);
+    put(&l->queue, b);
     pthread_cond_signal(&l->wake);
     pthread_mutex_unlock(&l->lock);
+}
+
+static uint64_t common_factor(uint64_t a, uint64_t b) {
+    while (b) {
+        const uint64_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a;
+}
+
+/* The i-th block to start: with a seed, a permutation by a step that shares no factor with the
+ * number of blocks. */
+static uint64_t shuffled(const Launch *l, uint64_t i) {
+    const uint64_t n = l->block_total, seed = l->user->seed;
+    if (!seed || n < 2 || n > UINT32_MAX) return i; /* i * step stays within 64 bits */
+    uint64_t step = sg_mix(seed, n, 1) % n;
+    while (common_factor(n, step) != 1) step = (step + 1) % n;
+    return (i * step + sg_mix(seed, n, 2) % n) % n;
 }
 
 /* A block to run; NULL when the launch is over for this worker. New blocks go before spinning
@@ -124,14 +228,17 @@ static Block *next_block(Launch *l) {
             if (spare) l->spare = spare->next;
             l->live++;
             pthread_mutex_unlock(&l->lock);
-            b = block_start(l, l->order ? l->order[i] : i, spare);
+            b = block_start(l, l->order ? l->order[i] : shuffled(l, i), spare);
             if (!b) fail(l, ST_NO_MEMORY);
             return b;
         }
-        b = take_queued(l);
+        b = take(&l->queue);
         if (b) break;
         if (l->live == 0) break;
-        pthread_cond_wait(&l->wake, &l->lock);
+        if (!l->watched && atomic_load(&l->parked_count) == l->live)
+            wait_outside(l);
+        else
+            pthread_cond_wait(&l->wake, &l->lock);
     }
     pthread_mutex_unlock(&l->lock);
     return b;
@@ -148,6 +255,8 @@ static void *worker(void *arg) {
             finish(l, b);
         else if (turn == TURN_SPIN)
             yield_block(l, b, executed);
+        else if (turn == TURN_PARK)
+            park_block(l, b);
         if (turn == TURN_FAULT) {
             block_free(b);
             break;
@@ -205,7 +314,8 @@ static int worker_count(const SgLaunch *u, uint64_t blocks) {
 }
 
 static void cleanup(Launch *l) {
-    for (Block *b = take_queued(l); b; b = take_queued(l)) block_free(b);
+    unpark(l);
+    for (Block *b = take(&l->queue); b; b = take(&l->queue)) block_free(b);
     while (l->spare) {
         Block *const b = l->spare;
         l->spare = b->next;
@@ -226,6 +336,8 @@ static void results(Launch *l, uint64_t blocks) {
     u->counters.dram_bytes = footprint_bytes(l->footprint, scale);
     u->samples = l->samples;
     u->sample_count = l->sample_count;
+    u->warnings = l->warnings;
+    u->warning_count = l->warning_count;
     spread(l->kernel, l->counts, u->visits);
 }
 
@@ -237,7 +349,9 @@ static bool make_results(Launch *l, Arena *arena) {
     u->visits = arena_array(arena, rows, (n + 1) * sizeof *u->visits);
     l->counts = mem_alloc((size_t)l->kernel->block_count * sizeof *l->counts);
     u->visit_count = u->visits ? n : 0;
-    if (!l->samples || !u->visits || !l->counts) return false;
+    l->warnings = ARENA_ARRAY(arena, SgWarning, SG_MAX_WARNINGS);
+    l->warned = ARENA_ARRAY(arena, const Rec *, SG_MAX_WARNINGS);
+    if (!l->samples || !u->visits || !l->counts || !l->warnings || !l->warned) return false;
     for (size_t i = 0; i + 1 < rows; i++) l->samples[i].visits = u->visits + (i + 1) * (n + 1);
     return true;
 }
@@ -251,6 +365,8 @@ Status sg_execute(SgLaunch *launch, Arena *arena, Error *err) {
     uint64_t order[TIMING_BLOCKS];
     launch->fault = (SgFault){0};
     launch->counters = (SgCounters){0};
+    launch->warnings = NULL;
+    launch->warning_count = 0;
     Launch l = {.user = launch,
                 .kernel = k,
                 .params = mem_alloc((size_t)k->info.param_bytes + 16),
@@ -273,7 +389,9 @@ Status sg_execute(SgLaunch *launch, Arena *arena, Error *err) {
     } else {
         if (k->info.param_bytes)
             memcpy((void *)(uintptr_t)l.params, launch->params, (size_t)k->info.param_bytes);
+        atomic_fetch_add(&launches_running, 1);
         run_workers(&l, worker_count(launch, l.block_total));
+        atomic_fetch_sub(&launches_running, 1);
         results(&l, blocks);
         if (l.status != ST_OK) st = err_no_memory(err, block_bytes(&l));
     }

@@ -8,23 +8,8 @@
  * Arrivals of cp.async.mbarrier.arrive happen as late as they may: when a thread waits on the
  * object. Then the copies land too, so that a missing wait shows as stale data. */
 
-enum { MB_BITS = 20, MB_EXPECTED = 20, MB_TX = 40, MB_TX_BITS = 21, MB_PHASE = 61 };
-#define MB_FIELD ((UINT64_C(1) << MB_BITS) - 1)
-#define MB_MARK  (UINT64_C(2) << 62)
-#define MB_MOST  ((1 << 20) - 1) /* of arrivals and of bytes */
+#include "softgpu/exec/mbarrier_word.h"
 
-typedef struct MBarrier {
-    s64 pending, expected, tx;
-    u32 phase;
-} MBarrier;
-
-static bool mb_unpack(u64 v, MBarrier *m) {
-    m->pending = (s64)(v & MB_FIELD);
-    m->expected = (s64)(v >> MB_EXPECTED & MB_FIELD);
-    m->tx = (s64)(v << (64 - MB_TX - MB_TX_BITS)) >> (64 - MB_TX_BITS);
-    m->phase = (u32)(v >> MB_PHASE & 1);
-    return v >> 62 == 2;
-}
 static u64 mb_pack(const MBarrier *m) {
     return MB_MARK | (u64)m->phase << MB_PHASE |
            ((u64)m->tx & ((UINT64_C(1) << MB_TX_BITS) - 1)) << MB_TX |

@@ -33,6 +33,7 @@ struct SgKernel {
     uint32_t constant_row, constant_bytes;
     SpecialRow *specials;
     int special_count;
+    bool spins;           /* has a loop that only waits for memory (spin.c) */
     uint32_t local_bytes; /* per thread, multiple of 16 */
     uint32_t shared_base; /* first legal shared address */
 };

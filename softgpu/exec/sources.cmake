@@ -8,7 +8,9 @@ list(APPEND SOFTGPU_SOURCES
      ${CMAKE_CURRENT_LIST_DIR}/decode_branch.c ${CMAKE_CURRENT_LIST_DIR}/decode_wmma.c ${CMAKE_CURRENT_LIST_DIR}/flow.c
      ${CMAKE_CURRENT_LIST_DIR}/footprint.c ${CMAKE_CURRENT_LIST_DIR}/handlers.c
      ${CMAKE_CURRENT_LIST_DIR}/launch.c ${CMAKE_CURRENT_LIST_DIR}/module.c
-     ${CMAKE_CURRENT_LIST_DIR}/print.c)
+     ${CMAKE_CURRENT_LIST_DIR}/print.c
+     ${CMAKE_CURRENT_LIST_DIR}/deadlock.c ${CMAKE_CURRENT_LIST_DIR}/spin.c
+     ${CMAKE_CURRENT_LIST_DIR}/warning.c)
 
 # The handlers, once per instruction set, and those on memory once more with content checks. -O3 makes vectors of the loops over lanes; PTX arithmetic
 # wraps and narrows by definition, hence no -Wconversion; no contraction: PTX says where fma is.

@@ -36,7 +36,15 @@ enum { LANES = 32, BARRIERS = 16, MAX_WARPS = 32, RANGES = 4 };
 #define WINDOW_LOCAL  (UINT64_C(2) << WINDOW_SHIFT)
 #define WINDOW_PARAM  (UINT64_C(3) << WINDOW_SHIFT)
 
-typedef enum WarpState { WARP_READY, WARP_BARRIER, WARP_DONE, WARP_FAULT } WarpState;
+/* WARP_SPIN: every lane that could run waits in a loop for memory to change. */
+typedef enum WarpState { WARP_READY, WARP_BARRIER, WARP_SPIN, WARP_DONE, WARP_FAULT } WarpState;
+
+/* What a loop that only waits saw when its head was passed; see exec/spin.c. */
+typedef struct SpinRound {
+    const Rec *head;
+    uint32_t lanes;
+    uint64_t block, world; /* Block.epoch, Launch.world */
+} SpinRound;
 
 typedef struct AsyncCopy { /* one cp.async of a warp that has not landed yet */
     uint32_t mask;         /* lanes still pending */
@@ -85,12 +93,19 @@ typedef struct AddressRange { /* of an allocation, [low, high) */
 
 struct Warp {
     uint8_t *regs;
-    uint32_t mask;     /* lanes of the current record: active, less those its guard holds back */
-    uint32_t active;   /* lanes that run together now */
-    uint32_t live;     /* lanes that have not exited */
-    uint32_t parked;   /* lanes that wait at pc[] for others of the warp to arrive */
-    uint32_t behind;   /* lanes that had their turn since the others had one */
-    uint32_t carry;    /* CC.CF */
+    uint32_t mask;   /* lanes of the current record: active, less those its guard holds back */
+    uint32_t active; /* lanes that run together now */
+    uint32_t live;   /* lanes that have not exited */
+    uint32_t parked; /* lanes that wait at pc[] for others of the warp to arrive */
+    uint32_t behind; /* lanes that had their turn since the others had one */
+    uint32_t asleep; /* lanes that spin: they wait at pc[] for memory to change */
+    SpinRound round; /* the last pass of a spin loop's head */
+    const Rec *back; /* the last jump back to one, */
+    uint32_t back_lanes;
+    bool sleep_global;                 /* other blocks can wake the lanes asleep */
+    uint64_t sleep_block, sleep_world; /* the oldest that they have seen */
+    uint64_t choices;                  /* random choices made, with a seed */
+    uint32_t carry;                    /* CC.CF */
     int budget;        /* blocks that the running lanes may execute before others get a turn */
     int64_t fuel;      /* instructions until the warp gives way */
     uint64_t clock;    /* instructions executed; what %clock reads */
@@ -103,7 +118,8 @@ struct Warp {
     uint8_t *local; /* LANES times local_bytes */
     int index;
     WarpState state;
-    int barrier;               /* waited for in WARP_BARRIER */
+    int barrier;               /* waited for in WARP_BARRIER, */
+    const Rec *waits;          /* ... at this record */
     uint64_t *counts;          /* executions per basic block, of the thread block */
     uint32_t committed[LANES]; /* cp.async groups committed so far */
     AsyncCopy *async;
@@ -136,7 +152,10 @@ struct Block {
     Warp *warps;
     uint8_t *shared;
     uint32_t shared_size, shared_base;
-    bool progress; /* a store, barrier, exit or atomic happened in this turn */
+    bool progress;       /* a store, barrier, exit or atomic since the last look (block_epoch) */
+    bool moved;          /* the same in this round over the warps */
+    uint64_t epoch;      /* counts looks that found progress */
+    uint64_t wait_world; /* parked: Launch.world that its warps have seen */
     Barrier barriers[BARRIERS];
     DynamicCounters dynamic;
     AsyncArrival *arrivals;
@@ -147,6 +166,10 @@ struct Block {
 };
 
 typedef struct Footprint Footprint;
+
+typedef struct BlockQueue { /* by Block.next */
+    Block *head, *tail;
+} BlockQueue;
 
 struct Launch {
     SgLaunch *user;
@@ -165,14 +188,22 @@ struct Launch {
     uint64_t started, finished;
     int live;
     int idle_workers, workers;
-    Block *queue_head, *queue_tail; /* blocks that gave way */
+    BlockQueue queue;                /* blocks that gave way */
+    BlockQueue parked;               /* blocks that wait for others to change memory */
+    uint64_t idle_since, idle_world; /* all blocks parked: since when (ns), at what `world` */
+    bool watched;                    /* ... and one worker looks after them */
     Block *spare;
     uint64_t stalled; /* instructions since any block made progress */
     SgBlockSample *samples;
     const uint64_t *sample_of; /* linear indices of `samples`, ascending */
     uint64_t sample_count;
     SgCounters total;
-    uint64_t *counts;          /* executions per basic block, of the blocks that ended */
+    uint64_t *counts;    /* executions per basic block, of the blocks that ended */
+    SgWarning *warnings; /* SG_MAX_WARNINGS; of the instructions `warned` */
+    const Rec **warned;
+    size_t warning_count;
+    _Atomic int parked_count;
+    _Atomic uint64_t world;    /* counts rounds of blocks that changed memory */
     _Atomic uint64_t executed; /* instructions, when there is a limit */
     atomic_bool stop;          /* a fault: all workers leave */
     Status status;
@@ -182,6 +213,10 @@ struct Launch {
 const Rec *warp_fault(Warp *w, const Rec *r, int cuda_result, uint32_t lanes, const char *fmt, ...)
     __attribute__((format(printf, 5, 6)));
 
+/* "KERNEL: FILE:LINE: KIND: WHAT (PTX line, instruction, thread, block)". */
+void warp_text(const Warp *w, const Rec *r, uint32_t lanes, const char *kind, const char *what,
+               char *out, size_t size);
+
 /* Chooses the lanes that run next after pc[] was set; NULL when the warp stops. */
 const Rec *warp_select(Warp *w);
 /* For instructions that need the lanes of `required` together: true when they are. Otherwise
@@ -190,6 +225,8 @@ bool warp_gather(Warp *w, const Rec *r, uint32_t required, const Rec **next);
 /* Runs until the warp waits, ends, faults or has used up its fuel. */
 void warp_run(Warp *w);
 void warp_exit_lanes(Warp *w, uint32_t lanes);
+/* Lanes asleep look at memory again. */
+void warp_wake(Warp *w);
 
 /* cp.async: see exec/async.c. */
 AsyncCopy *
@@ -205,14 +242,34 @@ bool async_arrival(Warp *w, uint32_t offset, uint32_t lanes); /* false: no memor
 int kernel_print(const Warp *w, int lane, uint64_t format, uint64_t args);
 
 /* Barriers: see exec/block.c. */
-bool block_barrier(Warp *w, int id, uint32_t threads, bool wait);
+bool block_barrier(Warp *w, const Rec *r, int id, uint32_t threads, bool wait);
 void block_check_barriers(Block *b);
+/* After a round in which a block changed memory: parked blocks look again. */
+void launch_publish(Launch *l);
 
 uint64_t warp_local_bytes(const Warp *w); /* per thread */
 uint64_t warp_param_bytes(const Warp *w);
 
 /* True when [low, high) lies in one allocation; remembers it. */
 bool warp_range(Warp *w, uint64_t low, uint64_t high);
+
+/* Block.epoch after a look at whether the block changed memory since the last. */
+static inline uint64_t block_epoch(Block *b) {
+    if (b->progress) {
+        b->progress = false;
+        b->moved = true;
+        b->epoch++;
+    }
+    return b->epoch;
+}
+
+/* A hash for schedules: equal seeds and places give equal choices. */
+static inline uint64_t sg_mix(uint64_t seed, uint64_t a, uint64_t b) {
+    uint64_t h = seed * UINT64_C(0xd6e8feb86659fd93) + a * UINT64_C(0x9e3779b97f4a7c15) +
+                 b * UINT64_C(0xbf58476d1ce4e5b9);
+    h = (h ^ h >> 32) * UINT64_C(0xd6e8feb86659fd93);
+    return h ^ h >> 29;
+}
 
 /* Marks 32-byte sectors as touched by the grid. */
 void footprint_touch(Footprint *f, uint64_t first_sector, uint64_t last_sector);
@@ -222,8 +279,8 @@ typedef struct HandlerSet {
     const Handler *lane_extra, *tensor_extra;
 } HandlerSet;
 
-/* The level that exec/simd.h chooses; `checked`: those that make content checks. */
-Status sg_handlers(bool checked, const HandlerSet **out, Error *err);
+/* The best for this host; `checked`: those that make content checks. */
+const HandlerSet *sg_handlers(bool checked);
 extern const Handler sg_control_handlers[];
 extern const Handler sg_control_extras[];
 

@@ -297,29 +297,36 @@ static void a_grid_barrier_works_when_all_blocks_are_resident(void **state) {
     }
 }
 
-static void a_grid_barrier_beyond_occupancy_is_reported_as_a_hang(void **state) {
+static void a_grid_barrier_beyond_occupancy_is_reported_as_a_deadlock(void **state) {
     (void)state;
     Bench b;
     bench_open(&b, "sm_80", grid_barrier, 4096);
-    b.launch = (SgLaunch){.grid = {12, 1, 1},
-                          .block = {64, 1, 1},
-                          .resident = 11,
-                          .threads = 2,
-                          .spin_limit = 1 << 22};
+    b.launch = (SgLaunch){.grid = {12, 1, 1}, .block = {64, 1, 1}, .resident = 11, .threads = 2};
     assert_true(bench_launch(&b, "t"));
     assert_int_equal(b.launch.fault.cuda_result, 702);
+    assert_non_null(strstr(b.launch.fault.text, "deadlock"));
     assert_non_null(strstr(b.launch.fault.text, "1 blocks are not started"));
     bench_close(&b);
 }
 
-static void an_endless_loop_is_reported_as_a_hang(void **state) {
+static void an_endless_loop_is_a_deadlock(void **state) {
+    (void)state;
+    faults(ENTRY("LOOP: add.s32 %r2, %r2, 1; bra LOOP;"), 32, 702, "a loop that nothing ends");
+}
+
+/* The loop counts its rounds, so it may end by itself; but nobody waits that long. */
+static void a_loop_with_a_distant_time_out_is_a_hang(void **state) {
     (void)state;
     Bench b;
-    bench_open(&b, "sm_80", ENTRY("LOOP: add.s32 %r2, %r2, 1; bra LOOP;"), 4096);
+    bench_open(&b, "sm_80",
+               ENTRY("LOOP: ld.volatile.global.u32 %r3, [%rd0]; add.s32 %r2, %r2, 1;\n"
+                     "setp.ne.s32 %p0, %r2, -1; setp.eq.and.s32 %p0, %r3, 0, %p0; @%p0 bra LOOP; "
+                     "ret;"),
+               4096);
     b.launch = (SgLaunch){
         .grid = {3, 1, 1}, .block = {32, 1, 1}, .resident = 3, .threads = 1, .spin_limit = 1 << 20};
     assert_true(bench_launch(&b, "t"));
-    assert_non_null(strstr(b.launch.fault.text, "hang"));
+    assert_non_null(strstr(b.launch.fault.text, "hang: no block made progress"));
     bench_close(&b);
 }
 
@@ -403,8 +410,9 @@ int main(void) {
         cmocka_unit_test(generic_addresses_reach_every_window),
         cmocka_unit_test(atomics_add_up_over_blocks_and_threads),
         cmocka_unit_test(a_grid_barrier_works_when_all_blocks_are_resident),
-        cmocka_unit_test(a_grid_barrier_beyond_occupancy_is_reported_as_a_hang),
-        cmocka_unit_test(an_endless_loop_is_reported_as_a_hang),
+        cmocka_unit_test(a_grid_barrier_beyond_occupancy_is_reported_as_a_deadlock),
+        cmocka_unit_test(an_endless_loop_is_a_deadlock),
+        cmocka_unit_test(a_loop_with_a_distant_time_out_is_a_hang),
         cmocka_unit_test(a_missing_wait_shows_as_stale_data),
         cmocka_unit_test(cp_async_fills_with_zeros_and_never_reads_what_it_skips),
         cmocka_unit_test(shared_memory_starts_as_nan),

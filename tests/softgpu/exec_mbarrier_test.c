@@ -186,7 +186,9 @@ static void misuse_of_an_mbarrier_is_a_fault(void **state) {
     faults(ENTRY("mbarrier.init.shared.b64 [mb+4], 1; ret;"), 1, 716, "misaligned");
     faults(ENTRY("mbarrier.init.shared.b64 [mb], 1;\n"
                  "W: mbarrier.try_wait.parity.shared.b64 %p1, [mb], 0; @!%p1 bra W; ret;"),
-           32, 702, "hang");
+           32, 702,
+           "deadlock: warp 0 spins at PTX line 12 for mbarrier at shared 0x800 (phase 0, 1 of 1 "
+           "arrivals and 0 bytes to come)");
 }
 
 /* Each half of a warp comes to barrier 0 by its own instruction; warp 1 sees both halves' data. */
