@@ -89,9 +89,15 @@ void dec_emit_mma(Decode *d, const DecMma *m, const int at[4]) {
     if (sscanf(d->form->shape, "=mma %d %d %d %d %d", &count[0], &count[1], &count[2], &count[3],
                &flops) != 5)
         dec_fail(d, ST_INTERNAL, "no shape of mma");
+    if (count[1] == 8) { /* half of a k16 of f64 */
+        count[1] /= 2;
+        count[2] /= 2;
+        flops /= 2;
+    }
     for (int i = 0; i < 4; i++)
         for (int k = 0; k < count[i]; k++)
             (i == 0 ? dec_def : dec_use)(&tmp, first[i] + k, m->reg[i][at[i] + k]);
+    if (count[2] == 1) tmp.o[9] = NO_ROW;
     const bool floats = mma_flags(d, &tmp.or4), fp8 = floats && (tmp.or4 & 3) == 3;
     const bool exact = floats && exact_mma(d);
     if (floats && !fp8 && !exact) tmp.or4 = 0; /* the fast handlers take rows as they are */
@@ -106,10 +112,25 @@ void dec_emit_mma(Decode *d, const DecMma *m, const int at[4]) {
                       PIPE_MMA);
 }
 
+/* f64 m16n8k16 has more registers than a record: two halves of k, one after the other. */
+static void mma_f64_k16(Decode *d, const DecMma *m) {
+    static const int low[4] = {0}, high[4] = {0, 4, 2, 0};
+    DecMma half = *m;
+    for (int i = 0; i < 4; i++) half.reg[0][i] = dec_vreg(d, PTX_B64);
+    dec_emit_mma(d, &half, low);
+    memcpy(half.reg[3], half.reg[0], sizeof half.reg[3]);
+    memcpy(half.reg[0], m->reg[0], sizeof half.reg[0]);
+    dec_emit_mma(d, &half, high);
+}
+
 static void mma(Decode *d) {
     static const int start[4] = {0};
     DecMma m = {0};
-    if (mma_operands(d, &m)) dec_emit_mma(d, &m, start);
+    if (!mma_operands(d, &m)) return;
+    if (ptx_words_have(&d->words, "f64") && ptx_words_have(&d->words, "m16n8k16"))
+        mma_f64_k16(d, &m);
+    else
+        dec_emit_mma(d, &m, start);
 }
 
 bool dec_matrix_family(Decode *d, const char *name) {

@@ -112,10 +112,12 @@ static s64 int8_at(u32 v, int i, bool is_signed) {
     const u32 byte = v >> (8 * i) & 0xff;
     return is_signed ? (s8)byte : (s64)byte;
 }
-static void mma_int8(Warp *w, const Rec *r, int k_count) {
+/* m16n8k16, m16n8k32, and with eight rows m8n8k16: one register of A, two of C. */
+static void mma_int8(Warp *w, const Rec *r, int rows, int k_count) {
     const u32 flags = r->o[4] & 7;
+    const int c_regs = rows / 4;
     s64 a[16][32], b[32][8];
-    for (int i = 0; i < k_count / 8; i++) FOR_LANES for (int e = 0; e < 4; e++) {
+    for (int i = 0; i < rows * k_count / 128; i++) FOR_LANES for (int e = 0; e < 4; e++) {
             const u32 *const p = (const u32 *)(w->regs + (r->o[4 + i] & ~7u));
             a[(l >> 2) + 8 * (i & 1)][16 * (i >> 1) + 4 * (l & 3) + e] =
                 int8_at(p[l], e, flags & 1);
@@ -124,14 +126,15 @@ static void mma_int8(Warp *w, const Rec *r, int k_count) {
         FOR_LANES for (int e = 0; e < 4; e++) b[16 * j + 4 * (l & 3) + e][l >> 2] =
             int8_at(ROW(u32, 8 + j)[l], e, flags & 2);
     u32 out[4][LANES];
-    for (int i = 0; i < 4; i++) FOR_LANES {
+    for (int i = 0; i < c_regs; i++) FOR_LANES {
             const int row = (l >> 2) + 8 * (i >> 1), col = 2 * (l & 3) + (i & 1);
             s64 sum = ROW(s32, 10 + i)[l];
             for (int k = 0; k < k_count; k++) sum += a[row][k] * b[k][col];
             if (flags & 4) sum = sum > INT32_MAX ? INT32_MAX : sum < INT32_MIN ? INT32_MIN : sum;
             out[i][l] = (u32)sum;
         }
-    for (int i = 0; i < 4; i++) __builtin_memcpy(ROW(u32, i), out[i], sizeof out[i]);
+    for (int i = 0; i < c_regs; i++) __builtin_memcpy(ROW(u32, i), out[i], sizeof out[i]);
 }
-MMA(mma_int8_k32, mma_int8(w, r, 32))
-MMA(mma_int8_k16, mma_int8(w, r, 16))
+MMA(mma_int8_k32, mma_int8(w, r, 16, 32))
+MMA(mma_int8_k16, mma_int8(w, r, 16, 16))
+MMA(mma_int8_m8, mma_int8(w, r, 8, 16))

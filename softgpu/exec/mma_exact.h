@@ -8,7 +8,8 @@
  * in two halves one after the other; Hopper and later: F = 25, whole K. fp8 on Ada: F = 13 and an
  * f32 of 13 fraction bits.
  *
- * Record as in mma.h; o[4] bits 0..6: MX_* (decode_memory.c writes them). */
+ * Record as in mma.h; o[4] bits 0..6: MX_* (decode_matrix.c writes them); fp8 of k 16 has no second
+ * register of B: o[9] is NO_ROW. */
 
 /* Vectors of 64 bytes pass between static functions only, so their ABI does not matter. */
 #pragma GCC diagnostic ignored "-Wpsabi"
@@ -51,7 +52,8 @@ static inline u32 piece(u32 v, int n, int e) {
 static inline __attribute__((always_inline)) void load_values(const Warp *w, const Rec *r,
                                                               RawMma *m, const int n) {
     const u32 flags = r->o[4] & 127, type = flags & MX_TYPE;
-    const int regs_b = type == MX_FP8 || (flags & MX_WIDE) ? 2 : 1, regs_a = 2 * regs_b;
+    const bool two = type == MX_FP8 ? r->o[9] != NO_ROW : (flags & MX_WIDE) != 0;
+    const int regs_b = two ? 2 : 1, regs_a = 2 * regs_b;
     m->k = 4 * n * regs_b;
     m->fa = &formats[type == MX_FP8 ? (flags & MX_A_E5M2 ? 4 : 3) : type];
     m->fb = &formats[type == MX_FP8 ? (flags & MX_B_E5M2 ? 4 : 3) : type];
@@ -261,7 +263,8 @@ static void mma_by_rule(Warp *w, const Rec *r) {
     const bool special = split_ab(&m, &s);
     const int unit = (int)(r->o[4] >> MX_UNIT & 3);
     /* Ampere and Ada halve k16, tf32 k8 and fp8 k32, not the shapes of half that depth. */
-    const bool halves = (unit & 1) && ((r->o[4] & MX_TYPE) == MX_FP8 || (r->o[4] & MX_WIDE));
+    const bool wide = (r->o[4] & MX_TYPE) == MX_FP8 ? m.k == 32 : (r->o[4] & MX_WIDE) != 0;
+    const bool halves = (unit & 1) && wide;
     exact_part(&m, &s, 0, halves ? m.k / 2 : m.k, unit, special);
     if (halves) exact_part(&m, &s, m.k / 2, m.k, unit, special);
     store_raw(w, r, &m);
@@ -292,16 +295,23 @@ static void mma_fp8_fast(Warp *w, const Rec *r) {
 }
 MMA(mma_fp8, mma_fp8_fast(w, r))
 
-/* f64 m8n8k4: lane 4g + t holds A (g, t), B (t, g), C and D (g, 2t), (g, 2t + 1); sums are fused
- * multiply-adds by ascending k. */
-static void mma_double(Warp *w, const Rec *r) {
-    f64 d[2][LANES];
-    const f64 *const a = ROW(f64, 4), *const b = ROW(f64, 8);
-    for (int i = 0; i < 2; i++) FOR_LANES {
+/* f64: lane 4g + t holds of A register j (g + 8 (j & 1), t + 4 (j >> 1)), of B (t + 4j, g), of C
+ * and D as in mma.h; m8n8k4 has the upper rows only. Sums are fused multiply-adds by ascending k.
+ */
+static void mma_double(Warp *w, const Rec *r, int rows, int k_count) {
+    f64 d[4][LANES];
+    const int halves = rows / 8;
+    for (int i = 0; i < 2 * halves; i++) FOR_LANES {
             f64 v = ROW(f64, 10 + i)[l];
-            for (int k = 0; k < 4; k++) v = fma(a[(l & ~3) + k], b[4 * (2 * (l & 3) + i) + k], v);
+            for (int k = 0; k < k_count; k++) {
+                const f64 *const a = ROW(f64, 4 + (i >> 1) + 2 * (k >> 2));
+                const f64 *const b = ROW(f64, 8 + (k >> 2));
+                v = fma(a[(l & ~3) + (k & 3)], b[4 * (2 * (l & 3) + (i & 1)) + (k & 3)], v);
+            }
             d[i][l] = v;
         }
-    for (int i = 0; i < 2; i++) __builtin_memcpy(ROW(f64, i), d[i], sizeof d[i]);
+    for (int i = 0; i < 2 * halves; i++) __builtin_memcpy(ROW(f64, i), d[i], sizeof d[i]);
 }
-MMA(mma_f64_k4, mma_double(w, r))
+MMA(mma_f64_k4, mma_double(w, r, 8, 4))
+MMA(mma_f64_m16k4, mma_double(w, r, 16, 4))
+MMA(mma_f64_m16k8, mma_double(w, r, 16, 8))

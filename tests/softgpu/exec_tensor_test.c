@@ -33,6 +33,8 @@ static const Form forms[] = {
     {MMA_FORM("m16n8k32", ".f32.e4m3.e5m2.f32"), 32, 4, 2, E4M3, E5M2, F32, false},
     {MMA_FORM("m16n8k32", ".f32.e5m2.e4m3.f32"), 32, 4, 2, E5M2, E4M3, F32, false},
     {MMA_FORM("m16n8k32", ".f16.e5m2.e5m2.f16"), 32, 4, 2, E5M2, E5M2, F16, false},
+    {MMA_FORM("m16n8k16", ".f32.e4m3.e5m2.f32"), 16, 2, 1, E4M3, E5M2, F32, false},
+    {MMA_FORM("m16n8k16", ".f16.e5m2.e4m3.f16"), 16, 2, 1, E5M2, E4M3, F16, false},
     {MMA_FORM("m16n8k32", ".s32.s8.s8.s32"), 32, 4, 2, S8, S8, S32, false},
     {MMA_FORM("m16n8k32", ".s32.u8.s8.s32"), 32, 4, 2, U8, S8, S32, false},
     {MMA_FORM("m16n8k16", ".s32.s8.u8.s32"), 16, 2, 1, S8, U8, S32, false},
@@ -143,7 +145,7 @@ static void list(Str *s, char letter, int n) {
 static void open_form(Bench *b, const Form *f, const char *arch) {
     Str s = {0};
     str_printf(&s,
-               ".version 8.4\n.target %s\n.address_size 64\n"
+               ".version 8.7\n.target %s\n.address_size 64\n"
                ".visible .entry t(.param .u64 p) {\n.reg .b32 %%a<4>, %%b<2>, %%c<4>, %%d<4>, "
                "%%r<2>; .reg .b64 %%rd<2>;\nld.param.u64 %%rd0, [p]; mov.u32 %%r0, %%tid.x; "
                "mul.wide.u32 %%rd1, %%r0, 4; add.s64 %%rd0, %%rd0, %%rd1;\n",
@@ -289,7 +291,7 @@ static void check_rules(const char *isa) {
     for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
         const Form *const f = &forms[i];
         const bool fp8 = f->a == E4M3 || f->a == E5M2;
-        const bool halved = fp8 || (f->a == TF32 ? f->k == 8 : f->k == 16);
+        const bool halved = fp8 ? f->k == 32 : f->a == TF32 ? f->k == 8 : f->k == 16;
         if (f->c == S32) continue;
         if (f->k == 8 && f->a == F16) check_rule(f, "sm_75", 24, 8, isa);
         if (!fp8) check_rule(f, "sm_80", 24, halved ? f->k / 2 : f->k, isa);
@@ -376,28 +378,106 @@ static void exact_mma_gives_the_canonical_nan_and_infinities(void **state) {
 
 /* m8n8k4: A: row lane >> 2, column lane % 4; B: row lane % 4, column lane >> 2; C and D: row
  * lane >> 2, columns 2 (lane % 4) + {0, 1}. */
+/* f64: rows 8 or 16, k 4, 8 or 16 (PTX ISA, "Matrix fragments for mma with .f64"): element i of A
+ * is (g + 8 (i & 1), t + 4 (i >> 1)), of B (t + 4 i, g), of C (g + 8 (i >> 1), 2 t + (i & 1)).
+ * Register i of lane l lies at 256 i + 8 l behind 0 (A), 2048 (B), 4096 (C), 6144 (D). */
+static void check_double(int rows, int k_count) {
+    const int a_regs = rows * k_count / 32, b_regs = k_count / 4, c_regs = rows / 4;
+    Str s = {0};
+    str_puts(&s,
+             ".version 7.8\n.target sm_90\n.address_size 64\n.visible .entry t(.param .u64 p) {\n"
+             ".reg .b32 %r<2>; .reg .b64 %rd<4>; .reg .f64 %a<8>, %b<4>, %c<4>;\n"
+             "ld.param.u64 %rd0, [p]; mov.u32 %r0, %tid.x; mul.wide.u32 %rd1, %r0, 8;\n"
+             "add.s64 %rd0, %rd0, %rd1;\n");
+    for (int i = 0; i < a_regs; i++)
+        str_printf(&s, "ld.global.f64 %%a%d, [%%rd0+%d];\n", i, 256 * i);
+    for (int i = 0; i < b_regs; i++)
+        str_printf(&s, "ld.global.f64 %%b%d, [%%rd0+%d];\n", i, 2048 + 256 * i);
+    for (int i = 0; i < c_regs; i++)
+        str_printf(&s, "ld.global.f64 %%c%d, [%%rd0+%d];\n", i, 4096 + 256 * i);
+    str_printf(&s, "mma.sync.aligned.m%dn8k%d.row.col.f64.f64.f64.f64", rows, k_count);
+    /* D over A where it is long enough: sources are read first */
+    const char into = a_regs >= c_regs ? 'a' : 'c';
+    str_putc(&s, ' ');
+    for (int x = 0; x < 4; x++) {
+        const char letter = "dabc"[x] == 'd' ? into : "dabc"[x];
+        const int n = x == 1 ? a_regs : x == 2 ? b_regs : c_regs;
+        str_puts(&s, x ? ", {" : "{");
+        for (int i = 0; i < n; i++) str_printf(&s, "%s%%%c%d", i ? "," : "", letter, i);
+        str_putc(&s, '}');
+    }
+    str_puts(&s, ";\n");
+    for (int i = 0; i < c_regs; i++)
+        str_printf(&s, "st.global.f64 [%%rd0+%d], %%%c%d;\n", 6144 + 256 * i, into, i);
+    str_puts(&s, "ret;\n}\n");
+    Bench b;
+    bench_open(&b, "sm_90", str_text(&s), 8192);
+    double *const m = (double *)b.buffer;
+    for (int i = 0; i < 768; i++) m[i] = (double)rand() / (double)rand() - 1.0;
+    assert_false(bench_run(&b, "t", 1, 32));
+    for (int row = 0; row < rows; row++)
+        for (int col = 0; col < 8; col++) {
+            const int g = row & 7, i = 2 * (row >> 3) + (col & 1), lane = 4 * g + col / 2;
+            double want = m[512 + 32 * i + lane];
+            for (int k = 0; k < k_count; k++) {
+                const int ai = (row >> 3) + (rows / 8) * (k >> 2);
+                want = fma(m[32 * ai + 4 * g + (k & 3)], m[256 + 32 * (k >> 2) + 4 * col + (k & 3)],
+                           want);
+            }
+            assert_memory_equal(&m[768 + 32 * i + lane], &want, 8);
+        }
+    assert_int_equal(b.launch.counters.mma_flops, 2 * rows * 8 * k_count);
+    bench_close(&b);
+    str_free(&s);
+}
+
 static void double_mma_is_a_chain_of_fused_multiply_adds(void **state) {
     (void)state;
-    static const char text[] = PTX_HEADER
-        ".visible .entry t(.param .u64 p) {\n.reg .b32 %r<2>; .reg .b64 %rd<4>; .reg .f64 %d<6>;\n"
-        "ld.param.u64 %rd0, [p]; mov.u32 %r0, %tid.x; mul.wide.u32 %rd1, %r0, 8;\n"
-        "add.s64 %rd0, %rd0, %rd1; ld.global.f64 %d0, [%rd0]; ld.global.f64 %d1, [%rd0+256];\n"
-        "ld.global.f64 %d2, [%rd0+512]; ld.global.f64 %d3, [%rd0+768];\n"
-        "mma.sync.aligned.m8n8k4.row.col.f64.f64.f64.f64 {%d4,%d5}, {%d0}, {%d1}, {%d2,%d3};\n"
-        "st.global.f64 [%rd0+1024], %d4; st.global.f64 [%rd0+1280], %d5; ret;\n}\n";
-    Bench b;
-    bench_open(&b, "sm_80", text, 4096);
-    double *const m = (double *)b.buffer;
-    for (int i = 0; i < 128; i++) m[i] = (double)rand() / (double)rand();
-    assert_false(bench_run(&b, "t", 1, 32));
-    for (int row = 0; row < 8; row++)
-        for (int col = 0; col < 8; col++) {
-            const int lane = 4 * row + col / 2, i = col & 1;
-            double want = m[64 + 32 * i + lane];
-            for (int k = 0; k < 4; k++) want = fma(m[4 * row + k], m[32 + 4 * col + k], want);
-            assert_memory_equal(&m[128 + 32 * i + lane], &want, 8);
-        }
-    bench_close(&b);
+    check_double(8, 4);
+    for (int k = 4; k <= 16; k *= 2) check_double(16, k);
+}
+
+/* m8n8k16 of 8-bit integers: A (g, 4t + e), B (4t + e, g), C (g, 2t + i). */
+static void integer_mma_of_eight_rows_is_the_product(void **state) {
+    (void)state;
+    static const struct {
+        const char *types;
+        bool a, b, saturate; /* signed */
+    } rows[] = {{"s32.s8.s8.s32", true, true, false},
+                {"s32.u8.s8.s32", false, true, false},
+                {"satfinite.s32.s8.u8.s32", true, false, true}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char text[1024];
+        snprintf(text, sizeof text,
+                 ".version 7.0\n.target sm_75\n.address_size 64\n.visible .entry t(.param .u64 p) "
+                 "{\n.reg .b32 %%r<8>; .reg .b64 %%rd<2>; ld.param.u64 %%rd0, [p]; mov.u32 %%r0, "
+                 "%%tid.x;\nmul.wide.u32 %%rd1, %%r0, 4; add.s64 %%rd0, %%rd0, %%rd1;\n"
+                 "ld.global.b32 %%r1, [%%rd0]; ld.global.b32 %%r2, [%%rd0+128];\n"
+                 "ld.global.b32 %%r3, [%%rd0+256]; ld.global.b32 %%r4, [%%rd0+384];\n"
+                 "mma.sync.aligned.m8n8k16.row.col.%s {%%r5,%%r6}, {%%r1}, {%%r2}, {%%r3,%%r4};\n"
+                 "st.global.b32 [%%rd0+512], %%r5; st.global.b32 [%%rd0+640], %%r6; ret; }\n",
+                 rows[i].types);
+        Bench b;
+        bench_open(&b, "sm_75", text, 1024);
+        uint8_t *const m = (uint8_t *)b.buffer;
+        int32_t *const c = (int32_t *)(b.buffer + 256), *const d = c + 64;
+        for (int k = 0; k < 256; k++) m[k] = (uint8_t)rand();
+        for (int k = 0; k < 64; k++) c[k] = k & 1 ? INT32_MAX - 1000 : INT32_MIN + 1000;
+        assert_false(bench_run(&b, "t", 1, 32));
+        for (int row = 0; row < 8; row++)
+            for (int col = 0; col < 8; col++) {
+                const int at = 32 * (col & 1) + 4 * row + col / 2;
+                int64_t want = c[at];
+                for (int k = 0; k < 16; k++) {
+                    const uint8_t x = m[16 * row + k], y = m[128 + 16 * col + k];
+                    want += (rows[i].a ? (int8_t)x : x) * (rows[i].b ? (int8_t)y : y);
+                }
+                if (rows[i].saturate)
+                    want = want > INT32_MAX ? INT32_MAX : want < INT32_MIN ? INT32_MIN : want;
+                assert_int_equal(d[at], (int32_t)(uint32_t)(uint64_t)want);
+            }
+        bench_close(&b);
+    }
 }
 
 /* stmatrix: row r of matrix i goes to the address of lane 8 i + r; element (r, c) is in lane
@@ -468,6 +548,7 @@ int main(void) {
         cmocka_unit_test(exact_mma_keeps_f_bits_below_the_largest_term),
         cmocka_unit_test(a_wrong_mode_is_refused_by_name),
         cmocka_unit_test(exact_mma_gives_the_canonical_nan_and_infinities),
+        cmocka_unit_test(integer_mma_of_eight_rows_is_the_product),
         cmocka_unit_test(double_mma_is_a_chain_of_fused_multiply_adds),
         cmocka_unit_test(stmatrix_writes_rows_or_columns),
         cmocka_unit_test(movmatrix_transposes),
