@@ -12,18 +12,25 @@ static Ir *emit1(Decode *d, int lane_extra, SgPipe pipe, int dest, int source) {
     return ir;
 }
 
-/* mov.v4.u16 {a, b, c, d}, {e, f, g, h}: all sources are read before the first is written. */
+/* mov.v4.u16 {a, b, c, d}, {e, f, g, h} and mov.b128 (a pair of 64-bit registers): all sources are
+ * read before the first is written. */
 static void mov_elements(Decode *d, const PtxOperand *dst, const PtxOperand *src) {
     int value[PTX_MAX_ITEMS];
     const int n = dst->item_count;
-    const PtxClass class = ptx_words_are(&d->words, 2, "b64") ? PTX_B64
+    const PtxClass class = ptx_words_are(&d->words, 1, "b128")  ? PTX_B64
+                           : ptx_words_are(&d->words, 2, "b64") ? PTX_B64
                            : ptx_words_are(&d->words, 2, "u64") ||
                                    ptx_words_are(&d->words, 2, "s64") ||
                                    ptx_words_are(&d->words, 2, "f64")
                                ? PTX_B64
                                : PTX_B32;
     const bool two = ptx_words_are(&d->words, 1, "v2"), four = ptx_words_are(&d->words, 1, "v4");
-    if (n != src->item_count || d->words.count != 3 || n != (two ? 2 : four ? 4 : -1)) {
+    const bool b128 = ptx_words_are(&d->words, 1, "b128") && d->words.count == 2;
+    if (n != src->item_count ||
+        (!b128 && (d->words.count != 3 || n != (two    ? 2
+                                                : four ? 4
+                                                       : -1))) ||
+        (b128 && n != 2)) {
         dec_fail(d, ST_SYNTAX, "mov from %d to %d elements", src->item_count, n);
         return;
     }

@@ -42,7 +42,7 @@ static const Element elements[] = {
     {"f16", 2, false, true},   {"bf16", 2, false, true}, {"b32", 4, false, false},
     {"u32", 4, false, false},  {"s32", 4, true, false},  {"f32", 4, false, true},
     {"f16x2", 4, false, true}, {"b64", 8, false, false}, {"u64", 8, false, false},
-    {"s64", 8, true, false},   {"f64", 8, false, true}};
+    {"s64", 8, true, false},   {"f64", 8, false, true},  {"b128", 8, false, false}};
 
 static const Element *element(const Decode *d) {
     for (size_t i = 0; i < sizeof elements / sizeof *elements; i++)
@@ -62,18 +62,11 @@ PtxSpace dec_space(const Decode *d) {
     return PTX_GENERIC;
 }
 
-/* Data operands of ld and st into o[0..3]; wider registers than the type are allowed. */
-static int data_rows(Decode *d, Ir *ir, const PtxOperand *o, const Element *e, bool load, int at,
-                     bool *wide) {
-    const bool vector = o->kind == PTX_VECTOR, eight = ptx_words_have(&d->words, "v8");
-    const int count = vector ? (eight ? o->item_count / 2 : o->item_count) : 1;
-    const int want = eight || ptx_words_have(&d->words, "v4") ? 4
-                     : ptx_words_have(&d->words, "v2")        ? 2
-                                                              : 1;
-    if (count != want) {
-        dec_fail(d, ST_SYNTAX, "%d elements; it moves %d", count, want);
-        return 1;
-    }
+/* Data operands of ld and st into o[0..3], `count` from number `at` on; wider registers than the
+ * type are allowed. A b128 is two registers of 64 bits. */
+static void data_rows(Decode *d, Ir *ir, const PtxOperand *o, const Element *e, bool load, int at,
+                      int count, bool *wide) {
+    const bool vector = o->kind == PTX_VECTOR;
     *wide = e->bytes == 8;
     for (int i = 0; i < count; i++) {
         const PtxOperand *const item = vector ? &o->items[at + i] : o;
@@ -87,7 +80,6 @@ static int data_rows(Decode *d, Ir *ir, const PtxOperand *o, const Element *e, b
         else
             dec_use(ir, i, dec_source(d, item, class, e->is_float && item->kind != PTX_INT));
     }
-    return count;
 }
 
 int dec_word_index(const Decode *d, const char *const *names, int n) {
@@ -96,39 +88,62 @@ int dec_word_index(const Decode *d, const char *const *names, int n) {
     return -1;
 }
 
-static void load_store(Decode *d, bool load, int at);
-
-/* .v8.b32 (sm_100 on): two accesses of 16 bytes. */
-static void load_store_v8(Decode *d, bool load) {
-    const PtxOperand *const v = dec_operand(d, load ? 0 : 1);
-    if (v->kind != PTX_VECTOR || v->item_count != 8 || element(d)->bytes != 4 ||
-        dec_space(d) != PTX_GLOBAL) {
-        dec_fail(d, ST_SYNTAX, ".v8 moves 8 elements of 32 bits from or to .global");
-        return;
+/* Elements that the instruction moves; 0 after an error. */
+static int data_count(Decode *d, const PtxOperand *o, const Element *e) {
+    static const char *const vectors[] = {"v2", "v4", "v8"};
+    const int v = dec_word_index(d, vectors, 3), n = v < 0 ? 1 : 2 << v;
+    const bool wide = ptx_words_are(&d->words, d->words.count - 1, "b128");
+    const int want = wide ? 2 : n;
+    const PtxSpace space = dec_space(d);
+    const uint32_t bytes = e->bytes * (uint32_t)want;
+    if ((o->kind == PTX_VECTOR ? o->item_count : 1) != want) {
+        dec_fail(d, ST_SYNTAX, "%d elements; it moves %d",
+                 o->kind == PTX_VECTOR ? o->item_count : 1, want);
+        return 0;
     }
-    load_store(d, load, 0);
-    load_store(d, load, 4);
+    if (bytes > 32 || (wide && v >= 0) ||
+        (bytes > 16 && space != PTX_GENERIC && space != PTX_GLOBAL)) {
+        dec_fail(d, ST_SYNTAX, "%u bytes at once; up to 16, on .global 32", bytes);
+        return 0;
+    }
+    return want;
 }
 
-/* Up to four elements from number `at` on. */
-static void load_store(Decode *d, bool load, int at) {
+static void access_part(Decode *d, const Element *e, bool load, int at, int count, uint32_t align);
+
+static void load_store(Decode *d, bool load) {
     const Element *const e = element(d);
-    PtxSpace space = dec_space(d);
-    Ir tmp = {0};
-    bool wide = false, address64 = false;
     if (d->in->operand_count < 2) {
         dec_fail(d, ST_SYNTAX, "an address and a value are expected");
         return;
     }
-    const int count = data_rows(d, &tmp, dec_operand(d, load ? 0 : 1), e, load, at, &wide);
+    const int count = data_count(d, dec_operand(d, load ? 0 : 1), e);
+    const uint32_t bytes = e->bytes * (uint32_t)count;
+    if (count == 8 || bytes > 16) { /* two accesses of half the elements */
+        access_part(d, e, load, 0, count / 2, bytes);
+        access_part(d, e, load, count / 2, count / 2, 0);
+    } else if (count) {
+        access_part(d, e, load, 0, count, 0);
+    }
+}
+
+/* Up to four elements from number `at` on; `align`: what the address must be a multiple of, 0: the
+ * bytes of this part. */
+static void access_part(Decode *d, const Element *e, bool load, int at, int count, uint32_t align) {
+    PtxSpace space = dec_space(d);
+    Ir tmp = {0};
+    bool wide = false, address64 = false;
+    data_rows(d, &tmp, dec_operand(d, load ? 0 : 1), e, load, at, count, &wide);
     const PtxVar *const var =
         dec_address_row(d, &tmp, dec_operand(d, load ? 1 : 0), 4, 12, &address64);
-    if (at) tmp.o[12] += 16; /* the other half of 32 bytes */
-    if (at && tmp.o[12] < 16) tmp.o[13]++;
+    const uint32_t skip = e->bytes * (uint32_t)at;
+    tmp.o[12] += skip;
+    if (tmp.o[12] < skip) tmp.o[13]++;
     tmp.o[5] = e->bytes | (e->is_signed ? ACC_SIGNED : 0u) | (wide ? ACC_WIDE : 0u) |
                (address64 ? ACC_ADDR64 : 0u) | (uint32_t)count << ACC_COUNT;
     if (space == PTX_GENERIC && var) space = var->space; /* a named variable knows its own */
     if (d->status != ST_OK) return;
+    if (align) dec_check_align(d, &tmp, align);
     int extra = load ? TENSOR_ld_generic : TENSOR_st_generic;
     SgPipe pipe = load ? PIPE_LOAD : PIPE_STORE;
     switch (space) {
@@ -293,9 +308,8 @@ static void mbarrier(Decode *d) {
 }
 
 void dec_memory_family(Decode *d, const char *name) {
-    const bool eight = ptx_words_have(&d->words, "v8");
     if (strcmp(name, "ld") == 0 || strcmp(name, "st") == 0)
-        (eight ? load_store_v8(d, name[0] == 'l') : load_store(d, name[0] == 'l', 0));
+        load_store(d, name[0] == 'l');
     else if (strcmp(name, "atom") == 0)
         dec_atom(d);
     else if (strcmp(name, "cp_async") == 0)

@@ -19,6 +19,9 @@ int dec_word_index(const Decode *d, const char *const *names, int n);
 /* add and or xor min max exch cas inc dec, as AtomOp; -1: none. */
 int dec_atom_op(const Decode *d);
 
+/* A record that faults unless the address of `access` (in o[4], o[12..13]) is a multiple. */
+void dec_check_align(Decode *d, const Ir *access, uint32_t bytes);
+
 typedef struct DecMma { /* virtual registers of D, A, B, C */
     int reg[4][8];
 } DecMma;

@@ -68,6 +68,24 @@ enum {
     MB_NO_INC = 256,
 };
 
+/* Types of atom and red, by width: 2, 4, 8, 16 bytes (atomic.h). */
+typedef enum AtomType {
+    AT_B16,
+    AT_F16,
+    AT_BF16,
+    AT_B32,
+    AT_U32,
+    AT_S32,
+    AT_F32,
+    AT_F16X2,
+    AT_BF16X2,
+    AT_B64,
+    AT_U64,
+    AT_S64,
+    AT_F64,
+    AT_B128
+} AtomType;
+
 /* Flags of wmma.load and wmma.store records (wmma.h). */
 enum {
     WM_A,

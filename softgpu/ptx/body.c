@@ -16,7 +16,7 @@ static const struct {
     {".u32", PTX_B32, 32},    {".s32", PTX_B32, 32},  {".f32", PTX_B32, 32},
     {".b64", PTX_B64, 64},    {".u64", PTX_B64, 64},  {".s64", PTX_B64, 64},
     {".f64", PTX_B64, 64},    {".bf16", PTX_B32, 16}, {".f16x2", PTX_B32, 32},
-    {".bf16x2", PTX_B32, 32},
+    {".bf16x2", PTX_B32, 32}, {".b128", PTX_B64, 64},
 };
 
 typedef struct RegType {
@@ -64,6 +64,7 @@ static RegType reg_type(PtxParser *p) {
         if (!ptx_token_is(&p->tok, reg_types[i].name)) continue;
         type.class = reg_types[i].class;
         type.width = reg_types[i].width;
+        if (ptx_token_is(&p->tok, ".b128")) type.lanes *= 2; /* a pair of 64-bit registers */
         ptx_next(p);
         return type;
     }
