@@ -81,13 +81,13 @@ static void tick(lua_State *L, lua_Debug *ar) {
     Host *host = host_of(L);
     host->instructions += HOOK_EVERY;
     bool late = now_ns() > host->deadline;
-    if (!late && host->instructions <= HOST_INSTRUCTIONS) return;
+    if (!late && host->instructions <= host->max_instructions) return;
     luaL_where(L, 0); /* the running function itself: a hook has no level of its own */
     if (late)
-        lua_pushfstring(L, "the script ran longer than %d seconds", HOST_SECONDS);
+        lua_pushfstring(L, "the script ran longer than %d seconds", host->max_seconds);
     else
-        lua_pushfstring(L, "the script ran more than %d instructions; is there an endless loop?",
-                        HOST_INSTRUCTIONS);
+        lua_pushfstring(L, "the script ran more than %I instructions; is there an endless loop?",
+                        (LUAI_UACINT)host->max_instructions);
     lua_concat(L, 2);
     lua_error(L);
 }
@@ -277,6 +277,10 @@ static void open_libraries(Host *host) {
                                         "pack",   "unpack", NULL};
     static const char *const math[] = {"abs",  "ceil",      "floor",      "max",        "min",
                                        "type", "tointeger", "maxinteger", "mininteger", NULL};
+    static const char *const float_math[] = {"abs",  "ceil",      "floor",      "max",        "min",
+                                             "type", "tointeger", "maxinteger", "mininteger", "cos",
+                                             "exp",  "fmod",      "huge",       "log",        "pi",
+                                             "sin",  "sqrt",      "tan",        "ult",        NULL};
     lua_State *L = host->L;
     luaL_requiref(L, "_G", luaopen_base, 1);
     luaL_requiref(L, "string", luaopen_string, 1);
@@ -286,7 +290,7 @@ static void open_libraries(Host *host) {
     luaL_requiref(L, "table", luaopen_table, 1);
     keep_only(L, table);
     luaL_requiref(L, "math", luaopen_math, 1);
-    keep_only(L, math);
+    keep_only(L, host->float_math ? float_math : math);
     lua_settop(L, 0);
     lua_pushnil(L); /* luaL_requiref's own record of modules */
     lua_setfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
@@ -338,6 +342,7 @@ static int run_script(lua_State *L) {
     const GenFile *file = host->files[0];
     open_libraries(host);
     host_add_vocabulary(host);
+    if (host->add_words) host->add_words(host);
     lock_globals(L);
     lua_sethook(L, tick, LUA_MASKCOUNT, HOOK_EVERY);
     const char *chunk = lua_pushfstring(L, "@%s", file->path);
@@ -388,7 +393,7 @@ static Status lua_fault(Host *host, int code, Error *err) {
                            main_file->path, HOST_MEMORY >> 20);
         if (now_ns() > host->deadline)
             return err_set(err, ST_LIMIT, "%s: the script ran longer than %d seconds",
-                           main_file->path, HOST_SECONDS);
+                           main_file->path, host->max_seconds);
         return err_no_memory(err, 0);
     }
     const char *text = lua_tostring(host->L, -1); /* add_place made it a string */
@@ -415,7 +420,9 @@ Status host_run(Host *host, const GenFile *file, Error *err) {
     host->instructions = 0;
     host->calls = 0;
     host->failed = host->over_memory = false;
-    host->deadline = now_ns() + HOST_SECONDS * 1000000000ll;
+    if (host->max_instructions == 0) host->max_instructions = HOST_INSTRUCTIONS;
+    if (host->max_seconds == 0) host->max_seconds = HOST_SECONDS;
+    host->deadline = now_ns() + host->max_seconds * 1000000000ll;
     host->L = lua_newstate(allocate, host);
     if (!host->L) return err_no_memory(err, sizeof(void *) * 256);
     *(Host **)lua_getextraspace(host->L) = host;

@@ -14,7 +14,7 @@
 
 typedef struct Host Host;
 
-/* Limits of one script run. */
+/* Limits of one script run, where its Host names no others. */
 enum {
     HOST_MEMORY = 64 << 20,
     HOST_INSTRUCTIONS = 50000000, /* VM instructions; the largest spec here needs 10^4 */
@@ -52,7 +52,7 @@ struct Host {
     int file_count;
     size_t memory;
     bool over_memory;
-    long instructions;
+    long long instructions;
     long long deadline; /* ns, monotonic */
     bool failed;        /* `error` was filled by our own code */
     Error error;
@@ -62,6 +62,12 @@ struct Host {
     void (*on_workload)(Host *host, const Entry *entry, int table);
     void *context;
     int calls; /* of kernel or workload */
+    /* Words of this kind of script besides the vocabulary, as globals; may be NULL. */
+    void (*add_words)(Host *host);
+    bool float_math; /* math.exp and so on: their last bit depends on the C library */
+    /* 0: the defaults above. */
+    long long max_instructions;
+    int max_seconds;
 };
 
 /* Runs `file`; on_* are called from inside. Everything Lua is gone when this returns. */
