@@ -80,13 +80,7 @@ static Status append_comments(Arena *arena, Artifact *out, Error *err) {
     Str text = {0};
     str_append(&text, out->ptx, out->ptx_size);
     if (out->ptx_size > 0 && out->ptx[out->ptx_size - 1] != '\n') str_putc(&text, '\n');
-    for (size_t i = 0; i < out->entry_count; i++) {
-        const ArtifactEntry *e = &out->entries[i];
-        str_printf(&text,
-                   "// seqtune-ptxas: entry=%s registers=%d stack=%d spill_stores=%d "
-                   "spill_loads=%d smem=%d\n",
-                   e->name, e->registers, e->stack, e->spill_stores, e->spill_loads, e->smem);
-    }
+    for (size_t i = 0; i < out->entry_count; i++) build_put_comment(&text, &out->entries[i]);
     out->ptx = text.failed ? NULL : arena_strndup(arena, text.data, text.len);
     out->ptx_size = text.len;
     Status st = out->ptx == NULL ? err_no_memory(err, text.len) : ST_OK;

@@ -8,13 +8,15 @@
 
 #include "base/arena.h"
 #include "base/hash.h"
+#include "base/str.h"
 #include "generator/gen.h"
 #include "runtime/nvrtc.h"
 
-enum { ARTIFACT_MAX_ENTRIES = 8 };
+/* C++ kernels of others have mangled names of hundreds of bytes. */
+enum { ARTIFACT_MAX_ENTRIES = 8, ARTIFACT_NAME = 512 };
 
 typedef struct ArtifactEntry {
-    char name[64];
+    char name[ARTIFACT_NAME];
     int registers, stack, spill_stores, spill_loads, smem; /* bytes but for registers */
 } ArtifactEntry;
 
@@ -50,6 +52,9 @@ Status build_parse_ptxas(const char *log, ArtifactEntry *out, size_t max, size_t
 /* The same from the comment lines of a PTX text. */
 Status build_parse_comments(const char *ptx, ArtifactEntry *out, size_t max, size_t *count,
                             Error *err);
+
+/* Appends the comment line of one entry. */
+void build_put_comment(Str *ptx, const ArtifactEntry *entry);
 
 /* Largest over entries. */
 int artifact_registers(const Artifact *artifact);

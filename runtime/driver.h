@@ -59,6 +59,7 @@ typedef void *CuGraphExec;
     ABI(CU_DEVICE_ATTRIBUTE_MAX_REGISTERS_PER_MULTIPROCESSOR, 82)                                  \
     ABI(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, 97)                                 \
     ABI(CU_DEVICE_ATTRIBUTE_MAX_BLOCKS_PER_MULTIPROCESSOR, 106)                                    \
+    ABI(CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES, 1)                                                    \
     ABI(CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES, 3)                                                     \
     ABI(CU_FUNC_ATTRIBUTE_NUM_REGS, 4)                                                             \
     ABI(CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, 8)                                        \
@@ -85,6 +86,20 @@ typedef struct DeviceTraits {
     double factor; /* scale on the modelled time */
 } DeviceTraits;
 
+/* What softgpuLastLaunch fills: the last launch that completed in the current context (the side
+ * door's own ABI, as above). */
+typedef struct DeviceLaunchStats {
+    size_t size;
+    double seconds;
+    char bound[16]; /* what took longest */
+    double waves;
+    int blocks_per_sm;
+    char limiter[16]; /* of blocks_per_sm */
+    unsigned long long blocks, blocks_run, warp_instructions, mma, ldmatrix, cp_async;
+    unsigned long long shared_wavefronts, shared_conflicts, global_sectors, dram_bytes;
+    unsigned long long local_access, barriers, max_async_groups;
+} DeviceLaunchStats;
+
 typedef struct Driver {
 #define DRIVER(member, symbol, since, params) CuResult(*member) params;
 #include "runtime/driver.def"
@@ -93,7 +108,8 @@ typedef struct Driver {
     int (*GetTraits)(int device, DeviceTraits *traits);
     int (*SetLaunchMode)(int mode);
     int (*LastFault)(char *text, size_t size);
-    int (*LastLaunch)(void *stats);
+    int (*LastLaunch)(DeviceLaunchStats *stats);
+    int (*Warnings)(char *text, size_t size); /* of the last launch's checks, a line each */
     void *handle;
     int version;      /* cuDriverGetVersion: 12040 is 12.4 */
     int device_count; /* at least 1 */

@@ -8,7 +8,7 @@
 typedef struct Kernel {
     CuModule module;
     size_t count; /* entries of the artifact */
-    char name[ARTIFACT_MAX_ENTRIES][64];
+    char name[ARTIFACT_MAX_ENTRIES][ARTIFACT_NAME];
     CuFunction function[ARTIFACT_MAX_ENTRIES];
     int64_t smem_limit[ARTIFACT_MAX_ENTRIES]; /* dynamic shared memory the driver was told of */
     bool from_ptx; /* the driver refused the cubin and compiled the PTX */

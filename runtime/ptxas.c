@@ -74,7 +74,7 @@ static Status read_line(Reader *reader, const char *line, Error *err) {
 
 Status build_parse_ptxas(const char *log, ArtifactEntry *out, size_t max, size_t *count,
                          Error *err) {
-    char line[512], name[sizeof out->name];
+    char line[1024], name[sizeof out->name];
     Reader reader = {0};
     Status st = ST_OK;
     *count = 0;
@@ -98,10 +98,17 @@ Status build_parse_ptxas(const char *log, ArtifactEntry *out, size_t max, size_t
     return st;
 }
 
+void build_put_comment(Str *ptx, const ArtifactEntry *e) {
+    str_printf(ptx,
+               "// seqtune-ptxas: entry=%s registers=%d stack=%d spill_stores=%d spill_loads=%d "
+               "smem=%d\n",
+               e->name, e->registers, e->stack, e->spill_stores, e->spill_loads, e->smem);
+}
+
 Status build_parse_comments(const char *ptx, ArtifactEntry *out, size_t max, size_t *count,
                             Error *err) {
     static const char mark[] = "// seqtune-ptxas: ";
-    char line[512];
+    char line[1024];
     *count = 0;
     for (const char *p = strstr(ptx, mark); p != NULL; p = strstr(p, mark)) {
         const char *next = next_line(p, line, sizeof line);
@@ -112,7 +119,7 @@ Status build_parse_comments(const char *ptx, ArtifactEntry *out, size_t max, siz
         *e = (ArtifactEntry){0};
         int n =
             sscanf(line,
-                   "// seqtune-ptxas: entry=%63s registers=%d stack=%d spill_stores=%d "
+                   "// seqtune-ptxas: entry=%511s registers=%d stack=%d spill_stores=%d "
                    "spill_loads=%d smem=%d",
                    e->name, &e->registers, &e->stack, &e->spill_stores, &e->spill_loads, &e->smem);
         if (n != 6) return err_set(err, ST_CORRUPT, "cannot read the PTX comment \"%s\"", line);

@@ -106,7 +106,7 @@ static void read_ptxas(const char *text, size_t size, const char *name, SgPtxas 
     for (const char *p = text, *end = text + size; p < end;) {
         const char *const eol = memchr(p, '\n', (size_t)(end - p));
         const size_t length = (size_t)((eol ? eol : end) - p);
-        char line[512];
+        char line[1024];
         if (length > sizeof mark + n && length < sizeof line &&
             memcmp(p, mark, sizeof mark - 1) == 0 && memcmp(p + sizeof mark - 1, name, n) == 0 &&
             p[sizeof mark - 1 + n] == ' ') {

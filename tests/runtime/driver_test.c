@@ -114,7 +114,7 @@ static void a_library_without_the_symbols_is_refused_by_the_first_it_lacks(void 
     assert_has(err.message, "cuInit");
 }
 
-static void the_side_doors_struct_is_the_same_on_both_sides(void **state) {
+static void the_side_doors_structs_are_the_same_on_both_sides(void **state) {
     (void)state;
     assert_int_equal(sizeof(DeviceTraits), sizeof(SoftgpuTraits));
 #define SAME(field)                                                                                \
@@ -127,6 +127,24 @@ static void the_side_doors_struct_is_the_same_on_both_sides(void **state) {
     SAME(model);
     SAME(description);
     SAME(factor);
+#undef SAME
+    assert_int_equal(sizeof(DeviceLaunchStats), sizeof(SoftgpuLaunchStats));
+#define SAME(field)                                                                                \
+    assert_int_equal(offsetof(DeviceLaunchStats, field), offsetof(SoftgpuLaunchStats, field));     \
+    assert_int_equal(sizeof(((DeviceLaunchStats *)0)->field),                                      \
+                     sizeof(((SoftgpuLaunchStats *)0)->field))
+    SAME(size);
+    SAME(seconds);
+    SAME(bound);
+    SAME(waves);
+    SAME(blocks_per_sm);
+    SAME(limiter);
+    SAME(blocks);
+    SAME(warp_instructions);
+    SAME(shared_wavefronts);
+    SAME(global_sectors);
+    SAME(local_access);
+    SAME(max_async_groups);
 #undef SAME
 }
 
@@ -239,7 +257,7 @@ int main(void) {
         cmocka_unit_test(the_stub_library_is_refused_with_a_reason),
         cmocka_unit_test(a_driver_that_does_not_exist_is_named),
         cmocka_unit_test(a_library_without_the_symbols_is_refused_by_the_first_it_lacks),
-        cmocka_unit_test(the_side_doors_struct_is_the_same_on_both_sides),
+        cmocka_unit_test(the_side_doors_structs_are_the_same_on_both_sides),
         cmocka_unit_test(the_software_gpu_has_every_symbol_and_says_what_it_is),
         cmocka_unit_test(a_modelled_device_has_the_key_of_its_model),
         cmocka_unit_test(errors_carry_the_call_and_the_drivers_name_for_the_result),
