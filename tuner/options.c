@@ -44,10 +44,13 @@ static const struct {
 } exit_codes[] = {
     {EXIT_OK, "done"},
     {EXIT_FAILED, "the job failed; the message says why"},
-    {EXIT_USAGE, "an unknown command, option, GPU, kernel, workload or value"},
+    {EXIT_USAGE,
+     "an unknown command, option, GPU, kernel, workload or value; a description with an error"},
     {EXIT_UNSERVED, "done, but some problem has no winner, or there is nothing to show"},
     {EXIT_NO_DEVICE, "no driver, no NVRTC, or the GPU was lost"},
     {EXIT_STORAGE, "database or disk: unwritable, locked, damaged, full"},
+    {EXIT_FAULT, "run-ptx: a kernel faulted or ran past its time limit"},
+    {EXIT_UNEXPECTED, "run-ptx: an expectation was not met, or guard bytes were written"},
     {EXIT_INTERRUPTED, "interrupted (Ctrl-C); what was known is recorded"},
 };
 

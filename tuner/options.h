@@ -40,11 +40,13 @@ typedef struct Options {
 /* Exit codes, documented in docs/cli.md and in `seqtune help`. */
 typedef enum ExitCode {
     EXIT_OK = 0,
-    EXIT_FAILED = 1,    /* the job failed; the message says why */
-    EXIT_USAGE = 2,     /* a command, option, GPU, kernel, workload or value that is not one */
-    EXIT_UNSERVED = 3,  /* done, but some problem has no winner; or nothing to show */
-    EXIT_NO_DEVICE = 4, /* no driver, no NVRTC, or the GPU was lost */
-    EXIT_STORAGE = 5,   /* database or disk: unwritable, locked, damaged, full */
+    EXIT_FAILED = 1,     /* the job failed; the message says why */
+    EXIT_USAGE = 2,      /* a command, option, GPU, kernel, workload or value that is not one */
+    EXIT_UNSERVED = 3,   /* done, but some problem has no winner; or nothing to show */
+    EXIT_NO_DEVICE = 4,  /* no driver, no NVRTC, or the GPU was lost */
+    EXIT_STORAGE = 5,    /* database or disk: unwritable, locked, damaged, full */
+    EXIT_FAULT = 6,      /* run-ptx: a kernel faulted or ran past its limit */
+    EXIT_UNEXPECTED = 7, /* run-ptx: an expectation was not met */
     EXIT_INTERRUPTED = 130
 } ExitCode;
 

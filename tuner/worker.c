@@ -1,5 +1,6 @@
 /* Worker processes: a loop of requests. A compile worker has NVRTC and no driver; an execution
- * worker has one context on one device. Whatever goes wrong in here costs one trial. */
+ * worker has one context on one device, as has one that runs a PTX file of the user's. Whatever
+ * goes wrong in here costs one trial. */
 #include "tuner/worker.h"
 
 #include <signal.h>
@@ -13,6 +14,7 @@
 #include "tuner/bench.h"
 #include "tuner/message.h"
 #include "tuner/process.h"
+#include "tuner/ptx_requests.h"
 #include "tuner/stats.h"
 #include "tuner/verify/verify.h"
 
@@ -29,6 +31,7 @@ typedef struct State {
     Nvrtc *nvrtc;
     Cache *cache;
     seqtune_context *ctx;
+    PtxRun *ptx;  /* kind "ptx" */
     Arena *arena; /* reset per request */
     int fault_seen;
 } State;
@@ -193,6 +196,16 @@ static Status do_final(State *s, const Message *request, Message *reply, Error *
     return st;
 }
 
+/* ---- kernels of others ---- */
+
+static Status do_ptx_open(State *s, const Message *request, Message *reply, Error *err) {
+    return ptx_serve_open(&s->ptx, s->setup.driver, (int)s->setup.device, request, reply, err);
+}
+
+static Status do_ptx_step(State *s, const Message *request, Message *reply, Error *err) {
+    return ptx_serve_step(s->ptx, request, reply, err);
+}
+
 /* ---- the loop ---- */
 
 /* "time:crash:2": true when this request is the second `time`. */
@@ -224,7 +237,8 @@ static const struct {
     Status (*serve)(State *s, const Message *request, Message *reply, Error *err);
 } requests[] = {
     {"compile", "compile", do_compile}, {"open", "run", do_open},   {"verify", "run", do_verify},
-    {"time", "run", do_time},           {"final", "run", do_final},
+    {"time", "run", do_time},           {"final", "run", do_final}, {"ptx", "ptx", do_ptx_open},
+    {"step", "ptx", do_ptx_step},
 };
 
 static Status serve(State *s, const Message *request, Message *reply, Error *err) {
@@ -286,7 +300,8 @@ static bool parse_setup(int argc, char *const *argv, WorkerSetup *out) {
         else
             return false;
     }
-    return strcmp(out->kind, "compile") == 0 || strcmp(out->kind, "run") == 0;
+    return strcmp(out->kind, "compile") == 0 || strcmp(out->kind, "run") == 0 ||
+           strcmp(out->kind, "ptx") == 0;
 }
 
 int worker_main(int argc, char *const *argv) {
@@ -295,6 +310,7 @@ int worker_main(int argc, char *const *argv) {
     if (!parse_setup(argc, argv, &s.setup)) return 2;
     s.arena = arena_new();
     int code = s.arena ? loop(&s) : 1;
+    run_close(s.ptx);
     seqtune_close(s.ctx);
     nvrtc_close(s.nvrtc);
     cache_close(s.cache);

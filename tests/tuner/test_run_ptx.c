@@ -1,0 +1,497 @@
+/* seqtune run-ptx as a user runs it: kernels with planted faults and clean ones, descriptions with
+ * every kind of mistake, files in and out, exit codes, JSON. On the software GPU. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tests/tuner/program.h"
+#include "tuner/options.h"
+
+static void put(const char *name, const char *text) {
+    FILE *f = fopen(name, "w"); /* the group runs in its own home */
+    assert_non_null(f);
+    assert_true(fputs(text, f) >= 0);
+    assert_int_equal(fclose(f), 0);
+}
+
+static const char saxpy[] = SEQTUNE_SOURCE_DIR "/examples/run_ptx/saxpy.ptx";
+
+/* Four kernels: s = struct by value {out, a, b, step}; scale doubles in place; far stores behind
+ * the end; spin never ends; var adds a module variable. */
+static const char kernels[] =
+    ".version 7.0\n.target sm_75\n.address_size 64\n"
+    ".global .align 4 .f32 bias[2];\n"
+    "/* not an .entry here */\n"
+    ".visible .entry fields(.param .align 8 .b8 p[32]) {\n"
+    "  .reg .b32 %r<4>; .reg .f32 %f<3>; .reg .b64 %d<3>;\n"
+    "  ld.param.u64 %d0, [p];\n  ld.param.f32 %f0, [p+8];\n  ld.param.f32 %f1, [p+12];\n"
+    "  mov.u32 %r0, %tid.x;\n  mul.wide.u32 %d1, %r0, 4;\n  add.u64 %d2, %d0, %d1;\n"
+    "  add.f32 %f2, %f0, %f1;\n  st.global.f32 [%d2], %f2;\n  ret;\n}\n"
+    ".visible .entry scale(.param .u64 x) {\n"
+    "  .reg .b32 %r<2>; .reg .f32 %f<2>; .reg .b64 %d<3>;\n"
+    "  ld.param.u64 %d0, [x];\n  mov.u32 %r0, %tid.x;\n  mul.wide.u32 %d1, %r0, 4;\n"
+    "  add.u64 %d2, %d0, %d1;\n  ld.global.f32 %f0, [%d2];\n  add.f32 %f1, %f0, %f0;\n"
+    "  st.global.f32 [%d2], %f1;\n  ret;\n}\n"
+    ".visible .entry far(.param .u64 x, .param .s32 by) {\n"
+    "  .reg .b32 %r<2>; .reg .b64 %d<4>;\n"
+    "  ld.param.u64 %d0, [x];\n  ld.param.s32 %r0, [by];\n  cvt.s64.s32 %d1, %r0;\n"
+    "  add.u64 %d2, %d0, %d1;\n  st.global.u32 [%d2], %r0;\n  ret;\n}\n"
+    ".visible .entry spin(.param .u64 x) {\n"
+    "  .reg .b32 %r<2>; .reg .b64 %d<2>; .reg .pred %p;\n"
+    "  ld.param.u64 %d0, [x];\nAGAIN:\n  add.u32 %r0, %r0, 1;\n  st.global.u32 [%d0], %r0;\n"
+    "  bra AGAIN;\n}\n"
+    ".visible .entry var(.param .u64 x) {\n"
+    "  .reg .f32 %f<3>; .reg .b64 %d<2>;\n"
+    "  ld.param.u64 %d0, [x];\n  ld.global.f32 %f0, [bias+4];\n  st.global.f32 [%d0], %f0;\n"
+    "  ret;\n}\n"
+    ".visible .entry follow(.param .u64 table) {\n"
+    "  .reg .b32 %r<2>; .reg .b64 %d<3>;\n"
+    "  ld.param.u64 %d0, [table];\n  ld.global.u64 %d1, [%d0+8];\n  mov.u32 %r0, 77;\n"
+    "  st.global.u32 [%d1], %r0;\n  ret;\n}\n";
+
+/* Runs one description on `kernels`; the GPU is the software GPU. */
+static Ran run_desc(const char *desc, const char *options) {
+    put("k.ptx", kernels);
+    put("d.lua", desc);
+    return program_run("run-ptx k.ptx --launch d.lua --gpu soft:a100 %s", options);
+}
+
+static void expect_run(const char *desc, const char *options, int code, const char *text) {
+    Ran ran = run_desc(desc, options);
+    program_expect(&ran, code, text);
+    program_free(&ran);
+}
+
+static void the_example_runs_as_the_document_says(void **state) {
+    (void)state;
+    Ran ran = program_run("run-ptx %s --launch " SEQTUNE_SOURCE_DIR
+                          "/examples/run_ptx/saxpy.lua --gpu soft:a100 --set n=5000",
+                          saxpy);
+    program_expect(&ran, EXIT_OK, "expect y: 5000 elements as expected");
+    program_expect(&ran, EXIT_OK, "grid 20 1 1, block 256 1 1");
+    program_expect(&ran, EXIT_OK, "modelled (a100, factor ");
+    program_expect(&ran, EXIT_OK, "registers (estimated)");
+    program_expect(&ran, EXIT_OK, "checks: all");
+    program_free(&ran);
+}
+
+static void a_struct_by_value_holds_pointers_and_numbers_at_their_offsets(void **state) {
+    (void)state;
+    expect_run("buffer 'out' { dtype = 'f32', shape = { 4, 8 } }\n"
+               "launch { entry = 'fields', grid = 1, block = { 32 }, params = {\n"
+               "  struct { size = 32, [12] = f32(0.25), [0] = ptr 'out', [8] = f32(1.5) } } }\n"
+               "expect 'out' { equals = 1.75 }\n",
+               "", EXIT_OK, "32 elements as expected");
+}
+
+static void launches_follow_each_other_in_the_order_of_the_text(void **state) {
+    (void)state;
+    expect_run("buffer 'x' { dtype = 'f32', count = 32, fill = 'iota' }\n"
+               "for i = 1, 3 do launch { entry = 'scale', grid = 1, block = 32,\n"
+               "  params = { ptr 'x' } } end\n"
+               "expect 'x' { equals = { iota = { 0, 8 } } }\n"
+               "output 'x' { from = 30, first = 9, hash = true }\n",
+               "", EXIT_OK, "[30] 240 248");
+}
+
+static void a_variable_of_the_module_is_set_before_the_launch(void **state) {
+    (void)state;
+    expect_run("global 'bias' { dtype = 'f32', count = 2, fill = { 3, 4.5 } }\n"
+               "buffer 'x' { dtype = 'f32', count = 1 }\n"
+               "launch { entry = 'var', grid = 1, block = 1, params = { ptr 'x' } }\n"
+               "expect 'x' { equals = 4.5 }\n",
+               "", EXIT_OK, "1 elements as expected");
+}
+
+static void pointers_can_be_patched_into_memory(void **state) {
+    (void)state;
+    expect_run("buffer 'x' { dtype = 'u32', count = 4, fill = 0 }\n"
+               "buffer 'table' { dtype = 'u64', count = 2, fill = 0,\n"
+               "                 patch = { [8] = ptr('x', 12) } }\n"
+               "launch { entry = 'follow', grid = 1, block = 1, params = { ptr 'table' } }\n"
+               "expect 'x' { equals = { 0, 0, 0, 77 } }\n",
+               "", EXIT_OK, "4 elements as expected");
+}
+
+static void a_store_out_of_bounds_is_a_fault_with_what_ran_before(void **state) {
+    (void)state;
+    static const char desc[] =
+        "buffer 'x' { dtype = 'f32', count = 32, fill = 1 }\n"
+        "launch { entry = 'scale', grid = 1, block = 32, params = { ptr 'x' } }\n"
+        "launch { entry = 'far', grid = 1, block = 1, params = { ptr 'x', i32(128) } }\n"
+        "launch { entry = 'scale', grid = 1, block = 32, params = { ptr 'x' } }\n"
+        "expect 'x' { equals = 4 }\n";
+    Ran ran = run_desc(desc, "");
+    program_expect(&ran, EXIT_FAULT, "ILLEGAL_ADDRESS");
+    program_expect(&ran, EXIT_FAULT, "launch 1   scale");
+    program_expect(&ran, EXIT_FAULT, "that is byte 128 of buffer 'x' (d.lua:1), which has 128");
+    program_expect(&ran, EXIT_FAULT, "7 warp instructions");
+    program_free(&ran);
+}
+
+static void a_fault_in_json_keeps_the_launches_before_it(void **state) {
+    (void)state;
+    static const char desc[] =
+        "buffer 'x' { dtype = 'f32', count = 32, fill = 1 }\n"
+        "launch { entry = 'scale', grid = 1, block = 32, params = { ptr 'x' } }\n"
+        "launch { entry = 'far', grid = 1, block = 1, params = { ptr 'x', i32(128) } }\n"
+        "launch { entry = 'scale', grid = 1, block = 32, params = { ptr 'x' } }\n";
+    Ran ran = run_desc(desc, "--json");
+    assert_int_equal(ran.code, EXIT_FAULT);
+    assert_string_equal(json_at(&ran, "$.result"), "fault");
+    assert_non_null(strstr(json_at(&ran, "$.fault"), "far"));
+    assert_string_equal(json_at(&ran, "$.launches[0].done"), "1");
+    assert_string_equal(json_at(&ran, "$.launches[1].done"), "0");
+    assert_string_equal(json_at(&ran, "$.launches[2]"), "");
+    assert_int_equal((int)json_number(&ran, "$.planned"), 3);
+    assert_true(json_number(&ran, "$.launches[0].counters.warp_instructions") > 0);
+    program_free(&ran);
+}
+
+static void checks_can_be_turned_off_and_unknown_ones_are_refused(void **state) {
+    (void)state;
+    static const char desc[] =
+        "buffer 'x' { dtype = 'f32', count = 32 }\n"
+        "launch { entry = 'scale', grid = 1, block = 32, params = { ptr 'x' } }\n";
+    expect_run(desc, "--checks none", EXIT_OK, "checks: none");
+    expect_run(desc, "--checks nonsense", EXIT_FAILED, "nonsense");
+}
+
+static void a_wrong_result_is_told_with_element_value_and_line(void **state) {
+    (void)state;
+    static const char desc[] =
+        "buffer 'x' { dtype = 'f32', count = 32, fill = 'iota' }\n"
+        "launch { entry = 'scale', grid = 1, block = 32, params = { ptr 'x' } }\n"
+        "expect 'x' { equals = function(i) return i == 5 and 11 or 2 * i end }\n";
+    expect_run(desc, "", EXIT_UNEXPECTED,
+               "1 of 32 elements differ, the first is element 5: 10, expected 11");
+    expect_run(desc, "", EXIT_UNEXPECTED, "d.lua:3");
+    Ran ran = run_desc(desc, "--json");
+    assert_int_equal(ran.code, EXIT_UNEXPECTED);
+    assert_string_equal(json_at(&ran, "$.result"), "unexpected");
+    assert_int_equal((int)json_number(&ran, "$.expectations[0].first"), 5);
+    assert_int_equal((int)json_number(&ran, "$.expectations[0].wrong"), 1);
+    program_free(&ran);
+}
+
+static void tolerances_accept_what_lies_within_and_nothing_else(void **state) {
+    (void)state;
+    static const char desc[] =
+        "buffer 'x' { dtype = 'f32', count = 4, fill = { 1, 2, 4, 0 } }\n"
+        "launch { entry = 'scale', grid = 1, block = 4, params = { ptr 'x' } }\n"
+        "expect 'x' { equals = { 2.125, 4.25, 8.5, 0.125 }, %s }\n";
+    static const struct {
+        const char *tolerance;
+        int code;
+    } rows[] = {{"abs = 0.5", EXIT_OK},
+                {"abs = 0.49", EXIT_UNEXPECTED},
+                {"rel = 0.1", EXIT_UNEXPECTED}, /* 0.125 of 0 */
+                {"rel = 0.0589, abs = 0.125", EXIT_OK},
+                {"rel = 0.1, from = 0, count = 4", EXIT_UNEXPECTED}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char text[512];
+        snprintf(text, sizeof text, desc, rows[i].tolerance);
+        expect_run(text, "", rows[i].code, NULL);
+    }
+}
+
+static void guard_bytes_show_a_store_beside_the_buffer(void **state) {
+    (void)state;
+    static const char desc[] =
+        "buffer 'x' { dtype = 'u32', count = 4, fill = 0, guard = 16, align = 512, offset = 4 }\n"
+        "launch { entry = 'far', grid = 1, block = 1, params = { ptr 'x', i32(%d) } }\n";
+    static const struct {
+        int by, code;
+        const char *text;
+    } rows[] = {{0, EXIT_OK, "32 bytes untouched"},
+                {16, EXIT_UNEXPECTED, "the first at offset 16"},
+                {-4, EXIT_UNEXPECTED, "the first at offset -4"}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char text[512];
+        snprintf(text, sizeof text, desc, rows[i].by);
+        expect_run(text, "", rows[i].code, rows[i].text);
+    }
+}
+
+static void a_kernel_without_end_is_ended_at_the_limit(void **state) {
+    (void)state;
+    Ran ran = run_desc("buffer 'x' { dtype = 'f32', count = 1 }\n"
+                       "launch { entry = 'spin', grid = 1, block = 1, params = { ptr 'x' } }\n",
+                       "--run-limit 1s");
+    program_expect(&ran, EXIT_FAULT, "timeout: no end within 1 s");
+    program_free(&ran);
+}
+
+static void files_go_in_and_out(void **state) {
+    (void)state;
+    assert_int_equal(system("mkdir -p data"), 0);
+    static const char first[] =
+        "buffer 'x' { dtype = 'f32', count = 8, fill = 'iota' }\n"
+        "launch { entry = 'scale', grid = 1, block = 8, params = { ptr 'x' } }\n"
+        "output 'x' { save = 'x.bin' }\n";
+    static const char second[] =
+        "buffer 'x' { dtype = 'f32', fill = { file = 'x.bin', offset = 8 } }\n"
+        "launch { entry = 'scale', grid = 1, block = 6, params = { ptr 'x' } }\n"
+        "expect 'x' { equals = { iota = { 8, 4 } } }\n"
+        "expect 'x' { equals = { file = 'x.bin', offset = 8 } }\n";
+    expect_run(first, "--files data", EXIT_OK, "saved to data/x.bin");
+    expect_run(second, "--files data", EXIT_UNEXPECTED, "expect x: 6 elements as expected");
+    expect_run(second, "--files data", EXIT_UNEXPECTED, "6 of 6 elements differ");
+    expect_run(second, "", EXIT_USAGE, "x.bin");
+}
+
+static void the_same_seed_gives_the_same_numbers(void **state) {
+    (void)state;
+    static const char desc[] =
+        "buffer 'x' { dtype = 'bf16', count = 64, fill = { normal = { 0, 1 }, seed = %d } }\n"
+        "buffer 'y' { dtype = 'i32', count = 64, fill = { uniform = { -3, 3 }, seed = %d } }\n"
+        "launch { entry = 'far', grid = 1, block = 1, params = { ptr 'x', i32(0) } }\n"
+        "output 'x' { hash = true }\noutput 'y' { hash = true, stats = true }\n";
+    char text[2][2][80];
+    for (int i = 0; i < 4; i++) {
+        char script[640];
+        snprintf(script, sizeof script, desc, i % 2, i % 2);
+        Ran ran = run_desc(script, "--json");
+        assert_int_equal(ran.code, EXIT_OK);
+        assert_true(json_number(&ran, "$.outputs[1].min") == -3);
+        assert_true(json_number(&ran, "$.outputs[1].max") == 3);
+        for (int k = 0; k < 2; k++) {
+            const char *hash = json_at(&ran, k ? "$.outputs[1].blake2b" : "$.outputs[0].blake2b");
+            if (i < 2) snprintf(text[i][k], sizeof text[i][k], "%s", hash);
+            assert_string_equal(hash, text[i % 2][k]);
+        }
+        program_free(&ran);
+    }
+    assert_string_not_equal(text[0][0], text[1][0]);
+    assert_string_not_equal(text[0][1], text[1][1]);
+}
+
+static void figures_of_ptxas_reach_the_occupancy(void **state) {
+    (void)state;
+    put("d.lua", "buffer 'x' { dtype = 'f32', count = 8192, fill = 1 }\n"
+                 "launch { entry = 'scale', grid = 8, block = 256, params = { ptr 'x' } }\n");
+    put("ptxas.log", "ptxas info    : 0 bytes gmem\n"
+                     "ptxas info    : Compiling entry function 'scale' for 'sm_80'\n"
+                     "ptxas info    : Function properties for scale\n"
+                     "    0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads\n"
+                     "ptxas info    : Used 128 registers, 360 bytes cmem[0]\n");
+    put("k.ptx", kernels);
+    static const struct {
+        const char *options;
+        int registers, blocks;
+    } rows[] = {{"--registers 32", 32, 8},
+                {"--ptxas-log ptxas.log", 128, 2},
+                {"--registers 64 --spill-stores 8 --spill-loads 8", 64, 4}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        Ran ran =
+            program_run("run-ptx k.ptx --launch d.lua --gpu soft:a100 --json %s", rows[i].options);
+        assert_int_equal(ran.code, EXIT_OK);
+        assert_int_equal((int)json_number(&ran, "$.launches[0].registers"), rows[i].registers);
+        assert_int_equal((int)json_number(&ran, "$.launches[0].blocks_per_sm"), rows[i].blocks);
+        assert_string_equal(json_at(&ran, "$.launches[0].registers_estimated"), "0");
+        program_free(&ran);
+    }
+    Ran ran = program_run("run-ptx k.ptx --launch d.lua --gpu soft --ptxas-log ptxas.log "
+                          "--registers 3");
+    program_expect(&ran, EXIT_USAGE, "two ways");
+    program_free(&ran);
+    ran = program_run("run-ptx k.ptx --launch d.lua --gpu soft --spill-loads 3");
+    program_expect(&ran, EXIT_USAGE, "go with --registers");
+    program_free(&ran);
+}
+
+static void sampled_timing_looks_at_no_results(void **state) {
+    (void)state;
+    put("k.ptx", kernels);
+    put("d.lua", "local n = set.blocks\n"
+                 "buffer 'x' { dtype = 'f32', count = 32, fill = 1 }\n"
+                 "launch { entry = 'scale', grid = n, block = 32, params = { ptr 'x' } }\n"
+                 "expect 'x' { equals = 99 }\n");
+    Ran ran = program_run("run-ptx k.ptx --launch d.lua --gpu soft:h100 --timing --checks none "
+                          "--set blocks=100000 --json");
+    assert_int_equal(ran.code, EXIT_OK);
+    assert_string_equal(json_at(&ran, "$.sampled"), "1");
+    assert_string_equal(json_at(&ran, "$.expectations[0]"), "");
+    assert_int_equal((int)json_number(&ran, "$.launches[0].counters.blocks"), 100000);
+    assert_true(json_number(&ran, "$.launches[0].counters.blocks_run") < 10000);
+    program_free(&ran);
+}
+
+static void repetitions_and_switches_are_taken(void **state) {
+    (void)state;
+    static const char desc[] =
+        "buffer 'x' { dtype = 'f32', count = 32, fill = 1 }\n"
+        "launch { grid = 1, block = 32, params = { ptr 'x' } }\nexpect 'x' { equals = 2 }\n";
+    expect_run(desc, "--entry scale --repeat 3 --mma exact --seed 5", EXIT_OK, "over 3 launches");
+    expect_run(desc, "--entry sca", EXIT_OK, "launch 1   scale");
+    expect_run(desc, "--entry scale --mma sloppy", EXIT_USAGE, "--mma: 'sloppy'");
+}
+
+typedef struct Bad {
+    const char *desc; /* one line each, so that the caret can be looked for */
+    const char *text;
+} Bad;
+
+#define GO "launch { entry = 'scale', grid = 1, block = 1, params = { ptr 'x' } }"
+#define X  "buffer 'x' { dtype = 'f32', count = 4 }\n"
+
+static void mistakes_in_a_description_are_shown_at_their_place(void **state) {
+    (void)state;
+    static const Bad rows[] = {
+        {"", "d.lua: there is no launch { ... } in it"},
+        {"bufer 'x' {}", "d.lua:1: unknown name 'bufer'; did you mean 'buffer'?"},
+        {"buffer 'x' { count = 4 }", "d.lua:1: buffer 'x': 'dtype' is missing"},
+        {"buffer 'x' { dtype = 'f31', count = 4 }", "unknown dtype 'f31'; did you mean 'f32'?"},
+        {"buffer 'x' { dtype = 'f32' }", "how many elements?"},
+        {"buffer 'x' { dtype = 'f32', cout = 4 }", "unknown key 'cout'; did you mean 'count'?"},
+        {"buffer 'x' { dtype = 'f32', count = 5, shape = { 2, 2 } }", "shape holds 4"},
+        {"buffer 'x' { dtype = 'f32', shape = { 2, 0 } }", "shape[2] must be"},
+        {"buffer 'x' { dtype = 'f32', count = -1 }", "count = -1 is not within"},
+        {"buffer 'x' { dtype = 'f32', count = 1, align = 3 }", "align must be a power of two"},
+        {"buffer 'x' { dtype = 'u8', count = 1, fill = 256 }", "256 is not a number that u8"},
+        {"buffer 'x' { dtype = 'u8', count = 1, fill = 'ones' }", "'ones' is no rule"},
+        {"buffer 'x' { dtype = 'u8', count = 1, fill = true }", "'fill' is a boolean"},
+        {"buffer 'x' { dtype = 'u8', count = 1, fill = { 1, 2 } }", "a list of 2 elements, not 1"},
+        {"buffer 'x' { dtype = 'u8', count = 1, fill = {} }", "file or a list is wanted, not 0"},
+        {"buffer 'x' { dtype = 'u8', count = 1, fill = 'normal' }", "normal is for floats"},
+        {"buffer 'x' { dtype = 'f32', count = 1, fill = { uniform = { 2, 1 } } }", "least, most"},
+        {"buffer 'x' { dtype = 'f32', count = 1, fill = { uniform = 2 } }", "wants two numbers"},
+        {"buffer 'x' { dtype = 'u8', count = 2, fill = function(i) return i - 1 end }",
+         "element 0: -1 is not a number that u8 can hold"},
+        {"buffer 'x' { dtype = 'u8', count = 2, fill = function(i) return 'a' end }",
+         "element 0 is a string"},
+        {"buffer 'x' { dtype = 'u8', count = 2, fill = function(i) return i.y end }",
+         "d.lua:1: attempt to index"},
+        {"buffer 'x' { dtype = 'u8', count = 2, fill = { file = '/etc/passwd' } }", "below ."},
+        {"buffer 'x' { dtype = 'u8', count = 2, fill = { file = 'a/../../b' } }", "below ."},
+        {"buffer 'x' { dtype = 'u8', count = 2, fill = { file = 'absent' } }", "absent"},
+        {"buffer 'x' { dtype = 'u8', count = 9999, fill = { file = 'd.lua' } }", "the file holds"},
+        {X "buffer 'x' { dtype = 'u8', count = 2 }", "d.lua:2: buffer 'x': the name is taken"},
+        {"buffer 'x'", "d.lua: there is no launch"},
+        {"buffer { }", "wants a name in quotes"},
+        {"buffer 'x' 'y'", "wants one table"},
+        {"local y = at('x', 0)", "at: there is no buffer 'x'"},
+        {X "local y = at('x', 0)", "d.lua:2: at: 'x' has no first contents"},
+        {"buffer 'x' { dtype = 'u8', count = 2, fill = 3 } local y = at('x', 2)", "element 2 of"},
+        {"local y = as('f99', 1)", "as wants a type and a number"},
+        {"local y = cdiv(1, 0)", "cdiv wants"},
+        {X "launch { grid = 1 }", "d.lua:2: launch: 'block' is missing"},
+        {X "launch { grid = 0, block = 1 }", "'grid' wants integers from 1"},
+        {X "launch { grid = { 1, 1, 1, 1 }, block = 1 }", "one to three numbers"},
+        {X "launch { grid = 1, block = 1, params = { 5 } }", "params[1] is a number; a value"},
+        {X "launch { grid = 1, block = 1, params = { i8(128) } }", "i8 cannot hold 128"},
+        {X "launch { grid = 1, block = 1, params = { i32 'x' } }", "i32 wants one number"},
+        {X "launch { grid = 1, block = 1, params = { ptr 'z' } }", "d.lua:2: ptr: there is no "
+                                                                   "buffer 'z'"},
+        {X "launch { grid = 1, block = 1, params = { ptr(1) } }", "ptr wants a buffer's name"},
+        {X "local s = struct { [0] = ptr 'x' }", "size = bytes is wanted"},
+        {X "local s = struct { size = 8, [4] = ptr 'x' }", "field at 4 of 8 bytes ends after 8"},
+        {X "local s = struct { size = 16, [0] = ptr 'x', [4] = i32(1) }", "overlaps that at 0"},
+        {X "local s = struct { size = 16, [0] = 5 }", "struct[0] is a number"},
+        {X "local s = struct { sise = 16 }", "struct: unknown key 'sise'"},
+        {X "expect 'x' { }", "'equals' is missing"},
+        {X "expect 'x' { equals = 1, abs = -1 }", "'abs' must be a number of 0 or more"},
+        {X "expect 'x' { equals = 1, from = 5 }", "from = 5 is not within 0..4"},
+        {X "expect 'y' { equals = 1 }", "expect: there is no buffer 'y' above this line"},
+        {X "output 'x' { save = '../x' }", "must be a path below"},
+        {"io.open('x')", "unknown name 'io'"},
+        {"while true do end", "no end within 2 s"},
+        {X GO "\nx = 1", "d.lua:3: 'x' would be global"},
+        {X "launch { entry = 'nosuch', grid = 1, block = 1 }", "there is no entry 'nosuch'"},
+        {X "launch { entry = 's', grid = 1, block = 1 }", "'s' fits"},
+        {X "launch { grid = 1, block = 1 }", "6 entries; name one with --entry"},
+        {X "launch { entry = 'scale', grid = 1, block = 1 }",
+         "d.lua:2: scale has 1 parameters (.u64 of 8 bytes); 0 given"},
+        {X "launch { entry = 'scale', grid = 1, block = 1, params = { u32(1) } }",
+         "d.lua:2: parameter 1 (x, .u64 of 8 bytes): u32 of 4 bytes given"},
+        {X "launch { entry = 'scale', grid = 1, block = 1, params = { f64(1) } }",
+         "parameter 1 (x, .u64 of 8 bytes): f64 given"},
+        {X "launch { entry = 'far', grid = 1, block = 1, params = { ptr 'x', f32(1) } }",
+         "parameter 2 (by, .s32 of 4 bytes): f32 given"},
+        {X "launch { entry = 'fields', grid = 1, block = 1, params = { struct { size = 24 } } }",
+         "parameter 1 (p, .b8 array of 32 bytes): a struct of 24 bytes given"},
+        {X "launch { entry = 'scale', grid = 1, block = 1, smem = 200000, params = { ptr 'x' } }",
+         "smem = 200000: beside its 0 bytes"},
+        {"global 'none' { dtype = 'f32', count = 1 }\n" X GO, "the module has no variable 'none'"},
+        {"global 'bias' { dtype = 'f32', count = 3 }\n" X GO, "the variable has 8"},
+        {"global 'bias' { dtype = 'f32', count = 1, align = 8 }", "unknown key 'align'"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        Ran ran = run_desc(rows[i].desc, "--run-limit 2s");
+        const bool hung = strstr(rows[i].desc, "while") != NULL;
+        if (!hung) program_expect(&ran, EXIT_USAGE, NULL);
+        program_expect(&ran, ran.code, rows[i].text);
+        if (ran.out[0]) program_fail(&ran, "nothing was expected on stdout");
+        program_free(&ran);
+    }
+}
+
+static void a_mistake_is_quoted_with_a_caret(void **state) {
+    (void)state;
+    expect_run(X "  output 'x' { first = -1 }", "", EXIT_USAGE,
+               "    output 'x' { first = -1 }\n                 ^");
+}
+
+static void what_is_not_there_or_no_ptx_is_said(void **state) {
+    (void)state;
+    put("k.ptx", kernels);
+    put("d.lua", X GO);
+    put("not.ptx", "hello\n");
+    put("broken.ptx", ".version 7.0\n.target sm_75\n.address_size 64\n"
+                      ".visible .entry scale(.param .u64 x) {\n  frobnicate.u32;\n  ret;\n}\n");
+    put("head.ptx", ".visible .entry scale(.param .u64) {}\n");
+    static const struct {
+        const char *args;
+        int code;
+        const char *text;
+    } rows[] = {
+        {"run-ptx k.ptx", EXIT_USAGE, "wants --launch DESC.lua"},
+        {"run-ptx", EXIT_USAGE, "wants FILE"},
+        {"run-ptx absent.ptx --launch d.lua", EXIT_USAGE, "there is no file absent.ptx"},
+        {"run-ptx k.ptx --launch absent.lua", EXIT_USAGE, "there is no file absent.lua"},
+        {"run-ptx not.ptx --launch d.lua --gpu soft", EXIT_USAGE, "there is no .entry in it"},
+        {"run-ptx head.ptx --launch d.lua --gpu soft", EXIT_USAGE, "a parameter without a name"},
+        {"run-ptx broken.ptx --launch d.lua --gpu soft", EXIT_FAILED, "frobnicate"},
+        {"run-ptx k.ptx --launch d.lua --gpu soft:x99", EXIT_USAGE, "unknown GPU model"},
+        {"run-ptx k.ptx --launch d.lua --gpu soft --set nonsense", EXIT_USAGE, "not name=value"},
+        {"run-ptx k.ptx --launch d.lua --gpu soft --ptxas-log k.ptx", EXIT_USAGE,
+         "says nothing of entry scale"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        Ran ran = program_run("%s", rows[i].args);
+        program_expect(&ran, rows[i].code, rows[i].text);
+        program_free(&ran);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_example_runs_as_the_document_says),
+        cmocka_unit_test(a_struct_by_value_holds_pointers_and_numbers_at_their_offsets),
+        cmocka_unit_test(launches_follow_each_other_in_the_order_of_the_text),
+        cmocka_unit_test(a_variable_of_the_module_is_set_before_the_launch),
+        cmocka_unit_test(pointers_can_be_patched_into_memory),
+        cmocka_unit_test(a_store_out_of_bounds_is_a_fault_with_what_ran_before),
+        cmocka_unit_test(a_fault_in_json_keeps_the_launches_before_it),
+        cmocka_unit_test(checks_can_be_turned_off_and_unknown_ones_are_refused),
+        cmocka_unit_test(a_wrong_result_is_told_with_element_value_and_line),
+        cmocka_unit_test(tolerances_accept_what_lies_within_and_nothing_else),
+        cmocka_unit_test(guard_bytes_show_a_store_beside_the_buffer),
+        cmocka_unit_test(a_kernel_without_end_is_ended_at_the_limit),
+        cmocka_unit_test(files_go_in_and_out),
+        cmocka_unit_test(the_same_seed_gives_the_same_numbers),
+        cmocka_unit_test(figures_of_ptxas_reach_the_occupancy),
+        cmocka_unit_test(sampled_timing_looks_at_no_results),
+        cmocka_unit_test(repetitions_and_switches_are_taken),
+        cmocka_unit_test(mistakes_in_a_description_are_shown_at_their_place),
+        cmocka_unit_test(a_mistake_is_quoted_with_a_caret),
+        cmocka_unit_test(what_is_not_there_or_no_ptx_is_said),
+    };
+    return cmocka_run_group_tests(tests, program_setup, program_teardown);
+}
