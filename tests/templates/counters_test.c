@@ -13,7 +13,6 @@
 
 #include "runtime/context.h"
 #include "runtime/plan.h"
-#include "softgpu/softgpu.h"
 #include "tests/verify/devices.h"
 
 static Devices devices;
@@ -83,7 +82,7 @@ static void upload(seqtune_context *ctx, seqtune_device_ptr to, size_t count) {
 }
 
 static void run(seqtune_context *ctx, const Shape *shape, seqtune_plan *plan,
-                SoftgpuLaunchStats *stats) {
+                DeviceLaunchStats *stats) {
     const size_t count = (size_t)shape->heads * (size_t)shape->length * (size_t)shape->head_dim;
     seqtune_attention_args args = SEQTUNE_ATTENTION_ARGS_INIT;
     seqtune_device_ptr *const buffers[] = {&args.q, &args.k, &args.v, &args.o};
@@ -93,7 +92,7 @@ static void run(seqtune_context *ctx, const Shape *shape, seqtune_plan *plan,
     }
     must(ctx, seqtune_run_attention(plan, &args, 0, NULL));
     must(ctx, seqtune_device_synchronize(ctx));
-    *stats = (SoftgpuLaunchStats){.size = sizeof *stats};
+    *stats = (DeviceLaunchStats){.size = sizeof *stats};
     assert_non_null(ctx->driver->LastLaunch);
     assert_int_equal(ctx->driver->CtxPushCurrent(ctx->device.context), 0);
     assert_int_equal(ctx->driver->LastLaunch(stats), 0);
@@ -103,7 +102,7 @@ static void run(seqtune_context *ctx, const Shape *shape, seqtune_plan *plan,
 }
 
 static void check(const char *gpu, const Shape *shape, const seqtune_plan *plan,
-                  const SoftgpuLaunchStats *stats) {
+                  const DeviceLaunchStats *stats) {
     const bool turing = strcmp(gpu, "t4") == 0;
     const uint64_t heads = (uint64_t)shape->heads;
     if (stats->shared_conflicts || stats->local_access)
@@ -120,7 +119,7 @@ static void the_default_has_no_conflicts_and_only_needed_products(void **state) 
     (void)state;
     for (int d = 0; d < devices.count; d++) {
         for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-            SoftgpuLaunchStats stats;
+            DeviceLaunchStats stats;
             seqtune_plan *plan = make_plan(devices.ctx[d], &shapes[i]);
             run(devices.ctx[d], &shapes[i], plan, &stats);
             check(devices.name[d], &shapes[i], plan, &stats);
