@@ -109,7 +109,8 @@ static void warp_start(Block *b, int index, const Layout *l) {
     const uint32_t *const d = b->launch->user->block;
     const uint64_t threads = (uint64_t)d[0] * d[1] * d[2], first = (uint64_t)index * LANES;
     w->live = threads - first >= LANES ? FULL_MASK : (1u << (threads - first)) - 1;
-    w->active = w->mask = w->live;
+    w->active = w->mask = w->born = w->live;
+    w->checks = (uint32_t)k->module->checks;
     memset(w->regs, 0, k->constant_row);
     memcpy(w->regs + k->constant_row, k->constants, k->constant_bytes);
     fill_specials(b, w);

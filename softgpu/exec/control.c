@@ -5,6 +5,7 @@
  * DIVERGED_BLOCKS basic blocks the others get a turn: a lane that spins on another lane of its
  * warp cannot starve it (sm_70+ forward progress). Groups switch only at the first record of a
  * basic block (`leader`) or where they park for an instruction that needs more lanes. */
+#include "softgpu/exec/block.h"
 #include "softgpu/exec/lanes.h"
 #include "softgpu/exec/module.h"
 
@@ -51,20 +52,60 @@ const Rec *warp_fault(Warp *w, const Rec *r, int cuda_result, uint32_t lanes, co
     return NULL;
 }
 
+/* Leaves pc[] of the running lanes at `r`. */
+static void set_pc(Warp *w, uint32_t lanes, const Rec *r) {
+    FOR_LANES if (lanes >> l & 1) w->pc[l] = r;
+}
+
+bool warp_split(Warp *w, const Rec *r, const uint32_t *masks, const Rec **next) {
+    const int lane = __builtin_ctz(w->mask);
+    const uint32_t mask = masks[lane];
+    uint32_t same = 0;
+    FOR_LANES if ((w->mask >> l & 1) && masks[l] == mask) same |= 1u << l;
+    if (same & ~mask) {
+        *next = warp_fault(w, r, 715, same & ~mask,
+                           "lane %d is not in its membermask 0x%08x; nor are others of 0x%08x",
+                           __builtin_ctz(same & ~mask), mask, same & ~mask);
+        return false;
+    }
+    set_pc(w, w->active & ~w->mask, r + 1); /* held back by the guard */
+    set_pc(w, w->mask & ~same, w->guard ? w->guard : r);
+    w->active = w->mask = same;
+    return true;
+}
+
+bool warp_check_members(Warp *w, const Rec *r, const uint32_t *masks, const Rec **next) {
+    const uint32_t mask = masks[__builtin_ctz(w->mask)], exited = mask & w->born & ~w->live;
+    uint32_t other = 0;
+    FOR_LANES if ((w->mask >> l & 1) && masks[l] != mask) other |= 1u << l;
+    if (other) {
+        const int l = __builtin_ctz(other);
+        *next = warp_fault(w, r, 715, other,
+                           "lanes disagree: membermask 0x%08x names lane %d, whose own is 0x%08x",
+                           mask, l, masks[l]);
+        return false;
+    }
+    if (exited)
+        warp_warn(w, r, SG_WARN_SYNC, w->mask, "membermask 0x%08x names lanes 0x%08x, which exited",
+                  mask, exited);
+    return true;
+}
+
 static const Rec *no_progress(Warp *w) {
-    char text[400];
+    char text[600];
     size_t n = 0;
     const SgKernel *const k = w->block->launch->kernel;
     uint32_t left = w->parked;
     const Rec *const first = w->pc[__builtin_ctz(w->parked)];
-    while (left && n < sizeof text - 80) {
+    while (left && n < sizeof text - 120) {
         const Rec *const at = w->pc[__builtin_ctz(left)];
         uint32_t same = 0;
         FOR_LANES if ((left >> l & 1) && w->pc[l] == at) same |= 1u << l;
         left &= ~same;
         const RecPlace *const p = &k->places[at - k->code];
-        n += (size_t)snprintf(text + n, sizeof text - n, "%slanes 0x%08x wait at PTX line %d",
-                              n ? ", " : "", same, p->line);
+        n += (size_t)snprintf(text + n, sizeof text - n,
+                              "%slanes 0x%08x wait at PTX line %d (%.40s)", n ? ", " : "", same,
+                              p->line, p->form ? p->form : "?");
     }
     return warp_fault(
         w, first, 719, w->parked,
@@ -102,11 +143,6 @@ const Rec *warp_select(Warp *w) {
     return best;
 }
 
-/* Leaves pc[] of the running lanes at `r`. */
-static void set_pc(Warp *w, uint32_t lanes, const Rec *r) {
-    FOR_LANES if (lanes >> l & 1) w->pc[l] = r;
-}
-
 bool warp_gather(Warp *w, const Rec *r, uint32_t required, const Rec **next) {
     if ((required & ~w->mask) == 0) return true;
     const Rec *const here = w->guard ? w->guard : r;
@@ -119,8 +155,9 @@ bool warp_gather(Warp *w, const Rec *r, uint32_t required, const Rec **next) {
         *next = here;
         return false;
     }
-    set_pc(w, w->active, here);
-    w->parked |= w->active;
+    set_pc(w, w->active & ~w->mask, r + 1); /* held back by the guard: they go on */
+    set_pc(w, w->mask, here);
+    w->parked |= w->mask;
     *next = warp_select(w);
     return false;
 }
@@ -277,110 +314,7 @@ HANDLER(nanosleep) {
     return r + 1;
 }
 
-/* bar: o[0] barrier row, o[1] thread count row or NO_ROW, o[2] 1: arrive only, o[3] 1: not
- * aligned: lanes may come from different instructions. */
-static bool barrier_values(Warp *w, const Rec *r, int *id, u32 *threads, const Rec **next) {
-    const int lane = __builtin_ctz(w->mask);
-    const u32 n = ROW(u32, 0)[lane];
-    *threads = r->o[1] == NO_ROW ? 0 : ROW(u32, 1)[lane];
-    *id = (int)(n & 15);
-    if (n >= BARRIERS)
-        *next = warp_fault(w, r, 715, w->mask, "barrier %u; there are %d", n, BARRIERS);
-    else if (*threads % LANES || (r->o[1] != NO_ROW && *threads == 0) ||
-             *threads > (u32)w->block->warp_count * LANES)
-        *next = warp_fault(w, r, 715, w->mask,
-                           "barrier for %u threads in a block of %d; a multiple of 32 is needed",
-                           *threads, w->block->warp_count * LANES);
-    else
-        return true;
-    return false;
-}
-static bool barrier_operands(Warp *w, const Rec *r, int *id, u32 *threads, const Rec **next) {
-    return warp_gather(w, r, w->live, next) && barrier_values(w, r, id, threads, next);
-}
-
-HANDLER(bar);
-HANDLER(guard);
-
-/* The record after the barrier.sync without .aligned on barrier `id` where lane l is parked; NULL:
- * it is parked elsewhere. */
-static const Rec *after_unaligned(const Warp *w, int l, u32 id) {
-    if (!(w->parked >> l & 1)) return NULL;
-    const Rec *const r = w->pc[l]->fn == h_guard ? w->pc[l] + 1 : w->pc[l];
-    if (r->fn != h_bar || !r->o[3] || ROW(u32, 0)[l] != id) return NULL;
-    return r + 1;
-}
-
-/* barrier.sync without .aligned: the lanes of a warp may come to it by different instructions
- * (PTX ISA, barrier). The warp arrives when all its live lanes are at one; then each goes on
- * behind its own. False: go to *next. */
-static bool gather_unaligned(Warp *w, const Rec *r, const Rec **next) {
-    const u32 id = ROW(u32, 0)[__builtin_ctz(w->mask)], here = w->mask;
-    u32 met = 0;
-    FOR_LANES if (after_unaligned(w, l, id)) met |= 1u << l;
-    set_pc(w, w->active & ~here, r + 1); /* held back by the guard */
-    if (w->live & ~(here | met)) {
-        set_pc(w, here, w->guard ? w->guard : r);
-        w->parked |= here;
-        *next = warp_select(w);
-        return false;
-    }
-    FOR_LANES if (met >> l & 1) w->pc[l] = after_unaligned(w, l, id);
-    set_pc(w, here, r + 1);
-    w->parked &= ~met;
-    return true;
-}
-
-HANDLER(bar) {
-    const Rec *next = NULL;
-    int id = 0;
-    u32 threads = 0;
-    const bool apart = r->o[3] && (w->live & ~w->mask);
-    if (apart && !gather_unaligned(w, r, &next)) return next;
-    if (apart && !barrier_values(w, r, &id, &threads, &next)) return next;
-    if (!apart && !barrier_operands(w, r, &id, &threads, &next)) return next;
-    const u32 expected = w->block->barriers[id].expected;
-    if (w->block->barriers[id].arrived && expected != threads)
-        return warp_fault(w, r, 719, w->mask, "barrier %d is used with %u and %u threads at once",
-                          id, expected, threads);
-    if (w->guard) w->guard = NULL;
-    w->resume = apart ? warp_select(w) : r + 1;
-    return block_barrier(w, r, id, threads, r->o[2] == 0) ? w->resume : NULL;
-}
-
-/* bar.red: o[3] result row, o[4] predicate, o[5] its negation, o[6] 0 and, 1 or, 2 popc. */
-HANDLER(bar_red) {
-    const Rec *next = NULL;
-    int id = 0;
-    u32 threads = 0;
-    if (!w->barrier_done) {
-        if (!barrier_operands(w, r, &id, &threads, &next)) return next;
-        w->resume = r;
-        const u32 p = (PRED(4) ^ r->o[5]) & w->mask;
-        /* `and` counts the false ones, so that 0 means true for it */
-        w->block->barriers[id].sum += (u32)__builtin_popcount(r->o[6] == 0 ? w->mask & ~p : p);
-        w->barrier_done = true;
-        if (!block_barrier(w, r, id, threads, true)) return NULL;
-    }
-    w->barrier_done = false;
-    const u32 sum = w->barrier_sum;
-    if (r->o[6] == 2) {
-        u32 *const d = ROW(u32, 3);
-        FOR_LANES if (w->mask >> l & 1) d[l] = sum;
-    } else {
-        const bool yes = r->o[6] == 0 ? sum == 0 : sum != 0;
-        PRED(3) = (PRED(3) & ~w->mask) | (yes ? w->mask : 0);
-    }
-    return r + 1;
-}
-
-HANDLER(warp_sync) {
-    const Rec *next = NULL;
-    const u32 mask = ROW(u32, 0)[__builtin_ctz(w->mask)];
-    if (w->mask & ~mask)
-        return warp_fault(w, r, 715, w->mask & ~mask, "lane is not in its membermask 0x%08x", mask);
-    return warp_gather(w, r, mask & w->live, &next) ? r + 1 : next;
-}
+#include "softgpu/exec/barrier.h"
 
 HANDLER(activemask) {
     u32 *const d = ROW(u32, 0);
@@ -401,9 +335,8 @@ static u32 elected(const Warp *w, u32 mask) {
 /* o[0] lane row or NO_ROW, o[1] predicate, o[2] membermask. */
 HANDLER(elect) {
     const Rec *next = NULL;
-    const u32 mask = ROW(u32, 2)[__builtin_ctz(w->mask)];
-    if (w->mask & ~mask)
-        return warp_fault(w, r, 715, w->mask & ~mask, "lane is not in its membermask 0x%08x", mask);
+    u32 mask = 0;
+    if (!warp_members(w, r, ROW(u32, 2), &mask, &next)) return next;
     if (!warp_gather(w, r, mask & w->live, &next)) return next;
     const u32 leader = elected(w, mask);
     if (r->o[0] != NO_ROW) FOR_LANES if (w->mask >> l & 1) ROW(u32, 0)[l] = leader;

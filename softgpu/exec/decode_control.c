@@ -375,8 +375,7 @@ static void barrier(Decode *d, bool red) {
         tmp.o[6] = popc ? 2 : ptx_words_have(&d->words, "or") ? 1 : 0;
     } else {
         tmp.o[2] = arrive;
-        tmp.o[3] = !arrive && ptx_words_are(&d->words, 0, "barrier") &&
-                   !ptx_words_have(&d->words, "aligned");
+        tmp.o[3] = ptx_words_are(&d->words, 0, "barrier") && !ptx_words_have(&d->words, "aligned");
     }
     Ir *const ir = dec_emit(d, dec_form_handler(d), PIPE_BARRIER);
     memcpy(ir->o, tmp.o, sizeof ir->o);

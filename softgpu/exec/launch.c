@@ -184,7 +184,9 @@ static void wait_outside(Launch *l) {
     pthread_cond_timedwait(&l->wake, &l->lock, &until);
     atomic_fetch_sub(&launches_idle, 1);
     l->watched = false;
-    if (!atomic_load(&l->stop)) unpark(l);
+    if (atomic_load(&l->stop)) return;
+    if (atomic_load(&l->world) == world) l->idle_world = atomic_fetch_add(&l->world, 1) + 1;
+    unpark(l);
 }
 
 /* A block that only spun: back into the queue, unless everybody has been spinning for too long. */

@@ -132,13 +132,7 @@ HANDLER(movmatrix) {
 
 /* The lanes named by a membermask row, as the first running lane sees it. False: go to *next. */
 static bool members(Warp *w, const Rec *r, int k, u32 *mask, const Rec **next) {
-    *mask = ROW(u32, k)[__builtin_ctz(w->mask)];
-    if (w->mask & ~*mask) {
-        *next =
-            warp_fault(w, r, 715, w->mask & ~*mask, "lane is not in its membermask 0x%08x", *mask);
-        return false;
-    }
-    return warp_gather(w, r, *mask & w->live, next);
+    return warp_members(w, r, ROW(u32, k), mask, next) && warp_gather(w, r, *mask & w->live, next);
 }
 
 /* A butterfly over the whole warp by one power of two: a fixed permutation. */
@@ -157,6 +151,14 @@ static bool butterfly(const u32 a[LANES], const u32 *pb, const u32 *pc, u32 *d) 
     }
 }
 
+static const Rec *shfl_idle(Warp *w, const Rec *r, u32 readers, const u32 *from) {
+    const int l = __builtin_ctz(readers);
+    return warp_fault(w, r, 715, readers,
+                      "shfl: lane %d reads lane %u, which does not take part (0x%08x do; lanes "
+                      "0x%08x read such lanes)",
+                      l, from[l], w->mask, readers);
+}
+
 /* shfl.sync: o[0] d, o[1] p or NO_ROW, o[2] a, o[3] b, o[4] c, o[5] membermask, o[6] mode
  * (0 up, 1 down, 2 bfly, 3 idx). c: clamp in bits 0..4, segment mask in bits 8..12. */
 HANDLER(shfl) {
@@ -171,7 +173,7 @@ HANDLER(shfl) {
         if (r->o[1] != NO_ROW) PRED(1) = FULL_MASK;
         return r + 1;
     }
-    u32 out[LANES];
+    u32 out[LANES], from[LANES];
     FOR_LANES {
         const u32 lane = (u32)l, b = pb[l] & 31, c = pc[l], segment = c >> 8 & 31;
         const u32 high = (lane & segment) | (c & 31 & ~segment), low = lane & segment;
@@ -198,10 +200,10 @@ HANDLER(shfl) {
         j = ok ? j & 31 : lane;
         inside |= (u32)ok << l;
         idle |= (u32)(!(w->mask >> j & 1)) << l;
+        from[l] = j;
         out[l] = a[j];
     }
-    if (idle & w->mask)
-        return warp_fault(w, r, 715, idle & w->mask, "shfl reads a lane that does not take part");
+    if (idle & w->mask) return shfl_idle(w, r, idle & w->mask, from);
     FOR_LANES d[l] = w->mask >> l & 1 ? out[l] : d[l];
     if (r->o[1] != NO_ROW) PRED(1) = (PRED(1) & ~w->mask) | (inside & w->mask);
     return r + 1;

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "softgpu/exec/checks.h"
 #include "softgpu/exec/exec.h"
 #include "softgpu/memory.h"
 
@@ -114,6 +115,8 @@ struct Warp {
     uint32_t mask;   /* lanes of the current record: active, less those its guard holds back */
     uint32_t active; /* lanes that run together now */
     uint32_t live;   /* lanes that have not exited */
+    uint32_t born;   /* lanes that ever lived: all but those past the end of the block */
+    uint32_t checks; /* SgChecks of the module */
     uint32_t parked; /* lanes that wait at pc[] for others of the warp to arrive */
     uint32_t behind; /* lanes that had their turn since the others had one */
     uint32_t asleep; /* lanes that spin: they wait at pc[] for memory to change */
@@ -155,6 +158,8 @@ typedef struct Barrier {
     uint32_t arrived;  /* threads, bar.arrive included */
     uint32_t expected; /* 0: all threads of the block that have not exited */
     uint32_t sum;      /* bar.red: threads with a true predicate */
+    uint32_t warps;    /* that came, waiting or not */
+    bool red;          /* used by bar.red */
 } Barrier;
 
 typedef struct DynamicCounters { /* what cannot be told from counts of basic blocks */
@@ -240,6 +245,18 @@ const Rec *warp_select(Warp *w);
 /* For instructions that need the lanes of `required` together: true when they are. Otherwise
  * *next is where to go on: other lanes, or NULL. */
 bool warp_gather(Warp *w, const Rec *r, uint32_t required, const Rec **next);
+/* Not all running lanes are in the membermask of the lowest: those that name the same one go on as
+ * a group, the others come to `r` again later. False: a lane is not in its own mask. */
+bool warp_split(Warp *w, const Rec *r, const uint32_t *masks, const Rec **next);
+/* The check `sync` of membermasks; false after a fault. */
+bool warp_check_members(Warp *w, const Rec *r, const uint32_t *masks, const Rec **next);
+/* The membermask of the lanes that execute a .sync instruction; false: go to *next. */
+static inline bool warp_members(Warp *w, const Rec *r, const uint32_t *masks, uint32_t *mask,
+                                const Rec **next) {
+    *mask = masks[__builtin_ctz(w->mask)];
+    if ((w->mask & ~*mask) && !warp_split(w, r, masks, next)) return false;
+    return !(w->checks & SG_CHECK_SYNC) || warp_check_members(w, r, masks, next);
+}
 /* Runs until the warp waits, ends, faults or has used up its fuel. */
 void warp_run(Warp *w);
 void warp_exit_lanes(Warp *w, uint32_t lanes);

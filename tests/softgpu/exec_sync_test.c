@@ -2,7 +2,9 @@
  * and no results. */
 #include "exec_help.h"
 
+#include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -55,9 +57,371 @@ static void a_flag_barrier_over_the_grid_keeps_step(void **state) {
     }
 }
 
+/* Runs one block with the check `sync`, or without. */
+static bool run_checked(Bench *b, const char *text, uint32_t threads, bool checked) {
+    setenv("SOFTGPU_CHECKS", checked ? "sync" : "none", 1);
+    bench_open(b, "sm_90", text, 1 << 16);
+    unsetenv("SOFTGPU_CHECKS");
+    return bench_run(b, "t", 1, threads);
+}
+
+static void passes(const char *text, uint32_t threads) {
+    Bench b;
+    if (run_checked(&b, text, threads, true)) fail_msg("%s", b.launch.fault.text);
+    if (b.launch.warning_count) fail_msg("%s", b.launch.warnings[0].text);
+    bench_close(&b);
+}
+
+static void faults(const char *text, uint32_t threads, int result, const char *part) {
+    Bench b;
+    if (!run_checked(&b, text, threads, true)) fail_msg("no fault; expected: %s", part);
+    if (b.launch.fault.cuda_result != result || !strstr(b.launch.fault.text, part))
+        fail_msg("fault %d \"%s\"; expected %d \"%s\"", b.launch.fault.cuda_result,
+                 b.launch.fault.text, result, part);
+    bench_close(&b);
+}
+
+/* A finding of the check alone: without it the kernel runs. */
+static void faults_checked(const char *text, uint32_t threads, const char *part) {
+    Bench b;
+    if (run_checked(&b, text, threads, false)) fail_msg("unchecked: %s", b.launch.fault.text);
+    bench_close(&b);
+    faults(text, threads, strstr(part, "lanes disagree") ? 715 : 719, part);
+}
+
+static void warns(const char *text, uint32_t threads, const char *part) {
+    Bench b;
+    if (run_checked(&b, text, threads, true)) fail_msg("%s", b.launch.fault.text);
+    assert_int_equal(b.launch.warning_count, 1);
+    assert_int_equal(b.launch.warnings[0].kind, SG_WARN_SYNC);
+    if (!strstr(b.launch.warnings[0].text, part))
+        fail_msg("warning \"%s\"; expected \"%s\"", b.launch.warnings[0].text, part);
+    bench_close(&b);
+    if (run_checked(&b, text, threads, false)) fail_msg("%s", b.launch.fault.text);
+    assert_int_equal(b.launch.warning_count, 0);
+    bench_close(&b);
+}
+
+/* --- waiting --- */
+
+/* Warp 1 waits by `wait` for the word that warp 0 writes after a long loop of its own. */
+#define WAIT_FOR_LONG(wait)                                                                        \
+    ENTRY("setp.lt.u32 %p1, %r0, 32; @%p1 bra WORK; mov.u32 %r9, 8;\n" wait                        \
+          "st.global.u32 [%rd2+256], %r8; ret;\n"                                                  \
+          "WORK: mov.u32 %r2, 0;\nLOOP: add.u32 %r2, %r2, 1; xor.b32 %r3, %r3, %r2;\n"             \
+          "setp.lt.u32 %p2, %r2, 200000; @%p2 bra LOOP;\n"                                         \
+          "@%p0 st.release.gpu.global.u32 [%rd0], 5; ret;")
+
+static void a_warp_that_waits_costs_nothing(void **state) {
+    (void)state;
+    static const char *const waits[] = {
+        "S: ld.acquire.gpu.global.u32 %r8, [%rd0]; setp.ne.u32 %p3, %r8, 5; @%p3 bra S;\n",
+        "S: ld.acquire.gpu.global.u32 %r8, [%rd0]; setp.eq.u32 %p3, %r8, 5; @%p3 bra E;\n"
+        "nanosleep.u32 %r9; shl.b32 %r9, %r9, 1; min.u32 %r9, %r9, 256; bra S;\nE:\n",
+        "S: ld.volatile.global.u32 %r8, [%rd0]; setp.ne.u32 %p3, %r8, 5;\n"
+        "vote.sync.any.pred %p4, %p3, -1; @%p4 bra S;\n",
+        "S: atom.global.or.b32 %r8, [%rd0], 0; setp.ne.u32 %p3, %r8, 5; @%p3 bra S;\n",
+    };
+    for (size_t i = 0; i < sizeof waits / sizeof *waits; i++) {
+        static const char frame[] = WAIT_FOR_LONG("MARK");
+        char text[4096];
+        const char *const mark = strstr(frame, "MARK");
+        snprintf(text, sizeof text, "%.*s%s%s", (int)(mark - frame), frame, waits[i], mark + 4);
+        Bench b;
+        if (run_checked(&b, text, 64, true)) fail_msg("%s", b.launch.fault.text);
+        for (size_t k = 32; k < 64; k++) assert_int_equal(word(&b, 64 + k), 5);
+        const SgCounters *const c = &b.launch.counters;
+        if (c->global_load + c->global_store > 12)
+            fail_msg("wait %zu: %llu accesses", i,
+                     (unsigned long long)(c->global_load + c->global_store));
+        bench_close(&b);
+    }
+}
+
+/* 64 blocks of 96 threads take turns by a lock of compare-and-swap, one lane per warp. */
+static void a_lock_is_handed_on(void **state) {
+    (void)state;
+    for (uint64_t seed = 0; seed < 3; seed++) {
+        Bench b;
+        run_grid(&b,
+                 ENTRY("and.b32 %r2, %r0, 31; setp.ne.u32 %p1, %r2, 0; @%p1 bra END;\n"
+                       "LOCK: atom.acquire.gpu.global.cas.b32 %r3, [%rd0], 0, 1;\n"
+                       "setp.ne.u32 %p2, %r3, 0; @%p2 bra LOCK;\n"
+                       "ld.volatile.global.u32 %r4, [%rd0+64]; add.u32 %r4, %r4, 1;\n"
+                       "st.volatile.global.u32 [%rd0+64], %r4;\n"
+                       "atom.release.gpu.global.exch.b32 %r5, [%rd0], 0;\nEND: ret;"),
+                 64, 96, seed);
+        assert_int_equal(word(&b, 16), 64 * 3);
+        bench_close(&b);
+    }
+}
+
+/* Lane 0 waits for an mbarrier, the others for lane 0; another warp arrives after some work. */
+static void an_elected_lane_waits_for_its_warp(void **state) {
+    (void)state;
+    Bench b;
+    if (run_checked(&b,
+                    ENTRY("@%p0 mbarrier.init.shared.b64 [sm], 1; bar.sync 0;\n"
+                          "setp.ge.u32 %p1, %r0, 32; @%p1 bra WORK;\n@!%p0 bra MEET;\n"
+                          "W: mbarrier.try_wait.parity.shared.b64 %p2, [sm], 0; @!%p2 bra W;\n"
+                          "MEET: bar.warp.sync -1; ld.shared.u32 %r8, [%r1+64];\n"
+                          "st.global.u32 [%rd2], %r8; ret;\n"
+                          "WORK: mov.u32 %r2, 0;\nLOOP: add.u32 %r2, %r2, 1;\n"
+                          "setp.lt.u32 %p3, %r2, 50000; @%p3 bra LOOP;\n"
+                          "setp.ne.u32 %p4, %r0, 32; @%p4 ret;\n"
+                          "st.shared.u32 [%r1+64], 77; mbarrier.arrive.shared.b64 _, [sm]; ret;"),
+                    64, true))
+        fail_msg("%s", b.launch.fault.text);
+    for (size_t i = 0; i < 32; i++) assert_int_equal(word(&b, i), 77);
+    bench_close(&b);
+}
+
+typedef struct Writer {
+    uint64_t address;
+} Writer;
+
+static void *write_later(void *arg) {
+    const Writer *const w = arg;
+    nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+    __atomic_store_n((uint32_t *)w->address, 5, __ATOMIC_SEQ_CST);
+    return NULL;
+}
+
+static const char wait_for_word[] =
+    ENTRY("S: ld.acquire.sys.global.u32 %r8, [%rd0]; setp.ne.u32 %p3, %r8, 5; @%p3 bra S;\n"
+          "st.global.u32 [%rd2+256], %r8; ret;");
+
+static void a_word_written_from_outside_wakes_the_grid(void **state) {
+    (void)state;
+    Bench b;
+    pthread_t id;
+    bench_open(&b, "sm_80", wait_for_word, 4096);
+    Writer writer = {b.buffer};
+    assert_int_equal(pthread_create(&id, NULL, write_later, &writer), 0);
+    b.launch = (SgLaunch){
+        .grid = {5, 1, 1}, .block = {32, 1, 1}, .resident = 5, .threads = 2, .patience_ms = 20000};
+    const bool faulted = bench_launch(&b, "t");
+    pthread_join(id, NULL);
+    if (faulted) fail_msg("%s", b.launch.fault.text);
+    assert_int_equal(word(&b, 64 + 31), 5);
+    bench_close(&b);
+}
+
+/* --- deadlocks --- */
+
+static void a_deadlock_names_address_allocation_and_value(void **state) {
+    (void)state;
+    Bench b;
+    bench_open(&b, "sm_80", wait_for_word, 4096);
+    *(uint32_t *)b.buffer = 3;
+    b.launch = (SgLaunch){.grid = {40, 1, 1}, .block = {64, 1, 1}, .resident = 40, .threads = 2};
+    assert_true(bench_launch(&b, "t"));
+    char want[200];
+    snprintf(want, sizeof want,
+             "of block %d spins at PTX line 10 on global 0x%llx (byte 0 of the 4096 allocated at "
+             "0x%llx) = 3; warp ",
+             0, (unsigned long long)b.buffer, (unsigned long long)b.buffer);
+    if (!strstr(b.launch.fault.text, want) || !strstr(b.launch.fault.text, "; and "))
+        fail_msg("%s", b.launch.fault.text);
+    assert_int_equal(b.launch.fault.cuda_result, 702);
+    bench_close(&b);
+}
+
+static void a_deadlock_names_what_each_warp_waits_for(void **state) {
+    (void)state;
+    static const char wait[] =
+        ENTRY("@%p0 mbarrier.init.shared.b64 [sm], 2; @%p0 st.shared.u32 [%r1+64], 9; bar.sync 0;\n"
+              "setp.lt.u32 %p1, %r0, 32; @%p1 bra A; setp.lt.u32 %p1, %r0, 64; @%p1 bra B;\n"
+              "setp.lt.u32 %p1, %r0, 96; @%p1 bra C; ret;\nA: bar.sync 3, 64; ret;\n"
+              "B: setp.ne.u32 %p1, %r0, 32; @%p1 bra W;\n"
+              "mbarrier.arrive.expect_tx.shared.b64 _, [sm], 64;\n"
+              "W: mbarrier.try_wait.parity.shared.b64 %p3, [sm], 0; @!%p3 bra W; ret;\n"
+              "C: ld.volatile.shared.u32 %r2, [%r1+64]; setp.eq.u32 %p2, %r2, 9; @%p2 bra C; ret;");
+    faults(wait, 128, 702, "warp 0 waits at barrier 3 (PTX line 13, 32 of 64 threads came)");
+    faults(wait, 128, 702,
+           "warp 1 spins at PTX line 16 for mbarrier at shared 0x400 (phase 0, 1 of 2 arrivals and "
+           "64 bytes to come)");
+    faults(wait, 128, 702, "warp 2 spins at PTX line 17 on shared 0x440 = 9");
+}
+
+/* --- the check `sync` --- */
+
+static void a_count_that_cannot_be_met_is_a_deadlock(void **state) {
+    (void)state;
+    faults(ENTRY("setp.ge.u32 %p1, %r0, 32; @%p1 ret; bar.sync 1, 64; ret;"), 64, 702,
+           "waits at barrier 1 (PTX line 10, 32 of 64 threads came)");
+    passes(ENTRY("setp.ge.u32 %p1, %r0, 64; @%p1 ret; bar.sync 1, 64; ret;"), 96);
+}
+
+static void a_barrier_with_two_counts_is_a_fault(void **state) {
+    (void)state;
+    faults(ENTRY("setp.lt.u32 %p1, %r0, 32; @%p1 bra A; bar.sync 1, 96; ret; A: bar.sync 1, 64; "
+                 "ret;"),
+           96, 719, "threads at once");
+    faults(ENTRY("setp.lt.u32 %p1, %r0, 32; @%p1 bra A; bar.red.popc.u32 %r2, 1, 96, %p1; ret;\n"
+                 "A: bar.red.popc.u32 %r2, 1, 64, %p1; ret;"),
+           96, 719, "threads at once");
+    passes(ENTRY("setp.lt.u32 %p1, %r0, 32; @%p1 bra A; bar.arrive 1, 96; ret; A: bar.sync 1, 96; "
+                 "ret;"),
+           96);
+}
+
+static void a_barrier_reached_by_part_of_a_warp_is_a_fault(void **state) {
+    (void)state;
+    faults(ENTRY("setp.lt.u32 %p1, %r0, 7; @%p1 bar.sync 0; @!%p1 bar.sync 0; ret;"), 64, 719,
+           "divergent lanes wait for each other");
+    faults(ENTRY("setp.lt.u32 %p1, %r0, 7; @%p1 bar.sync 1; bar.sync 0; ret;"), 32, 719,
+           "lanes 0x0000007f wait at PTX line 10 (bar.sync), lanes 0xffffff80 wait at PTX line 10");
+    passes(ENTRY("setp.lt.u32 %p1, %r0, 32; @%p1 bar.sync 1, 32; bar.sync 0; ret;"), 64);
+}
+
+static void a_warp_that_comes_twice_is_a_fault(void **state) {
+    (void)state;
+    faults_checked(
+        ENTRY("setp.ge.u32 %p1, %r0, 32; @%p1 bra B; bar.arrive 1, 64; bar.arrive 1, 64;\n"
+              "ret; B: bar.sync 2, 32; ret;"),
+        64, "warp 0 comes to barrier 1 again before it completed; 32 of 64 threads");
+    passes(ENTRY("setp.ge.u32 %p1, %r0, 32; @%p1 bra B; bar.arrive 1, 64; bar.sync 2, 64;\n"
+                 "bar.arrive 1, 64; ret; B: bar.sync 1, 64; bar.sync 2, 64; bar.sync 1, 64; ret;"),
+           64);
+}
+
+static void bar_red_and_bar_sync_do_not_mix(void **state) {
+    (void)state;
+    faults_checked(ENTRY("setp.ge.u32 %p1, %r0, 32; @%p1 bra B; bar.sync 1; ret;\n"
+                         "B: bar.red.popc.u32 %r2, 1, %p1; ret;"),
+                   64, "is used by bar.red and by bar.sync");
+    passes(ENTRY("bar.sync 1; bar.red.popc.u32 %r2, 1, %p0; bar.sync 1; ret;"), 64);
+}
+
+static void lanes_that_name_different_barriers_are_a_fault(void **state) {
+    (void)state;
+    faults(ENTRY("and.b32 %r2, %r0, 1; barrier.sync.aligned %r2; ret;"), 32, 715,
+           "lanes 0 and 1 name barriers 0 and 1");
+    passes(ENTRY("shr.u32 %r2, %r0, 5; barrier.sync.aligned %r2, 32; ret;"), 96);
+}
+
+static void lanes_that_disagree_on_a_membermask_are_a_fault(void **state) {
+    (void)state;
+    faults_checked(ENTRY("setp.lt.u32 %p1, %r0, 16; selp.b32 %r2, -1, 0xffff0000, %p1;\n"
+                         "shfl.sync.bfly.b32 %r3, %r0, 1, 31, %r2; ret;"),
+                   32,
+                   "lanes disagree: membermask 0xffffffff names lane 16, whose own is 0xffff0000");
+    faults_checked(ENTRY("setp.lt.u32 %p1, %r0, 16; selp.b32 %r2, -1, 0xffff0000, %p1;\n"
+                         "bar.warp.sync %r2; ret;"),
+                   32, "lanes disagree");
+}
+
+static void an_inactive_lane_is_named(void **state) {
+    (void)state;
+    faults(
+        ENTRY("setp.ge.u32 %p1, %r0, 24; @%p1 ret; shfl.sync.down.b32 %r3, %r0, 16, 31, -1; ret;"),
+        32, 715, "lane 8 reads lane 24, which does not take part (0x00ffffff do");
+    passes(ENTRY("shfl.sync.down.b32 %r3, %r0, 16, 31, -1; ret;"), 32);
+}
+
+static void a_mask_that_names_exited_lanes_is_a_warning(void **state) {
+    (void)state;
+    warns(ENTRY("setp.ge.u32 %p1, %r0, 24; @%p1 ret; bar.warp.sync -1; ret;"), 32,
+          "membermask 0xffffffff names lanes 0xff000000, which exited");
+    warns(ENTRY("setp.ge.u32 %p1, %r0, 24; @%p1 ret; bar.sync 0; ret;"), 64,
+          "an .aligned barrier without lanes 0xff000000 of the warp, which exited");
+    passes(ENTRY("setp.ge.u32 %p1, %r0, 24; @%p1 ret; bar.warp.sync 0xffffff; ret;"), 32);
+    passes(ENTRY("bar.warp.sync -1; bar.sync 0; ret;"), 40); /* the last warp has 8 lanes */
+}
+
+/* --- groups of lanes --- */
+
+/* As tiles of cooperative groups do: all lanes together, each with the mask of its tile. */
+static void tiles_of_a_warp_exchange_with_their_own_masks(void **state) {
+    (void)state;
+    Bench b;
+    if (run_checked(
+            &b,
+            ENTRY("shr.u32 %r2, %r0, 3; shl.b32 %r2, %r2, 3; mov.u32 %r3, 255; shl.b32 %r3, "
+                  "%r3, %r2;\n"
+                  "shfl.sync.bfly.b32 %r4, %r0, 7, 0x181f, %r3; setp.ne.u32 %p1, %r4, 0;\n"
+                  "vote.sync.ballot.b32 %r5, %p1, %r3; bar.warp.sync %r3;\n"
+                  "st.global.u32 [%rd2], %r4; st.global.u32 [%rd2+128], %r5; ret;"),
+            32, true))
+        fail_msg("%s", b.launch.fault.text);
+    for (uint32_t l = 0; l < 32; l++) {
+        assert_int_equal(word(&b, l), l ^ 7);
+        const uint32_t tile = 255u << (l & ~7u);
+        assert_int_equal(word(&b, 32 + l), l < 8 ? tile & ~(1u << 7) : tile);
+    }
+    bench_close(&b);
+}
+
+static void bar_warp_sync_meets_lanes_from_both_sides_of_a_branch(void **state) {
+    (void)state;
+    Bench b;
+    if (run_checked(
+            &b,
+            ENTRY("and.b32 %r2, %r0, 1; setp.eq.u32 %p1, %r2, 0; @%p1 bra EVEN;\n"
+                  "add.u32 %r3, %r0, 100; st.shared.u32 [%r14], %r3; bar.warp.sync -1; bra E;\n"
+                  "EVEN: add.u32 %r3, %r0, 200; st.shared.u32 [%r14], %r3; bar.warp.sync -1;\n"
+                  "E: xor.b32 %r4, %r15, 4; add.u32 %r4, %r4, %r1; ld.shared.u32 %r5, [%r4];\n"
+                  "st.global.u32 [%rd2], %r5; ret;"),
+            32, true))
+        fail_msg("%s", b.launch.fault.text);
+    for (uint32_t l = 0; l < 32; l++)
+        assert_int_equal(word(&b, l), (l ^ 1) + ((l ^ 1) & 1 ? 100 : 200));
+    bench_close(&b);
+}
+
+static void elect_picks_one_lane_and_seeds_another(void **state) {
+    (void)state;
+    static const char text[] =
+        ENTRY("elect.sync %r2|%p1, 0xfffffff0; elect.sync %r3|%p2, 0xfffffff0;\n"
+              "selp.u32 %r4, 1, 0, %p1; st.global.u32 [%rd2], %r4;\n"
+              "st.global.u32 [%rd2+128], %r2; st.global.u32 [%rd2+256], %r3; ret;");
+    static const char frame[] = ENTRY("setp.lt.u32 %p3, %r0, 4; @%p3 ret;\nMARK");
+    char whole[4096];
+    const char *const mark = strstr(frame, "MARK");
+    const char *const body = strstr(text, "elect");
+    snprintf(whole, sizeof whole, "%.*s%s", (int)(mark - frame), frame, body);
+    bool other = false;
+    for (uint64_t seed = 0; seed < 8; seed++) {
+        Bench b;
+        bench_open(&b, "sm_90", whole, 4096);
+        b.launch = (SgLaunch){
+            .grid = {1, 1, 1}, .block = {32, 1, 1}, .resident = 1, .threads = 1, .seed = seed};
+        if (bench_launch(&b, "t")) fail_msg("%s", b.launch.fault.text);
+        uint32_t leaders = 0;
+        for (size_t l = 4; l < 32; l++) leaders += word(&b, l);
+        assert_int_equal(leaders, 1);
+        const uint32_t leader = word(&b, 32 + 5);
+        assert_int_equal(word(&b, leader), 1);
+        assert_int_equal(word(&b, 64 + 5), leader);
+        if (seed == 0) assert_int_equal(leader, 4);
+        other |= leader != 4;
+        bench_close(&b);
+    }
+    assert_true(other);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_flag_barrier_over_the_grid_keeps_step),
+        cmocka_unit_test(a_warp_that_waits_costs_nothing),
+        cmocka_unit_test(a_lock_is_handed_on),
+        cmocka_unit_test(an_elected_lane_waits_for_its_warp),
+        cmocka_unit_test(a_word_written_from_outside_wakes_the_grid),
+        cmocka_unit_test(a_deadlock_names_address_allocation_and_value),
+        cmocka_unit_test(a_deadlock_names_what_each_warp_waits_for),
+        cmocka_unit_test(a_count_that_cannot_be_met_is_a_deadlock),
+        cmocka_unit_test(a_barrier_with_two_counts_is_a_fault),
+        cmocka_unit_test(a_barrier_reached_by_part_of_a_warp_is_a_fault),
+        cmocka_unit_test(a_warp_that_comes_twice_is_a_fault),
+        cmocka_unit_test(bar_red_and_bar_sync_do_not_mix),
+        cmocka_unit_test(lanes_that_name_different_barriers_are_a_fault),
+        cmocka_unit_test(lanes_that_disagree_on_a_membermask_are_a_fault),
+        cmocka_unit_test(an_inactive_lane_is_named),
+        cmocka_unit_test(a_mask_that_names_exited_lanes_is_a_warning),
+        cmocka_unit_test(tiles_of_a_warp_exchange_with_their_own_masks),
+        cmocka_unit_test(bar_warp_sync_meets_lanes_from_both_sides_of_a_branch),
+        cmocka_unit_test(elect_picks_one_lane_and_seeds_another),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
