@@ -20,6 +20,7 @@
 #include <sys/mman.h>
 
 #include "base/mem.h"
+#include "softgpu/written.h"
 
 enum {
     GRANULE = 512, /* cuMemAlloc promises 256; pitch and texture rules want 512 */
@@ -63,6 +64,7 @@ static struct {
     Record *newest; /* of the live records */
     SmallChunk *free_small;
     uint32_t next_id;
+    uint64_t launches; /* accessed with __atomic_* */
     uint64_t used[DEVICES];
 } mem = {.lock = PTHREAD_MUTEX_INITIALIZER, .next_id = 1};
 
@@ -135,6 +137,8 @@ static void record_fill(Record *record, int device, void *owner, uint64_t base, 
     record->pub.id = mem.next_id++;
     record->pub.device = device;
     record->pub.owner = owner;
+    record->pub.tracked = sg_written_wanted();
+    record->pub.born = __atomic_load_n(&mem.launches, __ATOMIC_RELAXED);
     __atomic_store_n(&record->pub.live, true, __ATOMIC_RELEASE);
 }
 
@@ -205,7 +209,10 @@ static Status chunks_take(size_t count, size_t *first, Error *err) {
         used_before |= mem.entry[i] != 0;
         if (mem.entry[i] != 0) chunk_clear(i);
     }
-    if (used_before) madvise(address, count * CHUNK, MADV_DONTNEED);
+    if (used_before) {
+        madvise(address, count * CHUNK, MADV_DONTNEED);
+        sg_written_forget(mem.base + at * CHUNK, count * CHUNK);
+    }
     mem.cursor = at + count < mem.chunk_count ? at + count : 0;
     *first = at;
     return ST_OK;
@@ -290,6 +297,7 @@ Status sg_mem_alloc(int device, void *owner, uint64_t size, uint64_t device_byte
         st = err_set(err, ST_NO_MEMORY,
                      "device memory: %" PRIu64 " bytes asked, %" PRIu64 " of %" PRIu64 " in use",
                      size, mem.used[device], device_bytes);
+    if (st == ST_OK && sg_written_wanted()) st = sg_written_reserve(mem.base, mem.size, err);
     if (st == ST_OK && (record = record_take()) == NULL) st = err_no_memory(err, sizeof *record);
     if (st == ST_OK)
         st = size > SMALL_MAX ? alloc_large(record, device, owner, size, err)
@@ -309,6 +317,7 @@ Status sg_mem_alloc(int device, void *owner, uint64_t size, uint64_t device_byte
 static void release(Record *record) {
     unlink_live(record);
     __atomic_store_n(&record->pub.live, false, __ATOMIC_RELEASE);
+    record->pub.freed = __atomic_load_n(&mem.launches, __ATOMIC_RELAXED);
     mem.used[record->pub.device] -= round_up(record->pub.size, GRANULE);
     uint64_t start = record->pub.base, bytes = record->chunks * CHUNK;
     if (record->chunks == 0) {
@@ -320,6 +329,7 @@ static void release(Record *record) {
         bytes = CHUNK;
     }
     madvise((void *)(uintptr_t)start, bytes, MADV_DONTNEED);
+    sg_written_forget(start, bytes);
 }
 
 Status sg_mem_free(uint64_t address, Error *err) {
@@ -344,6 +354,17 @@ void sg_mem_free_owner(const void *owner) {
         if (record->pub.owner == owner) release(record);
     }
     pthread_mutex_unlock(&mem.lock);
+}
+
+void sg_mem_untrack(void) {
+    pthread_mutex_lock(&mem.lock);
+    for (Record *record = mem.newest; record != NULL; record = record->older)
+        __atomic_store_n(&record->pub.tracked, false, __ATOMIC_RELAXED);
+    pthread_mutex_unlock(&mem.lock);
+}
+
+uint64_t sg_mem_launch(void) {
+    return __atomic_add_fetch(&mem.launches, 1, __ATOMIC_RELAXED);
 }
 
 static Record *find(uint64_t address) {
@@ -390,8 +411,21 @@ static const SgAllocation *neighbour(uint64_t address) {
     return NULL;
 }
 
+/* "allocation 3 (4096 bytes, allocated before launch 2, freed after launch 5)". */
+static void name_allocation(const SgAllocation *a, char *out, size_t size) {
+    const int n = snprintf(
+        out, size, "allocation %" PRIu32 " (%" PRIu64 " bytes, allocated before launch %" PRIu64,
+        a->id, a->size, a->born + 1);
+    char freed[48] = "";
+    if (!a->live && a->freed > a->born)
+        snprintf(freed, sizeof freed, ", freed after launch %" PRIu64, a->freed);
+    else if (!a->live)
+        snprintf(freed, sizeof freed, ", freed before any launch");
+    if (n > 0 && (size_t)n < size) snprintf(out + n, size - (size_t)n, "%s)", freed);
+}
+
 void sg_mem_describe(uint64_t address, uint64_t size, char *out, size_t out_size) {
-    char head[96];
+    char head[96], name[192];
     snprintf(head, sizeof head, "%" PRIu64 " bytes at 0x%" PRIx64, size, address);
     if (!sg_mem_in_range(address)) {
         snprintf(out, out_size, "not device memory: %s%s", head,
@@ -400,32 +434,25 @@ void sg_mem_describe(uint64_t address, uint64_t size, char *out, size_t out_size
     }
     pthread_mutex_lock(&mem.lock);
     const SgAllocation *near = neighbour(address);
-    if (near == NULL)
+    if (near == NULL) {
         snprintf(out, out_size, "out of bounds: %s: no allocation near", head);
-    else if (address < near->base)
-        snprintf(out, out_size,
-                 "out of bounds: %s: %" PRIu64 " bytes before allocation %" PRIu32 " (%" PRIu64
-                 " bytes)",
-                 head, near->base - address, near->id, near->size);
-    else if (!near->live && address - near->base < near->size)
-        snprintf(out, out_size,
-                 "use after free: %s: offset %" PRIu64 " of allocation %" PRIu32 " (%" PRIu64
-                 " bytes, freed)",
-                 head, address - near->base, near->id, near->size);
-    else if (address - near->base + size <= near->size)
-        snprintf(out, out_size,
-                 "%s: offset %" PRIu64 " of allocation %" PRIu32 " (%" PRIu64 " bytes)", head,
-                 address - near->base, near->id, near->size);
-    else if (address - near->base < near->size)
-        snprintf(out, out_size,
-                 "out of bounds: %s: crosses the end of allocation %" PRIu32 " (%" PRIu64 " bytes)",
-                 head, near->id, near->size);
+        pthread_mutex_unlock(&mem.lock);
+        return;
+    }
+    name_allocation(near, name, sizeof name);
+    const uint64_t offset = address - near->base;
+    if (address < near->base)
+        snprintf(out, out_size, "out of bounds: %s: %" PRIu64 " bytes before %s", head,
+                 near->base - address, name);
+    else if (!near->live && offset < near->size)
+        snprintf(out, out_size, "use after free: %s: offset %" PRIu64 " of %s", head, offset, name);
+    else if (offset + size <= near->size)
+        snprintf(out, out_size, "%s: offset %" PRIu64 " of %s", head, offset, name);
+    else if (offset < near->size)
+        snprintf(out, out_size, "out of bounds: %s: crosses the end of %s", head, name);
     else
-        snprintf(out, out_size,
-                 "out of bounds: %s: %" PRIu64 " bytes past the end of allocation %" PRIu32
-                 " (%" PRIu64 " bytes%s)",
-                 head, address - near->base - near->size, near->id, near->size,
-                 near->live ? "" : ", freed");
+        snprintf(out, out_size, "out of bounds: %s: %" PRIu64 " bytes past the end of %s", head,
+                 offset - near->size, name);
     pthread_mutex_unlock(&mem.lock);
 }
 

@@ -15,10 +15,12 @@
 #include "base/status.h"
 
 typedef struct SgAllocation {
-    uint64_t base; /* multiple of 512 */
-    uint64_t size; /* bytes asked for */
-    uint32_t id;   /* 1, 2, 3 ... in order of allocation, for messages */
-    bool live;     /* false after free: use after free is told apart from out of bounds */
+    uint64_t base;        /* multiple of 512 */
+    uint64_t size;        /* bytes asked for */
+    uint32_t id;          /* 1, 2, 3 ... in order of allocation, for messages */
+    bool live;            /* false after free: use after free is told apart from out of bounds */
+    bool tracked;         /* softgpu/written.h knows which bytes were written */
+    uint64_t born, freed; /* kernel launches before its allocation, before its release */
     int device;
     void *owner; /* driver context */
 } SgAllocation;
@@ -41,6 +43,12 @@ bool sg_mem_in_range(uint64_t address);
 /* True when [address, address + size) lies inside one live allocation. The fast path of every
  * global access. */
 bool sg_mem_ok(uint64_t address, uint64_t size);
+
+/* No byte of the live allocations is tracked any more. */
+void sg_mem_untrack(void);
+
+/* Counts a kernel launch; the first is 1. Messages tell the age of allocations in launches. */
+uint64_t sg_mem_launch(void);
 
 /* "out of bounds: 16 bytes at 0x...: 32 bytes past the end of allocation 3 (4096 bytes)". */
 void sg_mem_describe(uint64_t address, uint64_t size, char *out, size_t out_size);

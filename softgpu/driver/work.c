@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "softgpu/written.h"
 
 /* PCIe 4.0 x16 from pinned memory: 31.5 GB/s on the wire, 25 reachable. */
 static const double BUS_BYTES_PER_SECOND = 25e9;
@@ -53,6 +54,8 @@ static double copy_execute(const Context *context, const Work *work) {
     const double bytes = (double)work->u.copy.bytes;
     pthread_mutex_unlock(&driver.lock);
     memmove(work->u.copy.to, work->u.copy.from, work->u.copy.bytes);
+    sg_written_copy((uint64_t)(uintptr_t)work->u.copy.to, (uint64_t)(uintptr_t)work->u.copy.from,
+                    work->u.copy.bytes);
     pthread_mutex_lock(&driver.lock);
     const double latency = context->model->launch_us * 1e-6;
     if (work->u.copy.over_bus) return latency + bytes / BUS_BYTES_PER_SECOND;
@@ -63,6 +66,8 @@ static double fill_execute(const Context *context, const Work *work) {
     const double bytes = (double)work->u.fill.count * work->u.fill.width;
     pthread_mutex_unlock(&driver.lock);
     fill(work->u.fill.to, work->u.fill.value, work->u.fill.width, work->u.fill.count);
+    sg_written_mark((uint64_t)(uintptr_t)work->u.fill.to,
+                    work->u.fill.count * (uint64_t)work->u.fill.width);
     pthread_mutex_lock(&driver.lock);
     return context->model->launch_us * 1e-6 + bytes / (context->model->dram_gbs * 1e9);
 }

@@ -152,7 +152,7 @@ static bool locate_global(Warp *w, const Rec *r, u64 a[LANES], u32 m, u32 size) 
     }
     if (high > UINT64_MAX - size || !warp_range(w, low, high + size)) {
         FOR_LANES if ((m >> l & 1) && !sg_mem_ok(a[l], size)) {
-            char text[256];
+            char text[320];
             sg_mem_describe(a[l], size, text, sizeof text);
             warp_fault(w, r, 700, 1u << l, "%s", text);
             return false;
@@ -184,8 +184,14 @@ static bool locate_window(Warp *w, const Rec *r, AccSpace space, u64 a[LANES], u
     return true;
 }
 
+/* Lanes of different blocks may race on device memory as their kernel says; that is the kernel's
+ * affair, so the thread sanitizer must not look at the data of loads and stores. */
+#define KERNEL_DATA __attribute__((no_sanitize("thread")))
+
+#include "softgpu/exec/watch_access.h"
+
 /* Turns device addresses of the lanes in `m` into host pointers; false after a fault. */
-static bool locate(Warp *w, const Rec *r, AccSpace space, u64 a[LANES], u32 m, u32 size) {
+static bool place(Warp *w, const Rec *r, AccSpace space, u64 a[LANES], u32 m, u32 size) {
     Block *const b = w->block;
     switch (space) {
     case ACC_GLOBAL: return locate_global(w, r, a, m, size);
@@ -207,8 +213,13 @@ static bool locate(Warp *w, const Rec *r, AccSpace space, u64 a[LANES], u32 m, u
     }
 }
 
+static bool locate(Warp *w, const Rec *r, AccSpace space, u64 a[LANES], u32 m, u32 size,
+                   AccKind kind) {
+    return place(w, r, space, a, m, size) && watch_access(w, r, space, a, m, size, kind);
+}
+
 /* Generic addresses: each window's lanes in turn. */
-static bool locate_generic(Warp *w, const Rec *r, u64 a[LANES], u32 m, u32 size, bool store) {
+static bool locate_generic(Warp *w, const Rec *r, u64 a[LANES], u32 m, u32 size, AccKind kind) {
     for (int window = 0; window < 4; window++) {
         u32 lanes = 0;
         FOR_LANES if ((a[l] >> WINDOW_SHIFT) == (u64)window) lanes |= 1u << l;
@@ -217,11 +228,11 @@ static bool locate_generic(Warp *w, const Rec *r, u64 a[LANES], u32 m, u32 size,
         m &= ~lanes;
         u64 part[LANES];
         FOR_LANES part[l] = a[l] - ((u64)window << WINDOW_SHIFT);
-        if (window == ACC_PARAM && store) {
+        if (window == ACC_PARAM && kind != ACC_READ) {
             warp_fault(w, r, 700, lanes, "store to kernel parameters");
             return false;
         }
-        if (!locate(w, r, (AccSpace)window, part, lanes, size)) return false;
+        if (!locate(w, r, (AccSpace)window, part, lanes, size, kind)) return false;
         FOR_LANES if (lanes >> l & 1) a[l] = part[l];
     }
     if (m) warp_fault(w, r, 700, m, "address is in no window");
@@ -238,10 +249,6 @@ static bool locate_generic(Warp *w, const Rec *r, u64 a[LANES], u32 m, u32 size,
         }                                                                                          \
     }                                                                                              \
     break;
-
-/* Lanes of different blocks may race on device memory as their kernel says; that is the kernel's
- * affair, so the thread sanitizer must not look at the data of loads and stores. */
-#define KERNEL_DATA __attribute__((no_sanitize("thread")))
 
 KERNEL_DATA static void load_rows(Warp *w, const Rec *r, const u64 a[LANES], u32 m) {
     const u32 flags = r->o[5], bytes = flags & ACC_BYTES;
@@ -304,15 +311,15 @@ static inline u32 access_size(const Rec *r) {
         MOVE(w, r, a, m);                                                                          \
         return r + 1;                                                                              \
     }
-ACCESS(ld_global, locate(w, r, ACC_GLOBAL, a, m, size), load_rows)
-ACCESS(ld_shared, locate(w, r, ACC_SHARED, a, m, size), load_rows)
-ACCESS(ld_local, locate(w, r, ACC_LOCAL, a, m, size), load_rows)
-ACCESS(ld_param, locate(w, r, ACC_PARAM, a, m, size), load_rows)
-ACCESS(ld_generic, locate_generic(w, r, a, m, size, false), load_rows)
-ACCESS(st_global, locate(w, r, ACC_GLOBAL, a, m, size), store_rows)
-ACCESS(st_shared, locate(w, r, ACC_SHARED, a, m, size), store_rows)
-ACCESS(st_local, locate(w, r, ACC_LOCAL, a, m, size), store_rows)
-ACCESS(st_generic, locate_generic(w, r, a, m, size, true), store_rows)
+ACCESS(ld_global, locate(w, r, ACC_GLOBAL, a, m, size, ACC_READ), load_rows)
+ACCESS(ld_shared, locate(w, r, ACC_SHARED, a, m, size, ACC_READ), load_rows)
+ACCESS(ld_local, locate(w, r, ACC_LOCAL, a, m, size, ACC_READ), load_rows)
+ACCESS(ld_param, locate(w, r, ACC_PARAM, a, m, size, ACC_READ), load_rows)
+ACCESS(ld_generic, locate_generic(w, r, a, m, size, ACC_READ), load_rows)
+ACCESS(st_global, locate(w, r, ACC_GLOBAL, a, m, size, ACC_WRITE), store_rows)
+ACCESS(st_shared, locate(w, r, ACC_SHARED, a, m, size, ACC_WRITE), store_rows)
+ACCESS(st_local, locate(w, r, ACC_LOCAL, a, m, size, ACC_WRITE), store_rows)
+ACCESS(st_generic, locate_generic(w, r, a, m, size, ACC_WRITE), store_rows)
 
 /* A kernel parameter at a constant offset (checked by decode): the same value in all lanes. */
 HANDLER(ld_uniform) {
@@ -357,7 +364,8 @@ HANDLER(cp_async) {
     reading &= m; /* src-size 0 must not touch the source, nor must a partial one past its end */
     u32 whole = 0;
     FOR_LANES if (copy->take[l] == bytes) whole |= 1u << l;
-    if ((whole & reading) && !locate_global(w, r, src, whole & reading, bytes)) return NULL;
+    if ((whole & reading) && !locate(w, r, ACC_GLOBAL, src, whole & reading, bytes, ACC_READ))
+        return NULL;
     for (u32 part = reading & ~whole; part; part &= part - 1) {
         const int l = __builtin_ctz(part);
         if (src[l] & (bytes - 1)) {
@@ -365,10 +373,11 @@ HANDLER(cp_async) {
             return NULL;
         }
         if (!sg_mem_ok(src[l], copy->take[l])) {
-            char text[256];
+            char text[320];
             sg_mem_describe(src[l], copy->take[l], text, sizeof text);
             return warp_fault(w, r, 700, 1u << l, "%s", text);
         }
+        if (!watch_access(w, r, ACC_GLOBAL, src, 1u << l, copy->take[l], ACC_READ)) return NULL;
         w->block->dynamic.global_sectors++;
         footprint_touch(w->block->launch->footprint, src[l] >> 5, src[l] >> 5);
     }

@@ -5,7 +5,7 @@
  * a missing wait shows as stale data in the late half, a missing barrier (a stage overwritten
  * while others still read it) in the early half. Groups are counted per thread (PTX ISA,
  * cp.async.wait_group); data of one thread's groups say nothing of another's. */
-#include "softgpu/exec/warp.h"
+#include "softgpu/exec/watch.h"
 
 #include <string.h>
 
@@ -15,6 +15,7 @@
 __attribute__((no_sanitize("thread"))) static void land(Warp *w, AsyncCopy *c, uint32_t lanes) {
     lanes &= c->mask;
     c->mask &= ~lanes;
+    if (w->block->watch) watch_landed(w, c, lanes);
     if (c->bytes == 16) { /* the usual case, without calls of memcpy */
         uint32_t whole = 0;
         for (int l = 0; l < LANES; l++) whole |= (uint32_t)(c->take[l] == 16) << l;

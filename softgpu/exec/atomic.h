@@ -106,9 +106,9 @@ HANDLER(atom) {
     const AtomType type = (AtomType)r->o[9];
     const u32 m = w->mask, size = atom_bytes(type);
     address_row(w, r->o[4], r->o[5] & ACC_ADDR64, rec_offset(r, 12), a);
-    const bool ok = r->o[10] == 1   ? locate(w, r, ACC_SHARED, a, m, size)
-                    : r->o[10] == 2 ? locate(w, r, ACC_GLOBAL, a, m, size)
-                                    : locate_generic(w, r, a, m, size, true);
+    const bool ok = r->o[10] == 1   ? locate(w, r, ACC_SHARED, a, m, size, ACC_UPDATE)
+                    : r->o[10] == 2 ? locate(w, r, ACC_GLOBAL, a, m, size, ACC_UPDATE)
+                                    : locate_generic(w, r, a, m, size, ACC_UPDATE);
     if (!ok) return NULL;
     FOR_LANES {
         if (!(m >> l & 1)) continue;

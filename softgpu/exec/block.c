@@ -6,6 +6,7 @@
  * being first. Shared memory starts as 0xff bytes (NaN in every float type): what was never written
  * shows in the results. */
 #include "softgpu/exec/block.h"
+#include "softgpu/exec/watch.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -127,6 +128,7 @@ Block *block_start(Launch *launch, uint64_t linear, Block *spare) {
     const uint32_t *const g = launch->user->grid;
     AsyncArrival *const arrivals = spare ? spare->arrivals : NULL; /* memory is kept */
     const int arrival_cap = spare ? spare->arrival_cap : 0;
+    Watch *const watch = spare ? spare->watch : NULL;
     *b = (Block){.launch = launch,
                  .linear = linear,
                  .id = {(uint32_t)(linear % g[0]), (uint32_t)(linear / g[0] % g[1]),
@@ -134,6 +136,7 @@ Block *block_start(Launch *launch, uint64_t linear, Block *spare) {
                  .warp_count = launch->warp_count,
                  .arrivals = arrivals,
                  .arrival_cap = arrival_cap,
+                 .watch = watch,
                  .warps = (Warp *)(void *)((uint8_t *)b + l.warps),
                  .shared = (uint8_t *)b + l.shared,
                  .shared_size =
@@ -146,6 +149,11 @@ Block *block_start(Launch *launch, uint64_t linear, Block *spare) {
         memset((uint8_t *)b + l.local, 0xff,
                (size_t)b->warp_count * LANES * launch->kernel->local_bytes);
     for (int i = 0; i < b->warp_count; i++) warp_start(b, i, &l);
+    const size_t local_bytes = (size_t)b->warp_count * LANES * launch->kernel->local_bytes;
+    if (!watch_start(b, (uint8_t *)b + l.local, local_bytes)) {
+        block_free(b);
+        return NULL;
+    }
     return b;
 }
 
@@ -153,6 +161,7 @@ void block_free(Block *b) {
     if (!b) return;
     for (int i = 0; i < b->warp_count; i++) mem_free(b->warps[i].async);
     mem_free(b->arrivals);
+    watch_free(b->watch);
     free(b); /* aligned_alloc */
 }
 

@@ -8,6 +8,7 @@
 #include "softgpu/exec/block.h"
 #include "softgpu/exec/lanes.h"
 #include "softgpu/exec/module.h"
+#include "softgpu/exec/watch.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -401,7 +402,9 @@ HANDLER(vprintf) {
         u64 param[2];
         for (int i = 0; i < 2; i++) __builtin_memcpy(&param[i], local + r->o[i], 8);
         const int n = kernel_print(w, l, param[0], param[1]);
-        if (r->o[2] != NO_ROW) __builtin_memcpy(local + r->o[2], &n, 4);
+        if (r->o[2] == NO_ROW) continue;
+        __builtin_memcpy(local + r->o[2], &n, 4);
+        watch_wrote_local(w->block, local + r->o[2], 4);
     }
     w->block->progress = true;
     return r + 1;

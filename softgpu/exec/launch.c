@@ -11,6 +11,8 @@
  * launch can change memory: after `patience_ms` without that it is a deadlock. */
 #include "softgpu/exec/block.h"
 #include "softgpu/exec/footprint.h"
+#include "softgpu/exec/module.h"
+#include "softgpu/written.h"
 
 #include <sched.h>
 #include <stdio.h>
@@ -366,6 +368,8 @@ Status sg_execute(SgLaunch *launch, Arena *arena, Error *err) {
     const uint64_t threads = (uint64_t)launch->block[0] * launch->block[1] * launch->block[2];
     uint64_t order[TIMING_BLOCKS];
     launch->fault = (SgFault){0};
+    sg_mem_launch();
+    if (!(k->module->checks & SG_CHECK_INIT) || launch->mode == SG_TIMING) sg_written_give_up();
     launch->counters = (SgCounters){0};
     launch->warnings = NULL;
     launch->warning_count = 0;

@@ -87,11 +87,20 @@ static bool matrix_rows(Warp *w, const Rec *r, u32 off[LANES]) {
     return true;
 }
 
+/* The checks of rows of 16 bytes at offsets in shared memory. */
+static bool matrix_watch(Warp *w, const Rec *r, const u32 off[LANES], AccKind kind) {
+    if (!SG_CHECKED) return true;
+    u64 a[LANES];
+    const int count = (int)(r->o[5] >> ACC_COUNT & 15);
+    IVDEP FOR_LANES a[l] = off[l] + (u64)(uintptr_t)w->block->shared;
+    return watch_access(w, r, ACC_SHARED, a, FULL_MASK >> (32 - 8 * count), 16, kind);
+}
+
 HANDLER(ldmatrix) {
     const Rec *next = NULL;
     if (!aligned_warp(w, r, &next)) return next;
     u32 a[LANES];
-    if (!matrix_rows(w, r, a)) return NULL;
+    if (!matrix_rows(w, r, a) || !matrix_watch(w, r, a, ACC_READ)) return NULL;
     const int count = (int)(r->o[5] >> ACC_COUNT & 15);
     for (int i = 0; i < count; i++) {
         Matrix8 m;
@@ -107,7 +116,7 @@ HANDLER(stmatrix) {
     const Rec *next = NULL;
     if (!aligned_warp(w, r, &next)) return next;
     u32 a[LANES];
-    if (!matrix_rows(w, r, a)) return NULL;
+    if (!matrix_rows(w, r, a) || !matrix_watch(w, r, a, ACC_WRITE)) return NULL;
     const int count = (int)(r->o[5] >> ACC_COUNT & 15);
     for (int i = 0; i < count; i++) {
         Matrix8 m;

@@ -68,6 +68,7 @@ HANDLER(mbarrier) {
                 return mb_fault(w, r, l, a[l], "the count is not in 1 .. 2^20 - 1");
             m = (MBarrier){.pending = n, .expected = n};
             *p = flags & MB_INIT ? mb_pack(&m) : 0;
+            if (SG_CHECKED) watch_wrote_shared(w->block, (u32)a[l], 8);
             continue;
         }
         if (!valid) return mb_fault(w, r, l, a[l], "was not initialised, or overwritten");

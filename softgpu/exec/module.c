@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "softgpu/written.h"
 
 uint64_t sg_global_address(const SgModule *module, const PtxVar *var) {
     return var->index >= 0 && var->index < module->global_count
@@ -54,6 +55,8 @@ static Status place_global(SgModule *m, const PtxVar *var, SgGlobal *out, Error 
     const Status st = sg_mem_alloc(0, m, var->size ? var->size : 1, UINT64_MAX, &out->address, err);
     if (st == ST_OK && var->init)
         memcpy((void *)(uintptr_t)out->address, var->init, (size_t)var->size);
+    /* Variables without an initialiser are zero (PTX ISA 5.4.4). */
+    if (st == ST_OK) sg_written_mark(out->address, var->size);
     return st;
 }
 

@@ -10,11 +10,12 @@ list(APPEND SOFTGPU_SOURCES
      ${CMAKE_CURRENT_LIST_DIR}/launch.c ${CMAKE_CURRENT_LIST_DIR}/module.c
      ${CMAKE_CURRENT_LIST_DIR}/print.c
      ${CMAKE_CURRENT_LIST_DIR}/deadlock.c ${CMAKE_CURRENT_LIST_DIR}/spin.c
-     ${CMAKE_CURRENT_LIST_DIR}/warning.c)
+     ${CMAKE_CURRENT_LIST_DIR}/warning.c ${CMAKE_CURRENT_LIST_DIR}/watch.c)
 
-# The handlers, once per instruction set, and those on memory once more with content checks. -O3 makes vectors of the loops over lanes; PTX arithmetic
-# wraps and narrows by definition, hence no -Wconversion; no contraction: PTX says where fma is.
-# Divergence from IEEE is not asked for: errno and trap flags are what is given up.
+# The handlers, once per instruction set, and those on memory once more with content checks. -O3 makes
+# vectors of the loops over lanes; PTX arithmetic wraps and narrows by definition, hence no
+# -Wconversion; no contraction: PTX says where fma is. Divergence from IEEE is not asked for: errno and
+# trap flags are what is given up.
 set(softgpu_lane_flags -O3 -Wno-conversion -Wno-sign-conversion -ffp-contract=off -fno-math-errno
                        -fno-trapping-math)
 set(softgpu_isa_base "")

@@ -19,6 +19,7 @@ typedef struct Rec Rec;
 typedef struct Warp Warp;
 typedef struct Block Block;
 typedef struct Launch Launch;
+typedef struct Watch Watch;
 /* Executes the record for the lanes of w->mask; returns the next record, NULL to leave the warp. */
 typedef const Rec *(*Handler)(Warp *w, const Rec *r);
 
@@ -184,6 +185,7 @@ struct Block {
     AsyncArrival *arrivals;
     int arrival_count, arrival_cap;
     uint64_t *counts;
+    Watch *watch;    /* content checks; NULL: none, see exec/watch.h */
     uint8_t *memory; /* one allocation for everything above */
     Block *next;
 };

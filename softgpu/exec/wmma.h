@@ -62,9 +62,10 @@ static bool wm_base(Warp *w, const Rec *r, u64 base[LANES], u64 stride[LANES]) {
 
 static bool wm_locate(Warp *w, const Rec *r, u64 a[LANES], u32 bytes, bool store) {
     const u32 space = r->o[10] >> WM_SPACE & 3;
-    return space == 1   ? locate(w, r, ACC_SHARED, a, FULL_MASK, bytes)
-           : space == 2 ? locate(w, r, ACC_GLOBAL, a, FULL_MASK, bytes)
-                        : locate_generic(w, r, a, FULL_MASK, bytes, store);
+    const AccKind kind = store ? ACC_WRITE : ACC_READ;
+    return space == 1   ? locate(w, r, ACC_SHARED, a, FULL_MASK, bytes, kind)
+           : space == 2 ? locate(w, r, ACC_GLOBAL, a, FULL_MASK, bytes, kind)
+                        : locate_generic(w, r, a, FULL_MASK, bytes, kind);
 }
 
 /* `bytes` of every lane between its register (at byte `at`) and memory. */

@@ -87,7 +87,7 @@ static void an_overrun_names_the_allocation_and_the_distance(void **state) {
     (void)state;
     const uint64_t a = take(4096);
     char text[256], wish[64];
-    snprintf(wish, sizeof wish, "32 bytes past the end of allocation %u (4096 bytes)",
+    snprintf(wish, sizeof wish, "32 bytes past the end of allocation %u (4096 bytes",
              sg_mem_find(a)->id);
     sg_mem_describe(a + 4096 + 32, 16, text, sizeof text);
     assert_non_null(strstr(text, wish));

@@ -1,0 +1,119 @@
+/* The content checks of loads and stores, on host addresses that passed every other check; included
+ * by access.h only. Without SG_CHECKED it is a function that says yes.
+ *
+ * A full warp on consecutive elements is checked as one piece of memory, other accesses lane by
+ * lane. */
+#include "softgpu/exec/watch.h"
+
+typedef enum AccKind { ACC_READ, ACC_WRITE, ACC_UPDATE } AccKind;
+
+#if SG_CHECKED
+
+/* What the device calls the host address 0 in lane l's view of a space. */
+static u64 space_origin(const Warp *w, AccSpace space, int l) {
+    const Block *const b = w->block;
+    return space == ACC_SHARED  ? b->shared_base - (u64)(uintptr_t)b->shared
+           : space == ACC_LOCAL ? 0 - (u64)(uintptr_t)w->local - (u64)l * warp_local_bytes(w)
+           : space == ACC_PARAM ? 0 - (u64)(uintptr_t)b->launch->params
+                                : 0;
+}
+
+static inline u64 load_u64(const u8 *p) {
+    u64 v;
+    __builtin_memcpy(&v, p, 8);
+    return v;
+}
+
+static inline const u8 *shadow_at(u64 address, u64 distance) {
+    return (const u8 *)(uintptr_t)(address + distance);
+}
+
+static bool bytes_written(const u8 *p, u32 size) {
+    u64 all = UINT64_MAX;
+    u32 i = 0;
+    for (; i + 8 <= size; i += 8) all &= load_u64(p + i);
+    for (; i < size; i++) all &= p[i] ? UINT64_MAX : 0;
+    return all == UINT64_MAX;
+}
+
+/* Lanes of `m` that read a byte which nothing wrote. */
+static u32 unwritten_lanes(const u64 a[LANES], u32 m, u32 size, u64 distance) {
+    if (m == FULL_MASK && linear(a, size) && bytes_written(shadow_at(a[0], distance), LANES * size))
+        return 0;
+    u32 bad = 0;
+    FOR_LANES if (m >> l & 1) bad |= (u32)!bytes_written(shadow_at(a[l], distance), size) << l;
+    return bad;
+}
+
+static void mark_written(const u64 a[LANES], u32 m, u32 size, u64 distance) {
+    if (m == FULL_MASK && linear(a, size)) {
+        __builtin_memset((void *)(uintptr_t)(a[0] + distance), 0xff, LANES * size);
+        return;
+    }
+    FOR_LANES if (m >> l & 1) {
+        u8 *const p = (u8 *)(uintptr_t)(a[l] + distance);
+        switch (size) {
+        case 4: __builtin_memset(p, 0xff, 4); break;
+        case 8: __builtin_memset(p, 0xff, 8); break;
+        case 16: __builtin_memset(p, 0xff, 16); break;
+        default: __builtin_memset(p, 0xff, size);
+        }
+    }
+}
+
+static u64 space_shadow(const Watch *watch, AccSpace space) {
+    return space == ACC_GLOBAL   ? watch->global_shadow
+           : space == ACC_SHARED ? watch->shared_shadow
+           : space == ACC_LOCAL  ? watch->local_shadow
+                                 : 0;
+}
+
+/* Structures are copied with their padding, so a load from local memory is at fault only when it
+ * gets nothing that was written; untracked allocations count as written. */
+static bool excused(AccSpace space, u64 address, u32 size, u64 distance) {
+    if (space == ACC_LOCAL)
+        for (u32 i = 0; i < size; i++)
+            if (*shadow_at(address + i, distance)) return true;
+    if (space != ACC_GLOBAL) return false;
+    const SgAllocation *const a = sg_mem_find(address);
+    return !a || !__atomic_load_n(&a->tracked, __ATOMIC_RELAXED);
+}
+
+static bool check_written(Warp *w, const Rec *r, AccSpace space, const u64 a[LANES], u32 m,
+                          u32 size, u64 distance) {
+    for (u32 bad = unwritten_lanes(a, m, size, distance); bad; bad &= bad - 1) {
+        const int l = __builtin_ctz(bad);
+        char where[320], which[80];
+        if (excused(space, a[l], size, distance)) continue;
+        watch_name_unwritten(shadow_at(a[l], distance), size, which, sizeof which);
+        if (space == ACC_GLOBAL)
+            sg_mem_describe(a[l], size, where, sizeof where);
+        else
+            __builtin_snprintf(where, sizeof where, "%u bytes at %s address 0x%llx", size,
+                               acc_names[space],
+                               (unsigned long long)(a[l] + space_origin(w, space, l)));
+        warp_fault(w, r, 719, 1u << l, "read of uninitialised memory: %s: %s", where, which);
+        return false;
+    }
+    return true;
+}
+
+/* One access of the lanes in `m` at host addresses a[]. False after a fault. */
+KERNEL_DATA static bool watch_access(Warp *w, const Rec *r, AccSpace space, const u64 a[LANES],
+                                     u32 m, u32 size, AccKind kind) {
+    const Watch *const watch = w->block->watch;
+    if (!watch) return true;
+    const u64 distance = space_shadow(watch, space);
+    if (distance && kind != ACC_WRITE && !check_written(w, r, space, a, m, size, distance))
+        return false;
+    if (distance && kind != ACC_READ) mark_written(a, m, size, distance);
+    return true;
+}
+
+#else
+static inline bool watch_access(Warp *w, const Rec *r, AccSpace space, const u64 a[LANES], u32 m,
+                                u32 size, AccKind kind) {
+    (void)w, (void)r, (void)space, (void)a, (void)m, (void)size, (void)kind;
+    return true;
+}
+#endif
