@@ -65,6 +65,8 @@ static void put_stats(const DeviceLaunchStats *s, Str *out) {
     str_printf(out, "  occupancy  %d blocks per SM, limited by %s; %.4g waves\n", s->blocks_per_sm,
                s->limiter, s->waves);
     str_puts(out, "  counted    ");
+    if (s->blocks_run < s->blocks)
+        str_printf(out, "in the %llu blocks that ran: ", s->blocks_run);
     for (size_t i = 0, shown = 0; i < sizeof counters / sizeof counters[0]; i++) {
         const unsigned long long n = counter(s, i);
         if (n == 0) continue;

@@ -238,19 +238,23 @@ Fill desc_fill(DescReader *r, int table, const char *key, Element type, uint64_t
     return fill;
 }
 
+/* Called for every element of a reference: looks for its place only when there is an error. */
 int desc_word_at(lua_State *L) {
     DescReader *r = desc_reader(L);
-    const TextPos pos = host_caller(&r->host);
     if (lua_type(L, 1) != LUA_TSTRING || !lua_isinteger(L, 2) || lua_gettop(L) != 2)
-        host_fail(&r->host, pos, "at wants a buffer's name and an index: at(\"x\", i)");
-    const Buffer *b = &r->out->buffers[desc_buffer(r, lua_tostring(L, 1), pos, "at")];
+        host_fail(&r->host, host_caller(&r->host),
+                  "at wants a buffer's name and an index: at(\"x\", i)");
+    const char *name = lua_tostring(L, 1);
+    const Buffer *b = desc_find(r, name);
+    if (!b) b = &r->out->buffers[desc_buffer(r, name, host_caller(&r->host), "at")]; /* raises */
     const lua_Integer i = lua_tointeger(L, 2);
     unsigned char bytes[8];
     if (i < 0 || (uint64_t)i >= b->count)
-        host_fail(&r->host, pos, "at: element %lld of '%s', which has %llu", (long long)i, b->name,
-                  (unsigned long long)b->count);
+        host_fail(&r->host, host_caller(&r->host), "at: element %lld of '%s', which has %llu",
+                  (long long)i, b->name, (unsigned long long)b->count);
     if (b->fill.kind == FILL_NONE)
-        host_fail(&r->host, pos, "at: '%s' has no first contents (no fill)", b->name);
+        host_fail(&r->host, host_caller(&r->host), "at: '%s' has no first contents (no fill)",
+                  b->name);
     fill_write(&b->fill, b->type, (uint64_t)i, 1, bytes);
     push_number(L, element_decode(b->type, bytes));
     return 1;

@@ -17,12 +17,17 @@ static const uint64_t max_count = (uint64_t)1 << 40;
 
 /* ---- names ---- */
 
+const Buffer *desc_find(const DescReader *r, const char *name) {
+    for (size_t i = 0; i < r->out->buffer_count; i++)
+        if (strcmp(r->out->buffers[i].name, name) == 0) return &r->out->buffers[i];
+    return NULL;
+}
+
 size_t desc_buffer(DescReader *r, const char *name, TextPos pos, const char *what) {
     const char *names[DESC_MAX_BUFFERS];
-    for (size_t i = 0; i < r->out->buffer_count; i++) {
-        names[i] = r->out->buffers[i].name;
-        if (strcmp(names[i], name) == 0) return i;
-    }
+    const Buffer *found = desc_find(r, name);
+    if (found) return (size_t)(found - r->out->buffers);
+    for (size_t i = 0; i < r->out->buffer_count; i++) names[i] = r->out->buffers[i].name;
     const char *near = str_nearest(name, names, r->out->buffer_count);
     host_fail(&r->host, pos, "%s: there is no buffer '%.60s' above this line%s%s%s", what, name,
               near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
@@ -153,9 +158,7 @@ static void take_buffer(DescReader *r, const char *name, TextPos pos, int table,
     RunDesc *out = r->out;
     char what[96];
     snprintf(what, sizeof what, "%s '%.60s'", global ? "global" : "buffer", name);
-    for (size_t i = 0; i < out->buffer_count; i++)
-        if (strcmp(out->buffers[i].name, name) == 0)
-            host_fail(&r->host, pos, "%s: the name is taken", what);
+    if (desc_find(r, name)) host_fail(&r->host, pos, "%s: the name is taken", what);
     if (out->buffer_count == DESC_MAX_BUFFERS)
         host_fail(&r->host, pos, "%s: more than %d buffers", what, DESC_MAX_BUFFERS);
     host_check_keys(&r->host, table, pos, what, fields,

@@ -19,7 +19,9 @@ static inline DescReader *desc_reader(lua_State *L) {
 
 /* A number of the script at a stack index; false when it is none. */
 bool desc_number(lua_State *L, int index, Number *out);
-/* The buffer of that name; raises with the nearest name. */
+/* The buffer of that name, or NULL. */
+const Buffer *desc_find(const DescReader *r, const char *name);
+/* Its index; raises with the nearest name. */
 size_t desc_buffer(DescReader *r, const char *name, TextPos pos, const char *what);
 /* Full path of a file that the description names; raises when it leaves the directory. */
 const char *desc_path(DescReader *r, const char *name, TextPos pos, const char *what);
