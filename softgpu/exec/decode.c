@@ -1,5 +1,6 @@
 /* Decoding, step 1: the frame of a function, operands by shape, constants, symbols. */
 #include "softgpu/exec/decode.h"
+#include "softgpu/ptx/feature.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -227,8 +228,9 @@ uint64_t dec_symbol(Decode *d, const PtxVar *var) {
 int dec_address(Decode *d, const PtxOperand *o, uint64_t *offset, const PtxVar **var) {
     *offset = (uint64_t)o->imm;
     *var = o->var;
-    if (o->kind != PTX_ADDRESS) {
-        dec_fail(d, ST_SYNTAX, "an address in brackets is expected");
+    if (o->kind != PTX_ADDRESS || o->item_count) {
+        dec_fail(d, ST_SYNTAX, "an address in brackets%s is expected",
+                 o->item_count ? ", without coordinates," : "");
         return -1;
     }
     if (o->var) *offset += dec_symbol(d, o->var);
@@ -317,12 +319,28 @@ static void emit_after(Decode *d) {
     ir->o[2] = inf;
 }
 
+/* A form newer than the module's own .version or .target is refused, as ptxas does. */
+static void check_needs(Decode *d) {
+    const PtxWords words = d->words;
+    const PtxNeeds needs = ptx_needs(&words);
+    const SgModule *const m = d->module;
+    if (needs.version > m->ptx->version)
+        dec_fail(d, ST_UNSUPPORTED, "needs .version %d.%d or later; the module says %d.%d",
+                 needs.version / 10, needs.version % 10, m->ptx->version / 10,
+                 m->ptx->version % 10);
+    else if (needs.target > m->target || (needs.special && !m->target_suffix))
+        dec_fail(d, ST_UNSUPPORTED, "needs .target sm_%d%s or later; the module says %s",
+                 needs.target, needs.special ? "a" : "", m->ptx->target);
+}
+
 static const PtxForm *find_form(Decode *d) {
     d->saturate = d->relu = false;
     if (!ptx_words(d->in->form, &d->words)) return NULL;
     const PtxWords all = d->words;
     const char *const key = d->in->form;
     const PtxForm *form = map_get(d->forms, key);
+    if (!form) check_needs(d);
+    if (!form && ptx_refused(&all)) return NULL;
     if (!form) form = ptx_form_find(&all);
     if (!form) {
         const int type = d->words.count - 1;
@@ -347,7 +365,8 @@ static void instruction(Decode *d, const PtxInstr *in) {
     d->in = in;
     d->form = find_form(d);
     if (!d->form) {
-        dec_fail(d, ST_UNSUPPORTED, "this instruction is not emulated");
+        const char *const why = ptx_refused(&d->words);
+        dec_fail(d, ST_UNSUPPORTED, "%s", why ? why : "this instruction is not emulated");
         return;
     }
     const int first = d->ir_count;

@@ -101,6 +101,10 @@ static int data_count(Decode *d, const PtxOperand *o, const Element *e) {
                  o->kind == PTX_VECTOR ? o->item_count : 1, want);
         return 0;
     }
+    if (n == 8 && e->bytes != 4) {
+        dec_fail(d, ST_SYNTAX, ".v8 moves elements of 32 bits");
+        return 0;
+    }
     if (bytes > 32 || (wide && v >= 0) ||
         (bytes > 16 && space != PTX_GENERIC && space != PTX_GLOBAL)) {
         dec_fail(d, ST_SYNTAX, "%u bytes at once; up to 16, on .global 32", bytes);
@@ -255,7 +259,8 @@ static void redux(Decode *d) {
     dec_use(&tmp, 1, dec_source(d, dec_operand(d, 1), PTX_B32, false));
     dec_use(&tmp, 2, dec_source(d, dec_operand(d, 2), PTX_B32, false));
     tmp.o[3] = (uint32_t)dec_atom_op(d);
-    tmp.o[4] = ptx_words_have(&d->words, "s32");
+    tmp.o[4] = ptx_words_have(&d->words, "s32") || ptx_words_have(&d->words, "NaN");
+    tmp.o[4] |= ptx_words_have(&d->words, "abs") ? 2u : 0u;
     if (d->status == ST_OK) dec_emit_from(d, &tmp, dec_form_handler(d), PIPE_SHUFFLE);
 }
 

@@ -266,3 +266,24 @@ HANDLER(redux) {
     FOR_LANES if (w->mask >> l & 1) ROW(u32, 0)[l] = (u32)v;
     return r + 1;
 }
+
+/* redux.sync.f32: o[3] AT_MIN or AT_MAX, o[4] bit 0 .NaN, bit 1 .abs. A NaN loses, or with .NaN
+ * wins; -0 < +0. */
+HANDLER(redux_f32) {
+    const Rec *next = NULL;
+    u32 mask = 0, nans = 0;
+    if (!members(w, r, 2, &mask, &next)) return next;
+    const u32 *const a = ROW(u32, 1);
+    const bool least = r->o[3] == AT_MIN;
+    u32 best = 0x7fffffffu;
+    for (u32 left = w->mask; left; left &= left - 1) {
+        const u32 v = a[__builtin_ctz(left)] & (r->o[4] & 2 ? 0x7fffffffu : UINT32_MAX);
+        const float x = as_f32(v), y = as_f32(best);
+        const bool less = x == y ? v >> 31 > best >> 31 : x < y;
+        nans |= x != x;
+        if (x == x && (y != y || (v != best && less == least))) best = v;
+    }
+    if (nans && (r->o[4] & 1)) best = 0x7fffffffu;
+    FOR_LANES if (w->mask >> l & 1) ROW(u32, 0)[l] = best;
+    return r + 1;
+}

@@ -23,7 +23,7 @@ static int target_number(const char *name, char *suffix) {
     return n > 0 && n < 10000 ? (int)n : 0;
 }
 
-static Status check_target(const SgModule *m, int driver_version, Error *err) {
+static Status check_target(SgModule *m, int driver_version, Error *err) {
     /* PTX ISA 9.0 came with CUDA 13.0, 8.x with 12.x: x.y of CUDA takes up to (x - 4).y, 12.0 8.0.
      */
     const int newest = (driver_version / 1000 - 4) * 10 + driver_version % 1000 / 10;
@@ -35,6 +35,8 @@ static Status check_target(const SgModule *m, int driver_version, Error *err) {
     char want = 0, have = 0;
     const int target = target_number(m->ptx->target, &want),
               cc = target_number(m->arch->name, &have);
+    m->target = target;
+    m->target_suffix = want;
     /* sm_90a code runs on sm_90a only; sm_100f on its family (same major number). */
     const bool ok = want == 'a'   ? target == cc && have == 'a'
                     : want == 'f' ? target / 10 == cc / 10 && target <= cc

@@ -46,6 +46,8 @@ typedef struct SgGlobal {
 struct SgModule {
     Arena *arena;
     const GpuArch *arch;
+    int target; /* number and suffix (a, f, 0) of the .target of the module */
+    char target_suffix;
     SgChecks checks;
     PtxModule *ptx;
     SgKernel *kernels;

@@ -220,7 +220,11 @@ static void word_operand(PtxParser *p, PtxOperand *o) {
     if (o->var && ptx_accept(p, '+')) o->imm = ptx_integer(p, "an offset");
 }
 
-static void address_operand(PtxParser *p, PtxOperand *o) {
+static void operand(PtxParser *p, PtxOperand *o, int depth);
+
+/* [base], or with coordinates behind it (tensor copies, textures), which nothing here executes:
+ * dec_address refuses them. */
+static void address_operand(PtxParser *p, PtxOperand *o, int depth) {
     o->kind = PTX_ADDRESS;
     if (p->tok.kind == TOK_WORD) {
         PtxOperand base = {.reg = -1, .second = -1};
@@ -239,10 +243,12 @@ static void address_operand(PtxParser *p, PtxOperand *o) {
     } else {
         o->imm = ptx_integer(p, "an address");
     }
+    for (; p->status == ST_OK && ptx_accept(p, ','); o->item_count++) {
+        PtxOperand coordinates;
+        operand(p, &coordinates, depth + 1);
+    }
     ptx_expect(p, ']');
 }
-
-static void operand(PtxParser *p, PtxOperand *o, int depth);
 
 static void items(PtxParser *p, PtxOperand *o, char close, int depth) {
     PtxList list = {.item = sizeof(PtxOperand)};
@@ -279,7 +285,7 @@ static void operand(PtxParser *p, PtxOperand *o, int depth) {
     if (depth > 4) {
         ptx_fail(p, ST_LIMIT, "operands nested deeper than 4");
     } else if (ptx_accept(p, '[')) {
-        address_operand(p, o);
+        address_operand(p, o, depth);
     } else if (ptx_accept(p, '{')) {
         o->kind = PTX_VECTOR;
         items(p, o, '}', depth);

@@ -62,7 +62,7 @@ typedef enum PtxOperandKind {
     PTX_SYMBOL,  /* var + imm */
     PTX_NAME,    /* a function */
     PTX_LABEL,   /* reg: index of the target instruction, or of the branch table */
-    PTX_ADDRESS, /* [reg + imm], [var + imm] or [imm] */
+    PTX_ADDRESS, /* [reg + imm], [var + imm] or [imm]; item_count coordinates, not kept */
     PTX_VECTOR,  /* items in braces */
     PTX_LIST,    /* items in parentheses */
 } PtxOperandKind;

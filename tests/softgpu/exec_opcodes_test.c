@@ -45,10 +45,10 @@ static void emit_entry(Str *s, size_t i, const Vector *v) {
 static int count_wrong(const char *isa, const Vector *table, size_t n, uint32_t threads) {
     setenv("SEQTUNE_SOFTGPU_ISA", isa, 1);
     Str text = {0};
-    str_puts(&text, PTX_HEADER);
+    str_puts(&text, ".version 9.0\n.target sm_100a\n.address_size 64\n");
     for (size_t i = 0; i < n; i++) emit_entry(&text, i, &table[i]);
     Bench b;
-    bench_open(&b, "sm_80", str_text(&text), 4096);
+    bench_open(&b, "sm_100a", str_text(&text), 4096);
     int wrong = 0;
     for (size_t i = 0; i < n; i++) {
         char name[32];

@@ -23,7 +23,7 @@ static void an_unknown_instruction_is_named_with_its_template_line(void **state)
         PTX_HEADER ".visible .entry kern(.param .u64 p) {\n.reg .b32 %r<8>;\n"
                    ".loc 1 118 3\nwgmma.fence.sync.aligned;\nret;\n}\n"
                    ".file 1 \"/seqtune/attn/prefill_mma.cu\"\n",
-        "kern: PTX line 7 (attn/prefill_mma.cu:118): wgmma.fence.sync.aligned: this instruction is "
+        "kern: PTX line 7 (attn/prefill_mma.cu:118): wgmma.fence.sync.aligned: Hopper's wgmma is "
         "not emulated");
 }
 
@@ -37,8 +37,8 @@ static void operands_are_checked_by_the_table(void **state) {
     refuses(BODY("ld.param.u64 %rd0, [p+4];"), "reads past the 8 bytes of parameters");
     refuses(BODY("cp.async.cg.shared.global [%r0], [%rd0], 8;"), "cp-size must be 16");
     refuses(BODY("cp.async.wait_group %r0;"), "not an integer");
-    refuses(BODY("ld.global.v8.u32 {%r0,%r1}, [%rd0];"), ".v8 moves 8 elements");
-    refuses(BODY("cvt.rn.e4m3x2.f32 %r0, %r1, %r2;"), "cvt.rn.satfinite");
+    refuses(BODY("ld.global.v4.u32 {%r0,%r1}, [%rd0];"), "2 elements; it moves 4");
+    refuses(BODY("ld.global.u32 %r0, [%rd0, {%r1, %r2}];"), "without coordinates");
     refuses(BODY(".reg .v2 .b32 v; add.s32 v, %r1, %r2;"), "not a 32-bit register");
     refuses(BODY(".reg .v2 .b32 v; mov.b32 %r0, v.z;"), "PTX line 6: mov.b32: a source");
     refuses(".version 8.0\n.target sm_80\n.func f(.reg .u32 x) { ret; }\n"
