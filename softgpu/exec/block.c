@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "softgpu/exec/probe.h"
 
 /* Instructions per warp turn; turns without giving way; what a turn costs besides instructions. */
 enum { FUEL = 1 << 14, FAIR = 1 << 12, TURN_COST = 64 };
@@ -127,6 +128,7 @@ Block *block_start(Launch *launch, uint64_t linear, Block *spare) {
     }
     const uint32_t *const g = launch->user->grid;
     AsyncArrival *const arrivals = spare ? spare->arrivals : NULL; /* memory is kept */
+    BlockProfile *const profile = spare ? spare->profile : NULL;
     const int arrival_cap = spare ? spare->arrival_cap : 0;
     Watch *const watch = spare ? spare->watch : NULL;
     *b = (Block){.launch = launch,
@@ -135,6 +137,7 @@ Block *block_start(Launch *launch, uint64_t linear, Block *spare) {
                         (uint32_t)(linear / g[0] / g[1])},
                  .warp_count = launch->warp_count,
                  .arrivals = arrivals,
+                 .profile = profile,
                  .arrival_cap = arrival_cap,
                  .watch = watch,
                  .warps = (Warp *)(void *)((uint8_t *)b + l.warps),
@@ -150,7 +153,9 @@ Block *block_start(Launch *launch, uint64_t linear, Block *spare) {
                (size_t)b->warp_count * LANES * launch->kernel->local_bytes);
     for (int i = 0; i < b->warp_count; i++) warp_start(b, i, &l);
     const size_t local_bytes = (size_t)b->warp_count * LANES * launch->kernel->local_bytes;
-    if (!watch_start(b, (uint8_t *)b + l.local, local_bytes)) {
+    const bool counts =
+        !launch->profile || b->profile || (b->profile = probe_block_new(launch->kernel)) != NULL;
+    if (!counts || !watch_start(b, (uint8_t *)b + l.local, local_bytes)) {
         block_free(b);
         return NULL;
     }
@@ -162,6 +167,7 @@ void block_free(Block *b) {
     for (int i = 0; i < b->warp_count; i++) mem_free(b->warps[i].async);
     mem_free(b->arrivals);
     watch_free(b->watch);
+    probe_block_free(b->profile);
     free(b); /* aligned_alloc */
 }
 
@@ -311,16 +317,7 @@ Turn block_turn(Block *b, uint64_t *executed) {
     return TURN_SPIN;
 }
 
-void block_count(const Block *b, SgCounters *out) {
-    const SgKernel *const k = b->launch->kernel;
-    uint64_t pipe[PIPE_COUNT] = {0};
-    for (int i = 0; i < k->block_count; i++) {
-        const uint64_t n = b->counts[i];
-        if (!n) continue;
-        for (int p = 0; p < PIPE_COUNT; p++) pipe[p] += n * k->costs[i].pipe[p];
-        out->mma_flops += n * k->costs[i].mma_flops;
-        out->mma += n * k->costs[i].mma;
-    }
+void pipes_count(const uint64_t pipe[PIPE_COUNT], SgCounters *out) {
     /* 64-bit ALU operations are two 32-bit ones, 64-bit products three (rules of the fold); a
      * division expands to about 16 instructions. */
     const uint64_t alu =
@@ -341,6 +338,19 @@ void block_count(const Block *b, SgCounters *out) {
     out->global_store += pipe[PIPE_STORE] + pipe[PIPE_ATOMIC];
     out->cp_async += pipe[PIPE_CP_ASYNC];
     out->local_access += pipe[PIPE_LOCAL];
+}
+
+void block_count(const Block *b, SgCounters *out) {
+    const SgKernel *const k = b->launch->kernel;
+    uint64_t pipe[PIPE_COUNT] = {0};
+    for (int i = 0; i < k->block_count; i++) {
+        const uint64_t n = b->counts[i];
+        if (!n) continue;
+        for (int p = 0; p < PIPE_COUNT; p++) pipe[p] += n * k->costs[i].pipe[p];
+        out->mma_flops += n * k->costs[i].mma_flops;
+        out->mma += n * k->costs[i].mma;
+    }
+    pipes_count(pipe, out);
     out->shared_wavefronts += b->dynamic.shared_wavefronts;
     out->shared_conflicts += b->dynamic.shared_conflicts;
     out->global_sectors += b->dynamic.global_sectors;

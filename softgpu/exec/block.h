@@ -15,6 +15,8 @@ void block_free(Block *b);
 /* Runs until the block ends, faults, only spins or only waits. `executed`: instructions of the
  * turn. */
 Turn block_turn(Block *b, uint64_t *executed);
+/* Adds what `pipe[p]` warp instructions on each pipe come to. */
+void pipes_count(const uint64_t pipe[PIPE_COUNT], SgCounters *out);
 /* Adds the block's counts. */
 void block_count(const Block *b, SgCounters *out);
 

@@ -132,9 +132,10 @@ static bool say_round(Text *t, Warp *w, const Rec *head, uint32_t lanes) {
     w->back = NULL;
     w->fuel = INT64_MAX;
     for (const Rec *r = head; r && steps < MAX_STEPS; steps++) {
-        const bool entry = r->fn == leader || r->fn == first;
+        const Handler fn = sg_rec_handler(w->block->launch->kernel, r);
+        const bool entry = fn == leader || fn == first;
         if (entry && (reads || (steps && r == head))) break;
-        const Rec *const at = r->fn == guard ? r + 1 : r;
+        const Rec *const at = fn == guard ? r + 1 : r;
         const char *const form = entry ? NULL : reading(w, at);
         if (form && reads++ < 2) say_read(t, w, at, form, lane);
         r = r->fn(w, r);

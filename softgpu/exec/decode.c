@@ -512,6 +512,8 @@ void dec_function(Decode *d, const PtxFunc *f, const uint64_t *args, const uint6
     for (int i = 0; i < f->instr_count && d->status == ST_OK; i++) {
         frame.label[i] = d->ir_count;
         instruction(d, &f->instrs[i]);
+        if (d->status == ST_OK && d->ir_count > frame.label[i])
+            d->ir[frame.label[i]].begins |= d->ir[frame.label[i]].from == &f->instrs[i];
     }
     d->in = f->instr_count ? &f->instrs[f->instr_count - 1] : in;
     if (d->status == ST_OK) {

@@ -33,6 +33,8 @@ typedef struct Ir {
     bool guarded;           /* the Ir before is its guard */
     uint8_t or4;            /* low bits of o[4] (8-bit mma) */
     uint8_t pipe;           /* SgPipe */
+    uint8_t raw;            /* ... before folding */
+    bool begins;            /* the first Ir of `from` */
     uint8_t fuse;           /* FuseKind for folding */
     uint32_t flops;         /* of an mma */
     int table, table_count; /* brx: entries in Decode.jumps */

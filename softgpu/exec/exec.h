@@ -104,6 +104,7 @@ typedef struct SgLaunch {
     int threads;  /* host threads; 0: all */
     const GpuModel *model;
     uint64_t spin_limit; /* 0: default; instructions without progress before a hang is reported */
+    bool profile;        /* counts in detail: slower, see exec/profile.h */
     uint64_t instruction_limit; /* 0: none; warp instructions of the whole grid, then a time-out */
     uint64_t
         seed; /* 0: the usual order; else another of blocks, warps, lanes, time slices, copies */
@@ -119,6 +120,7 @@ typedef struct SgLaunch {
      * blocks that ran, like `counters`. From `arena`. */
     uint64_t *visits;
     size_t visit_count;
+    struct SgProfile *detail; /* NULL unless `profile`; of the blocks that ran; from `arena` */
     SgFault fault;
     SgWarning *warnings; /* from `arena`; the first SG_MAX_WARNINGS instructions that warned */
     size_t warning_count;

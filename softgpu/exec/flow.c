@@ -280,6 +280,7 @@ static void fold(Flow *f) {
     }
     for (int i = 0; i < d->ir_count; i++) {
         Ir *const ir = &d->ir[i];
+        ir->raw = ir->pipe;
         if (!ir->fuse || !(ir->defs & 1) || defs[ir->o[0]] != 1) continue;
         const uint32_t v = ir->o[0];
         const bool constant = d->vregs[ir->o[2]].kind == VREG_CONST;
@@ -366,8 +367,11 @@ static void write_records(Flow *f) {
         }
         for (int i = block->first + b; i <= block->end + b; i++) {
             const int source = i - b - 1 < block->first ? block->first : i - b - 1;
-            const PtxInstr *const in = d->ir[source].from;
-            if (in) k->places[i] = (RecPlace){in->line, in->loc_file, in->loc_line, in->form};
+            const Ir *const ir = &d->ir[source];
+            const PtxInstr *const in = ir->from;
+            if (!in) continue;
+            k->places[i] = (RecPlace){in->line,   in->loc_file, in->loc_line, in->form, in,
+                                      ir->begins, ir->raw,      ir->pipe,     ir->flops};
         }
     }
 }

@@ -17,7 +17,20 @@ typedef struct Region {
 struct Footprint {
     _Atomic(Region *) slots[SLOTS]; /* 32 GiB of touched memory; beyond it touches go uncounted */
     Region *_Atomic last;
+    bool heard; /* set before the launch begins */
 };
+
+static _Thread_local FootprintFn listener;
+static _Thread_local void *listener_context;
+
+void footprint_listen(FootprintFn fn, void *context) {
+    listener = fn;
+    listener_context = context;
+}
+
+void footprint_hear(Footprint *f) {
+    f->heard = true;
+}
 
 Footprint *footprint_new(void) {
     return mem_alloc(sizeof(Footprint));
@@ -58,6 +71,7 @@ static void set_bits(Region *r, uint64_t word, uint64_t bits) {
 
 void footprint_touch(Footprint *f, uint64_t first, uint64_t last) {
     enum { REGION_SECTORS = 1 << (REGION_SHIFT - SECTOR_SHIFT) };
+    if (f->heard && listener) listener(listener_context, first, last);
     while (first <= last) {
         Region *const r = region_of(f, first >> (REGION_SHIFT - SECTOR_SHIFT));
         if (!r) return;

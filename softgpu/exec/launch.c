@@ -12,6 +12,7 @@
 #include "softgpu/exec/block.h"
 #include "softgpu/exec/footprint.h"
 #include "softgpu/exec/module.h"
+#include "softgpu/exec/probe.h"
 #include "softgpu/written.h"
 
 #include <sched.h>
@@ -73,6 +74,14 @@ static void spread(const SgKernel *k, const uint64_t *counts, uint64_t *visits) 
     for (int i = 0; i < k->func->instr_count; i++) visits[i] = counts[k->instr_block[i]];
 }
 
+/* The place of a block in the order of dispatch. */
+static uint64_t dispatch_index(const Launch *l, uint64_t linear) {
+    uint64_t i = 0;
+    if (!l->order) return linear;
+    while (l->order[i] != linear) i++;
+    return i;
+}
+
 static void finish(Launch *l, Block *b) {
     SgCounters counters = {0};
     block_count(b, &counters);
@@ -85,6 +94,8 @@ static void finish(Launch *l, Block *b) {
             l->samples[i].counters = counters;
             spread(l->kernel, b->counts, l->samples[i].visits);
         }
+    if (l->profile && !launch_profile_take(l->profile, dispatch_index(l, b->linear), b->profile))
+        fail(l, ST_NO_MEMORY);
     l->finished++;
     l->live--;
     l->stalled = 0;
@@ -327,6 +338,8 @@ static void cleanup(Launch *l) {
     }
     footprint_free(l->footprint);
     mem_free(l->counts);
+    launch_profile_free(l->profile);
+    if (l->kernel != l->user->kernel) probe_kernel_free((SgKernel *)(uintptr_t)l->kernel);
     mem_free((void *)(uintptr_t)l->params);
     pthread_mutex_destroy(&l->lock);
     pthread_cond_destroy(&l->wake);
@@ -360,6 +373,26 @@ static bool make_results(Launch *l, Arena *arena) {
     return true;
 }
 
+/* False: no memory. */
+static bool start_profile(Launch *l) {
+    const SgLaunch *const u = l->user;
+    if (!u->profile) return true;
+    SgKernel *const counting = probe_kernel(u->kernel);
+    if (!counting) return false;
+    l->kernel = counting;
+    footprint_hear(l->footprint);
+    l->profile =
+        launch_profile_new(counting, u->model, l->block_total, (uint64_t)(unsigned)l->resident);
+    return l->profile != NULL;
+}
+
+/* False: no memory. */
+static bool end_profile(Launch *l, Arena *arena) {
+    if (!l->profile || l->user->fault.faulted) return true;
+    l->user->detail = launch_profile_result(l->profile, l->counts, arena);
+    return l->user->detail != NULL;
+}
+
 Status sg_execute(SgLaunch *launch, Arena *arena, Error *err) {
     Status st = check_launch(launch, err);
     if (st != ST_OK) return st;
@@ -373,6 +406,7 @@ Status sg_execute(SgLaunch *launch, Arena *arena, Error *err) {
     launch->counters = (SgCounters){0};
     launch->warnings = NULL;
     launch->warning_count = 0;
+    launch->detail = NULL;
     Launch l = {.user = launch,
                 .kernel = k,
                 .params = mem_alloc((size_t)k->info.param_bytes + 16),
@@ -390,7 +424,7 @@ Status sg_execute(SgLaunch *launch, Arena *arena, Error *err) {
         l.block_total = l.sample_count;
         l.order = order;
     }
-    if (!l.params || !l.footprint || !make_results(&l, arena)) {
+    if (!l.params || !l.footprint || !make_results(&l, arena) || !start_profile(&l)) {
         st = err_no_memory(err, block_bytes(&l));
     } else {
         if (k->info.param_bytes)
@@ -399,6 +433,7 @@ Status sg_execute(SgLaunch *launch, Arena *arena, Error *err) {
         run_workers(&l, worker_count(launch, l.block_total));
         atomic_fetch_sub(&launches_running, 1);
         results(&l, blocks);
+        if (l.status == ST_OK && !end_profile(&l, arena)) l.status = ST_NO_MEMORY;
         if (l.status != ST_OK) st = err_no_memory(err, block_bytes(&l));
     }
     cleanup(&l);

@@ -10,6 +10,10 @@
 typedef struct RecPlace { /* beside each record, for messages */
     int line, loc_file, loc_line;
     const char *form;
+    const PtxInstr *from; /* NULL: of none */
+    bool begins;          /* the first record of its instruction */
+    uint8_t raw, pipe;    /* SgPipe before and after folding */
+    uint32_t flops;
 } RecPlace;
 
 typedef struct SpecialRow { /* a row filled when a warp starts */
@@ -36,6 +40,7 @@ struct SgKernel {
     bool spins;           /* has a loop that only waits for memory (spin.c) */
     uint32_t local_bytes; /* per thread, multiple of 16 */
     uint32_t shared_base; /* first legal shared address */
+    struct Probe *probes; /* of a kernel that counts (probe.h); else NULL */
 };
 
 typedef struct SgGlobal {
@@ -56,6 +61,8 @@ struct SgModule {
     int global_count;
 };
 
+/* What record `r` does, also in a kernel that counts around it. */
+Handler sg_rec_handler(const SgKernel *kernel, const Rec *r);
 uint64_t sg_global_address(const SgModule *module, const PtxVar *var);
 /* Decodes one entry. */
 Status sg_decode(SgModule *module, const PtxFunc *entry, SgKernel *kernel, Error *err);

@@ -184,6 +184,7 @@ struct Block {
     DynamicCounters dynamic;
     AsyncArrival *arrivals;
     int arrival_count, arrival_cap;
+    struct BlockProfile *profile; /* of a profiled launch (probe.h); else NULL */
     uint64_t *counts;
     Watch *watch;    /* content checks; NULL: none, see exec/watch.h */
     uint8_t *memory; /* one allocation for everything above */
@@ -207,6 +208,7 @@ struct Launch {
     int warp_count;
     size_t block_bytes, reg_bytes;
     Footprint *footprint;
+    struct LaunchProfile *profile; /* under the lock; NULL: not profiled */
     /* under the lock */
     pthread_mutex_t lock;
     pthread_cond_t wake;

@@ -1,6 +1,7 @@
 /* See exec_help.h. */
 #include "exec_help.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 void bench_open(Bench *b, const char *arch, const char *text, uint64_t buffer_bytes) {
@@ -24,6 +25,7 @@ bool bench_launch(Bench *b, const char *entry) {
     b->launch.kernel = sg_module_kernel(b->module, entry);
     b->launch.params = &b->buffer;
     assert_non_null(b->launch.kernel);
+    b->launch.profile |= getenv("SOFTGPU_PROFILE") != NULL;
     const Status st = sg_execute(&b->launch, b->arena, &b->err);
     if (st != ST_OK) fail_msg("%s", b->err.message);
     return b->launch.fault.faulted;

@@ -1,6 +1,20 @@
 # Tests of the PTX parser and the executor; included by tests/softgpu/CMakeLists.txt.
 set(exec_help ${CMAKE_CURRENT_LIST_DIR}/exec_help.c)
-foreach(what atomic checks control counters exchange features matrix mbarrier nvrtc opcodes sync tensor wmma)
+foreach(what
+  atomic
+  checks
+  control
+  counters
+  exchange
+  features
+  matrix
+  mbarrier
+  nvrtc
+  opcodes
+  profile
+  sync
+  tensor
+  wmma)
   seqtune_test(test_softgpu_exec_${what} ${CMAKE_CURRENT_LIST_DIR}/exec_${what}_test.c ${exec_help}
                LINK softgpu_parts ${CMAKE_DL_LIBS})
 endforeach()
