@@ -85,7 +85,10 @@ Status buffers_place(PtxRun *run, Error *err) {
     for (size_t i = 0; i < d->buffer_count && st == ST_OK; i++)
         st = upload(run, &d->buffers[i], &run->placed[i], portion, err);
     mem_free(portion);
-    return st;
+    if (st != ST_OK) return st;
+    /* A fill may still run when its call returns, and the launches' stream waits for no other. */
+    TRY(CtxSynchronize(), "cuCtxSynchronize");
+    return ST_OK;
 }
 
 void buffers_free(PtxRun *run) {
