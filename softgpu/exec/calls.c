@@ -30,10 +30,44 @@ static CallInfo *info_of(Decode *d, const PtxFunc *f) {
     return info;
 }
 
-const PtxFunc *dec_callee(const Decode *d, const PtxInstr *instr, int operand) {
-    const PtxOperand *const o = &instr->operands[operand];
-    if (o->kind != PTX_NAME || strncmp(instr->form, "call", 4) != 0) return NULL;
-    return ptx_func(d->module->ptx, o->name);
+static bool same_formals(PtxVar *const *a, int a_count, PtxVar *const *b, int b_count) {
+    if (a_count != b_count) return false;
+    for (int i = 0; i < a_count; i++)
+        if (a[i]->size != b[i]->size || a[i]->reg_count != b[i]->reg_count) return false;
+    return true;
+}
+
+static bool fits(const PtxProto *p, const PtxFunc *f) {
+    for (int i = 0; i < p->target_count; i++)
+        if (strcmp(p->targets[i], f->name) == 0) return f->body && !f->entry;
+    return !p->target_count && f->taken && f->body && !f->entry &&
+           same_formals(p->params, p->param_count, f->params, f->param_count) &&
+           same_formals(p->rets, p->ret_count, f->rets, f->ret_count);
+}
+
+int dec_targets(Decode *d, const PtxFunc *f, const PtxInstr *in, const PtxFunc *out[MAX_TARGETS]) {
+    const PtxModule *const m = d->module->ptx;
+    const PtxOperand *const o = in->operands;
+    const int k = in->operand_count && o[0].kind == PTX_LIST, last = in->operand_count - 1;
+    if (strncmp(in->form, "call", 4) != 0 || k > last) return 0;
+    if (o[k].kind == PTX_NAME) {
+        out[0] = ptx_func(m, o[k].name);
+        return out[0] && out[0]->body;
+    }
+    const PtxProto *proto = NULL;
+    for (int i = 0; o[last].kind == PTX_NAME && i < f->proto_count; i++)
+        if (strcmp(f->protos[i].name, o[last].name) == 0) proto = &f->protos[i];
+    int n = 0;
+    for (int i = 0; proto && i < m->func_count; i++) {
+        if (!fits(proto, m->funcs[i])) continue;
+        if (n == MAX_TARGETS) {
+            dec_fail(d, ST_LIMIT, "an indirect call has more than %d possible targets",
+                     MAX_TARGETS);
+            return 0;
+        }
+        out[n++] = m->funcs[i];
+    }
+    return n;
 }
 
 /* Adds up what `f` and its callees have; `chain` is the number of calls that led here. */
@@ -50,10 +84,10 @@ static const CallInfo *visit(Decode *d, const PtxFunc *f, int chain) {
     info->instructions = (uint64_t)f->instr_count;
     for (int i = 0; i < f->instr_count; i++) {
         d->in = &f->instrs[i];
-        for (int k = 0; k < f->instrs[i].operand_count; k++) {
-            const PtxFunc *const callee = dec_callee(d, &f->instrs[i], k);
-            if (!callee || !callee->body) continue;
-            const CallInfo *const below = visit(d, callee, chain + 1);
+        const PtxFunc *callees[MAX_TARGETS];
+        const int n = dec_targets(d, f, &f->instrs[i], callees);
+        for (int k = 0; k < n; k++) {
+            const CallInfo *const below = visit(d, callees[k], chain + 1);
             if (!below) return NULL;
             info->instructions += below->instructions;
             if (below->depth + 1 > info->depth) info->depth = below->depth + 1;

@@ -393,6 +393,13 @@ HANDLER(assert) {
     return warp_fault(w, r, 710, w->mask, "%s:%u: assertion `%s' failed", file, line, message);
 }
 
+HANDLER(bad_call) {
+    const int lane = __builtin_ctz(w->mask);
+    return warp_fault(w, r, 700, w->mask,
+                      "indirect call of 0x%llx, where no function of this prototype is",
+                      (unsigned long long)ROW(u64, 0)[lane]);
+}
+
 /* vprintf: o[0], o[1] where its parameters lie in local memory, o[2] where its result goes or
  * NO_ROW. */
 HANDLER(vprintf) {

@@ -190,6 +190,11 @@ int dec_source(Decode *d, const PtxOperand *o, PtxClass class, bool is_float) {
         if (class == PTX_B64 || (class == PTX_B32 && o->var->space != PTX_GLOBAL))
             return dec_constant(d, class, dec_symbol(d, o->var) + (uint64_t)o->imm);
         break;
+    case PTX_NAME: { /* a function's address */
+        const uint64_t at = class == PTX_B64 ? sg_function_address(d->module, o->name) : 0;
+        if (at) return dec_constant(d, class, at);
+        break;
+    }
     default: break;
     }
     dec_fail(d, ST_SYNTAX, "a source operand is not a %s %svalue", class_names[class],
@@ -486,7 +491,7 @@ static void bind_variables(Decode *d, const PtxFunc *f, const uint64_t *args,
 static void patch(Decode *d, const Frame *frame, int first) {
     for (int i = first; i < d->ir_count; i++) {
         Ir *const ir = &d->ir[i];
-        if (ir->target < 0) continue;
+        if (ir->target < 0 || ir->resolved) continue;
         if (ir->from < frame->func->instrs ||
             ir->from >= frame->func->instrs + frame->func->instr_count)
             continue; /* of a function inlined here: done */
@@ -533,11 +538,12 @@ void dec_function(Decode *d, const PtxFunc *f, const uint64_t *args, const uint6
  * array (no size) starts behind them. */
 static void layout_shared(Decode *d, const PtxFunc *f) {
     if (!f->body || !dec_first_layout(d, f)) return;
-    for (int i = 0; i < f->instr_count && d->status == ST_OK; i++)
+    for (int i = 0; i < f->instr_count && d->status == ST_OK; i++) {
+        const PtxFunc *callees[MAX_TARGETS];
+        const int n = dec_targets(d, f, &f->instrs[i], callees);
+        for (int k = 0; k < n; k++) layout_shared(d, callees[k]);
         for (int k = 0; k < f->instrs[i].operand_count; k++) {
             const PtxOperand *const o = &f->instrs[i].operands[k];
-            const PtxFunc *const callee = dec_callee(d, &f->instrs[i], k);
-            if (callee) layout_shared(d, callee);
             const PtxVar *const var = o->var;
             if (!var || var->space != PTX_SHARED) continue;
             bool known = false;
@@ -553,6 +559,7 @@ static void layout_shared(Decode *d, const PtxFunc *f) {
             if (d->shared_size > (1u << 20))
                 dec_fail(d, ST_LIMIT, "static shared memory above 1 MiB");
         }
+    }
 }
 
 static void place_dynamic(Decode *d) {

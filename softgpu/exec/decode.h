@@ -27,6 +27,7 @@ typedef struct Ir {
     uint32_t o[14];
     uint16_t defs, uses;    /* bit k: o[k] is a virtual register */
     uint16_t address;       /* bit k: o[k] is an address row */
+    bool resolved;          /* target is an Ir already */
     int target;             /* branch: instruction of the frame, then Ir; -1 */
     bool ends;              /* a basic block ends here */
     bool stays;             /* ... and its end does not fall through */
@@ -126,8 +127,10 @@ bool dec_branch_family(Decode *d, const char *name); /* false: not one of them *
 enum { MAX_INLINE_DEPTH = 16 };
 /* Refuses recursion and calls that would inline too much; see calls.c. */
 void dec_calls(Decode *d, const PtxFunc *entry);
-/* The function that operand `operand` of a call names; NULL for other operands. */
-const PtxFunc *dec_callee(const Decode *d, const PtxInstr *instr, int operand);
+enum { MAX_TARGETS = 64 };
+/* What a call in `f` may reach: the function it names, or through a register all functions of its
+ * prototype whose address is taken, or its .calltargets. Returns how many. */
+int dec_targets(Decode *d, const PtxFunc *f, const PtxInstr *in, const PtxFunc *out[MAX_TARGETS]);
 /* True the first time that it is asked about `f`. */
 bool dec_first_layout(Decode *d, const PtxFunc *f);
 

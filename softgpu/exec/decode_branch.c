@@ -151,34 +151,84 @@ static bool system_call(Decode *d, const char *name, const PtxOperand *arg_list,
     return true;
 }
 
+typedef struct CallSite {
+    const PtxOperand *args, *rets; /* lists */
+    uint64_t arg_at[MAX_ARGS], ret_at[MAX_ARGS];
+    int arg_count, ret_count;
+} CallSite;
+
+static void call_one(Decode *d, const PtxFunc *f, const CallSite *c) {
+    if (!f->body || f->entry)
+        dec_fail(d, ST_UNSUPPORTED, "function '%s' has no body here", f->name);
+    else if (f->param_count != c->arg_count || f->ret_count != c->ret_count)
+        dec_fail(d, ST_SYNTAX, "'%s' takes %d arguments and returns %d values", f->name,
+                 f->param_count, f->ret_count);
+    else
+        inline_call(d, f, c->args, c->rets, c->arg_at, c->ret_at);
+}
+
+/* A jump whose target is set later, as an Ir; taken when predicate `p` is false, always for -1. */
+static int open_jump(Decode *d, int p) {
+    Ir *const ir = dec_emit(d, dec_control(p >= 0 ? CONTROL_bra_if : CONTROL_bra), PIPE_BRANCH);
+    ir->ends = ir->resolved = true;
+    ir->stays = p < 0;
+    if (p >= 0) {
+        dec_use(ir, 1, p);
+        ir->o[2] = UINT32_MAX;
+    }
+    return d->ir_count - 1;
+}
+
+/* call (rets), %rd, (args), prototype: one of the functions that the prototype fits, each inlined
+ * behind a comparison with its address. Any other value is a fault. */
+static void indirect_call(Decode *d, const PtxOperand *to, const CallSite *c) {
+    const PtxFunc *f[MAX_TARGETS];
+    int end[MAX_TARGETS];
+    const int n = dec_targets(d, d->frame->func, d->in, f);
+    const int address = dec_source(d, to, PTX_B64, false);
+    if (d->status == ST_OK && n == 0)
+        dec_fail(d, ST_UNSUPPORTED, "no function whose address is taken fits this indirect call");
+    for (int i = 0; i < n && d->status == ST_OK; i++) {
+        const int p = dec_vreg(d, PTX_PRED);
+        Ir *const ir = dec_emit(d, dec_lane(d, LANE_eq_u64), PIPE_ALU);
+        dec_def(ir, 0, p);
+        dec_use(ir, 1, address);
+        dec_use(ir, 2, dec_constant(d, PTX_B64, sg_function_address(d->module, f[i]->name)));
+        const int next = open_jump(d, p);
+        call_one(d, f[i], c);
+        end[i] = open_jump(d, -1);
+        if (d->status == ST_OK) d->ir[next].target = d->ir_count;
+    }
+    if (d->status != ST_OK) return;
+    Ir *const ir = dec_emit(d, dec_control(CONTROL_bad_call), PIPE_OTHER);
+    dec_use(ir, 0, address);
+    for (int i = 0; i < n; i++) d->ir[end[i]].target = d->ir_count;
+    dec_emit(d, dec_control(CONTROL_nop), PIPE_MOVE); /* where all meet */
+}
+
 /* call [(rets),] name[, (args)]: the callee's body is inlined, its parameters are the caller's
  * .param variables themselves. */
 static void call(Decode *d) {
     static const PtxOperand none = {.kind = PTX_LIST, .reg = -1, .second = -1};
-    const PtxOperand *ret_list = &none, *arg_list = &none;
-    uint64_t args[MAX_ARGS] = {0}, rets[MAX_ARGS] = {0};
+    CallSite c = {.args = &none, .rets = &none};
     int k = 0;
     if (d->in->guard >= 0) jump(d, here(d) + 1, true);
-    if (dec_operand(d, k)->kind == PTX_LIST) ret_list = dec_operand(d, k++);
-    const PtxOperand *const name = dec_operand(d, k++);
-    if (k < d->in->operand_count && dec_operand(d, k)->kind == PTX_LIST)
-        arg_list = dec_operand(d, k);
-    const int ret_count = list_offsets(d, ret_list, rets);
-    const int arg_count = list_offsets(d, arg_list, args);
+    if (dec_operand(d, k)->kind == PTX_LIST) c.rets = dec_operand(d, k++);
+    const PtxOperand *const to = dec_operand(d, k++);
+    if (k < d->in->operand_count && dec_operand(d, k)->kind == PTX_LIST) c.args = dec_operand(d, k);
+    c.ret_count = list_offsets(d, c.rets, c.ret_at);
+    c.arg_count = list_offsets(d, c.args, c.arg_at);
     if (d->status != ST_OK) return;
-    if (name->kind != PTX_NAME) {
-        dec_fail(d, ST_UNSUPPORTED, "indirect calls are not emulated");
+    if (to->kind != PTX_NAME) {
+        indirect_call(d, to, &c);
         return;
     }
-    if (system_call(d, name->name, arg_list, ret_list, args, rets)) return;
-    const PtxFunc *const callee = ptx_func(d->module->ptx, name->name);
-    if (!callee || !callee->body || callee->entry)
-        dec_fail(d, ST_UNSUPPORTED, "function '%s' has no body here", name->name);
-    else if (callee->param_count != arg_count || callee->ret_count != ret_count)
-        dec_fail(d, ST_SYNTAX, "'%s' takes %d arguments and returns %d values", name->name,
-                 callee->param_count, callee->ret_count);
+    if (system_call(d, to->name, c.args, c.rets, c.arg_at, c.ret_at)) return;
+    const PtxFunc *const callee = ptx_func(d->module->ptx, to->name);
+    if (callee)
+        call_one(d, callee, &c);
     else
-        inline_call(d, callee, arg_list, ret_list, args, rets);
+        dec_fail(d, ST_UNSUPPORTED, "function '%s' has no body here", to->name);
 }
 
 static void ret(Decode *d) {

@@ -14,6 +14,13 @@ uint64_t sg_global_address(const SgModule *module, const PtxVar *var) {
                : 0;
 }
 
+uint64_t sg_function_address(const SgModule *module, const char *name) {
+    const PtxFunc *const f = ptx_func(module->ptx, name);
+    for (int i = 0; f && i < module->ptx->func_count; i++)
+        if (module->ptx->funcs[i] == f) return WINDOW_CODE + 16 * ((uint64_t)i + 1);
+    return 0;
+}
+
 /* "sm_80", "sm_90a", "compute_80": number and suffix. */
 static int target_number(const char *name, char *suffix) {
     const char *p = strpbrk(name, "0123456789");
@@ -74,7 +81,9 @@ static Status place_globals(SgModule *m, Error *err) {
         const PtxVar *const var = m->ptx->vars[i];
         for (size_t k = 0; k < var->reloc_count && m->globals[i].address; k++) {
             const PtxReloc *const reloc = &var->relocs[k];
-            const uint64_t v = sg_global_address(m, reloc->target) + (uint64_t)reloc->addend;
+            const uint64_t v = (reloc->target ? sg_global_address(m, reloc->target)
+                                              : sg_function_address(m, reloc->func)) +
+                               (uint64_t)reloc->addend;
             memcpy((void *)(uintptr_t)(m->globals[i].address + reloc->offset), &v, 8);
         }
     }

@@ -63,6 +63,8 @@ struct SgModule {
 
 /* What record `r` does, also in a kernel that counts around it. */
 Handler sg_rec_handler(const SgKernel *kernel, const Rec *r);
+/* What a register or a variable holds for a function: an address of no window. */
+uint64_t sg_function_address(const SgModule *module, const char *name); /* 0: unknown */
 uint64_t sg_global_address(const SgModule *module, const PtxVar *var);
 /* Decodes one entry. */
 Status sg_decode(SgModule *module, const PtxFunc *entry, SgKernel *kernel, Error *err);

@@ -37,6 +37,7 @@ enum { LANES = 32, BARRIERS = 16, MAX_WARPS = 32, RANGES = 4 };
 #define WINDOW_SHARED (UINT64_C(1) << WINDOW_SHIFT)
 #define WINDOW_LOCAL  (UINT64_C(2) << WINDOW_SHIFT)
 #define WINDOW_PARAM  (UINT64_C(3) << WINDOW_SHIFT)
+#define WINDOW_CODE   (UINT64_C(4) << WINDOW_SHIFT) /* functions; nothing is read there */
 
 /* WARP_SPIN: every lane that could run waits in a loop for memory to change. */
 typedef enum WarpState { WARP_READY, WARP_BARRIER, WARP_SPIN, WARP_DONE, WARP_FAULT } WarpState;

@@ -376,6 +376,31 @@ static void branch_targets(PtxParser *p, PtxLabel *label) {
         use_label(p, ((char **)names.data)[i], p->tok.line, &targets[i], false);
 }
 
+/* name: .callprototype [(rets)] _ [(params)] [.noreturn]; or name: .calltargets f, g; */
+static void prototype(PtxParser *p, const char *name) {
+    PtxProto *const proto = ptx_push(p, &p->protos);
+    PtxList targets = {.item = sizeof(char *)};
+    if (!proto) return;
+    *proto = (PtxProto){.name = name};
+    if (ptx_token_is(&p->tok, ".calltargets")) {
+        ptx_next(p);
+        do {
+            char **const slot = ptx_push(p, &targets);
+            char *const target = ptx_word(p, "a function");
+            if (slot) *slot = target;
+        } while (p->status == ST_OK && ptx_accept(p, ','));
+        proto->targets = targets.data;
+        proto->target_count = targets.count;
+    } else {
+        ptx_next(p);
+        if (ptx_at(p, '(')) proto->ret_count = ptx_formals(p, &proto->rets, false);
+        ptx_word(p, "'_'");
+        if (ptx_at(p, '(')) proto->param_count = ptx_formals(p, &proto->params, false);
+        if (ptx_token_is(&p->tok, ".noreturn")) ptx_next(p);
+    }
+    ptx_expect(p, ';');
+}
+
 /* A word followed by ':' is a label. The lexer never joins a single ':' to a word. */
 static bool label(PtxParser *p) {
     const PtxToken t = p->tok;
@@ -384,6 +409,12 @@ static bool label(PtxParser *p) {
     if (t.kind != TOK_WORD || t.start[0] == '.' || q >= p->lexer.end || *q != ':') return false;
     ptx_next(p);
     ptx_expect(p, ':');
+    if (ptx_token_is(&p->tok, ".callprototype") || ptx_token_is(&p->tok, ".calltargets")) {
+        char *const name = arena_strndup(p->arena, t.start, t.length);
+        if (!name) ptx_fail(p, ST_NO_MEMORY, "out of memory");
+        prototype(p, name);
+        return true;
+    }
     PtxLabel *l = ptx_push(p, &p->labels);
     if (!l) return true;
     *l = (PtxLabel){t.start, t.length, p->scope, p->instrs.count, false};
@@ -499,6 +530,7 @@ void ptx_body(PtxParser *p) {
     p->local_vars = (PtxList){.item = sizeof(PtxVar *)};
     p->tables = (PtxList){.item = sizeof(PtxTable)};
     p->scopes = (PtxList){.item = sizeof(int)};
+    p->protos = (PtxList){.item = sizeof(PtxProto)};
     p->scope = -1;
     p->depth = 0;
     p->loc_file = p->loc_line = 0;
@@ -520,6 +552,8 @@ void ptx_body(PtxParser *p) {
     f->instr_count = p->instrs.count;
     f->tables = p->tables.data;
     f->table_count = p->tables.count;
+    f->protos = p->protos.data;
+    f->proto_count = p->protos.count;
     f->vars = p->local_vars.data;
     f->var_count = p->local_vars.count;
     for (int i = 0; i < f->var_count; i++) f->vars[i]->index = i;

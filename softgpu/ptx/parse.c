@@ -135,10 +135,13 @@ static void init_scalar(PtxParser *p, PtxVar *var, uint64_t at, int bytes, PtxLi
         const int64_t addend = ptx_accept(p, '+') ? ptx_integer(p, "an offset") : 0;
         PtxReloc *reloc = ptx_push(p, relocs);
         const PtxVar *target = name ? map_get(p->vars, name) : NULL;
-        if (!target || bytes != 8) ptx_fail(p, ST_SYNTAX, "bad address in an initial value");
-        if (reloc)
-            *reloc =
-                (PtxReloc){.offset = at, .target = target, .addend = addend, .generic = generic};
+        if (bytes != 8) ptx_fail(p, ST_SYNTAX, "bad address in an initial value");
+        if (reloc) /* what is no variable here must be a function when the module is complete */
+            *reloc = (PtxReloc){.offset = at,
+                                .target = target,
+                                .func = target ? NULL : name,
+                                .addend = addend,
+                                .generic = generic};
         return;
     }
     const bool minus = ptx_accept(p, '-');
@@ -281,7 +284,7 @@ static void module_variable(PtxParser *p, PtxSpace space, bool external) {
     if (!map_put(p->vars, var->name, var)) ptx_fail(p, ST_NO_MEMORY, "out of memory");
 }
 
-static int formals(PtxParser *p, PtxVar ***out, bool entry) {
+int ptx_formals(PtxParser *p, PtxVar ***out, bool entry) {
     PtxList list = {.item = sizeof(PtxVar *)};
     ptx_expect(p, '(');
     while (p->status == ST_OK && !ptx_at(p, ')')) {
@@ -351,9 +354,9 @@ static void function(PtxParser *p, bool entry) {
     }
     f->entry = entry;
     f->line = p->tok.line;
-    if (!entry && ptx_at(p, '(')) f->ret_count = formals(p, &f->rets, false);
+    if (!entry && ptx_at(p, '(')) f->ret_count = ptx_formals(p, &f->rets, false);
     f->name = ptx_word(p, "a function name");
-    if (ptx_at(p, '(')) f->param_count = formals(p, &f->params, entry);
+    if (ptx_at(p, '(')) f->param_count = ptx_formals(p, &f->params, entry);
     function_directives(p, f);
     if (p->status != ST_OK) return;
     const PtxFunc *old = map_get(p->funcs, f->name);
@@ -454,8 +457,33 @@ static void directive(PtxParser *p) {
     }
 }
 
+/* Functions whose address a register or a variable holds: what indirect calls can reach. */
+static void take_addresses(PtxParser *p) {
+    PtxVar *const *const vars = p->module_vars.data;
+    PtxFunc *const *const funcs = p->module_funcs.data;
+    for (int i = 0; i < p->module_vars.count; i++)
+        for (size_t k = 0; k < vars[i]->reloc_count; k++) {
+            const char *const name = vars[i]->relocs[k].func;
+            PtxFunc *const f = name ? map_get(p->funcs, name) : NULL;
+            if (f) f->taken = true;
+            if (name && !f)
+                ptx_fail(p, ST_SYNTAX, "'%s' in an initial value is neither variable nor function",
+                         name);
+        }
+    for (int i = 0; i < p->module_funcs.count; i++)
+        for (int k = 0; k < funcs[i]->instr_count; k++) {
+            const PtxInstr *const in = &funcs[i]->instrs[k];
+            for (int o = 0; o < in->operand_count && strncmp(in->form, "call", 4) != 0; o++) {
+                if (in->operands[o].kind != PTX_NAME) continue;
+                PtxFunc *const f = map_get(p->funcs, in->operands[o].name);
+                if (f) f->taken = true;
+            }
+        }
+}
+
 static Status finish(PtxParser *p) {
     PtxModule *m = p->module;
+    take_addresses(p);
     if (p->status == ST_OK && (!m->version || !m->target))
         ptx_fail(p, ST_SYNTAX, "no %s directive", m->version ? ".target" : ".version");
     m->vars = p->module_vars.data;

@@ -60,7 +60,7 @@ typedef struct PtxParser {
     PtxList module_vars, module_funcs, files;
     /* the function being parsed */
     PtxFunc *func;
-    PtxList regs, instrs, decls, labels, uses, local_vars, tables, scopes; /* scopes: parents */
+    PtxList regs, instrs, decls, labels, uses, local_vars, tables, scopes, protos; /* scopes: parents */
     int scope, depth;
     int decl_base[PTX_MAX_DEPTH], var_base[PTX_MAX_DEPTH];
 } PtxParser;
@@ -83,6 +83,8 @@ void *ptx_push(PtxParser *p, PtxList *list);         /* a zeroed item; NULL on e
 
 /* A variable after its space word: [.align N] .type name[N] [= init]. NULL on error. */
 PtxVar *ptx_variable(PtxParser *p, PtxSpace space, bool external);
+/* Parameters in parentheses; returns how many. */
+int ptx_formals(PtxParser *p, PtxVar ***out, bool entry);
 bool ptx_space_word(const PtxToken *tok, PtxSpace *space);
 int ptx_type_bytes(const char *type, size_t length); /* ".b32" -> 4, 0 when no type */
 

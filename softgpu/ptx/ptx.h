@@ -30,9 +30,10 @@ typedef struct PtxReg {
     uint8_t width; /* bits as declared: 1, 16, 32, 64 */
 } PtxReg;
 
-typedef struct PtxReloc { /* a variable initialised with the address of another */
+typedef struct PtxReloc { /* a variable initialised with an address */
     uint64_t offset;
-    const struct PtxVar *target;
+    const struct PtxVar *target; /* NULL: the address of function `func` */
+    const char *func;
     int64_t addend;
     bool generic;
 } PtxReloc;
@@ -98,6 +99,14 @@ typedef struct PtxTable { /* .branchtargets */
     int count;
 } PtxTable;
 
+typedef struct PtxProto { /* of an indirect call: .callprototype, or .calltargets */
+    const char *name;
+    PtxVar **params, **rets;
+    int param_count, ret_count;
+    const char **targets; /* functions by name; count 0: a prototype */
+    int target_count;
+} PtxProto;
+
 typedef struct PtxFunc {
     const char *name;
     bool entry;
@@ -112,6 +121,9 @@ typedef struct PtxFunc {
     int instr_count;
     PtxTable *tables;
     int table_count;
+    PtxProto *protos;
+    int proto_count;
+    bool taken;    /* its address is in a register or a variable */
     PtxVar **vars; /* declared in the body */
     int var_count;
     int maxntid[3]; /* 0: not given */
