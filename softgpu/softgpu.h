@@ -30,6 +30,10 @@ int softgpuSetLaunchMode(int mode);
 /* Text of the last fault of the current context: kernel, place, thread, address, allocation. */
 int softgpuLastFault(char *text, size_t size);
 
+/* Findings of the last launch that did not stop it, one per line (SOFTGPU_CHECKS: sync, address).
+ */
+int softgpuWarnings(char *text, size_t size);
+
 typedef struct SoftgpuLaunchStats {
     size_t size;
     double seconds;

@@ -176,6 +176,18 @@ static void stats_fill(SoftgpuLaunchStats *out, const SgLaunch *launch, SgOccupa
     snprintf(out->limiter, sizeof out->limiter, "%s", fit.limiter);
 }
 
+static void keep_warnings(Context *context, const SgLaunch *sg) {
+    size_t used = 0;
+    context->warnings[0] = '\0';
+    for (size_t i = 0; i < sg->warning_count; i++) {
+        const size_t n = strlen(sg->warnings[i].text);
+        if (used + n + 2 > sizeof context->warnings) return;
+        memcpy(context->warnings + used, sg->warnings[i].text, n);
+        used += n;
+        memcpy(context->warnings + used++, "\n", 2);
+    }
+}
+
 /* Runs it without the lock, which keeps the module: unloading waits for pending work. */
 static Status run(const Function *f, SgLaunch *sg, Arena *arena, SgTime *time, Error *err) {
     pthread_mutex_unlock(&driver.lock);
@@ -216,6 +228,7 @@ double launch_execute(Context *context, const Work *work) {
         stats_fill(&context->last, &sg, fit, &time);
         context->has_last = true;
     }
+    keep_warnings(context, &sg);
     arena_free(arena);
     return time.seconds;
 }

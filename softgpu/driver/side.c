@@ -50,6 +50,15 @@ int softgpuLastFault(char *text, size_t size) {
     return said ? CUDA_SUCCESS : (int)result;
 }
 
+int softgpuWarnings(char *text, size_t size) {
+    if (text == NULL || size == 0) return CUDA_ERROR_INVALID_VALUE;
+    Context *context = NULL;
+    const CUresult result = enter(WANT_CONTEXT, &context);
+    if (result != CUDA_SUCCESS) return (int)result;
+    snprintf(text, size, "%s", context->warnings);
+    return (int)leave(CUDA_SUCCESS);
+}
+
 int softgpuLastLaunch(SoftgpuLaunchStats *stats) {
     Context *context = NULL;
     CUresult result = enter(WANT_CONTEXT, &context);

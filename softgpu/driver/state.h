@@ -23,7 +23,13 @@
 #include "softgpu/memory.h"
 #include "softgpu/softgpu.h"
 
-enum { MAX_DEVICES = 16, FAULT_TEXT = 2048, MAX_CONTEXT_STACK = 64, DEFAULT_VERSION = 13000 };
+enum {
+    MAX_DEVICES = 16,
+    FAULT_TEXT = 2048,
+    WARNING_TEXT = 8192,
+    MAX_CONTEXT_STACK = 64,
+    DEFAULT_VERSION = 13000
+};
 
 typedef enum ObjectKind {
     OBJECT_NONE,
@@ -202,6 +208,7 @@ struct Context {
     SgMode mode;
     SoftgpuLaunchStats last;
     bool has_last;
+    char warnings[WARNING_TEXT]; /* of the last launch, one per line */
     size_t limits[8];
     int cache_config, shared_config;
     size_t pending; /* operations enqueued and not done */

@@ -369,6 +369,50 @@ HANDLER(special) {
     return r + 1;
 }
 
+/* The result that 32 bits do not hold, with sign and without. */
+static void exact(OverflowKind kind, u32 a, u32 b, u32 c, s64 *with, u64 *without) {
+    const s64 x = (s32)a, y = (s32)b, z = (s32)c;
+    switch (kind) {
+    case OVERFLOW_MUL: *with = x * y, *without = (u64)a * b; return;
+    case OVERFLOW_MAD: *with = x * y + z, *without = (u64)a * b + c; return;
+    case OVERFLOW_SHL: /* by 32 and more: 0 */
+        *with = b < 32 ? x * (INT64_C(1) << b) : x ? INT64_MAX : 0;
+        *without = b < 32 ? (u64)a << b : a ? UINT64_MAX : 0;
+        return;
+    case OVERFLOW_ADD: *with = x + y, *without = (u64)a + b; return;
+    default: *with = x - y, *without = (u64)a - b; return;
+    }
+}
+
+/* o[0] OverflowKind, o[1..3] sources, o[4] OVERFLOW_SIGNED or _BOTH. */
+HANDLER(overflow) {
+    static const char *const names[] = {"*", "*", "<<", "+", "-"};
+    const OverflowKind kind = (OverflowKind)r->o[0];
+    const u32 *const a = ROW(u32, 1), *const b = ROW(u32, 2);
+    const u32 *const c = kind == OVERFLOW_MAD ? ROW(u32, 3) : a;
+    u32 wraps = 0;
+    FOR_LANES {
+        s64 with;
+        u64 without;
+        exact(kind, a[l], b[l], c[l], &with, &without);
+        const bool bad = with != (s32)with && (r->o[4] == OVERFLOW_SIGNED || without >> 32);
+        wraps |= (u32)bad << l;
+    }
+    wraps &= w->mask;
+    if (!wraps || w->warned == r) return r + 1;
+    const int l = __builtin_ctz(wraps);
+    s64 with;
+    u64 without;
+    char more[24] = "";
+    exact(kind, a[l], b[l], c[l], &with, &without);
+    if (kind == OVERFLOW_MAD) snprintf(more, sizeof more, " + %d", (s32)c[l]);
+    w->warned = r;
+    warp_warn(w, r, SG_WARN_ADDRESS, wraps,
+              "%d %s %d%s = %lld wraps to %d on its way into an address: compute it in 64 bits",
+              (s32)a[l], names[kind], (s32)b[l], more, (long long)with, (s32)(u32)with);
+    return r + 1;
+}
+
 /* A string in device memory, at most size - 1 characters of it. */
 static void device_string(uint64_t address, char *out, size_t size) {
     size_t n = 0;

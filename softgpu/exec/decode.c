@@ -296,6 +296,7 @@ static void emit_shape(Decode *d) {
     if (d->in->operand_count != n)
         dec_fail(d, ST_SYNTAX, "%d operands; it takes %d", d->in->operand_count, n);
     for (int k = 0; k < n && d->status == ST_OK; k++) shaped(d, &tmp, k, shape[k]);
+    dec_overflow_check(d, &tmp);
     Ir *const ir = dec_emit(d, dec_form_handler(d), dec_pipe(d));
     memcpy(ir->o, tmp.o, sizeof ir->o);
     ir->defs = tmp.defs;
@@ -589,6 +590,7 @@ Status sg_decode(SgModule *module, const PtxFunc *entry, SgKernel *kernel, Error
     if (d.status == ST_OK) layout_shared(&d, entry);
     place_dynamic(&d);
     if (d.status == ST_OK) dec_function(&d, entry, NULL, NULL, 0);
+    dec_overflow(&d);
     if (d.status == ST_OK) {
         kernel->info.static_smem = (int)d.shared_size;
         kernel->local_bytes = (uint32_t)((d.local_size + 15) & ~UINT64_C(15));

@@ -137,6 +137,11 @@ bool dec_first_layout(Decode *d, const PtxFunc *f);
 void dec_function(Decode *d, const PtxFunc *func, const uint64_t *args, const uint64_t *rets,
                   int depth);
 
+/* The check `address`, see overflow.c: for the instruction about to be emitted, and once all are.
+ */
+void dec_overflow_check(Decode *d, const Ir *instr);
+void dec_overflow(Decode *d);
+
 Status sg_flow(Decode *d);
 
 #endif

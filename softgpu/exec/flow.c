@@ -269,6 +269,7 @@ static void fold(Flow *f) {
     if (d->status != ST_OK) return;
     for (int i = 0; i < d->ir_count; i++) {
         const Ir *const ir = &d->ir[i];
+        if (ir->fn == dec_control(CONTROL_overflow)) continue; /* a check is no use */
         for (int k = 0; k < 14; k++) {
             if (ir->uses >> k & 1) {
                 use[ir->o[k]]++;

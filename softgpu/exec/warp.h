@@ -127,6 +127,7 @@ struct Warp {
     uint32_t back_lanes;
     bool sleep_global;                 /* other blocks can wake the lanes asleep */
     uint64_t sleep_block, sleep_world; /* the oldest that they have seen */
+    const Rec *warned;                 /* the last record of this warp that warned */
     uint64_t choices;                  /* random choices made, with a seed */
     uint32_t carry;                    /* CC.CF */
     int budget;        /* blocks that the running lanes may execute before others get a turn */
@@ -313,6 +314,16 @@ static inline uint64_t sg_mix(uint64_t seed, uint64_t a, uint64_t b) {
 
 /* Marks 32-byte sectors as touched by the grid. */
 void footprint_touch(Footprint *f, uint64_t first_sector, uint64_t last_sector);
+
+/* Records of the check `address`: o[0] kind, o[1..3] sources, o[4] what may not happen. */
+typedef enum OverflowKind {
+    OVERFLOW_MUL,
+    OVERFLOW_MAD,
+    OVERFLOW_SHL,
+    OVERFLOW_ADD,
+    OVERFLOW_SUB
+} OverflowKind;
+enum { OVERFLOW_SIGNED = 1, OVERFLOW_BOTH = 2 }; /* with sign; with and without sign */
 
 typedef struct HandlerSet {
     const Handler *lane, *tensor; /* by position in ops_lane.def, ops_tensor.def */

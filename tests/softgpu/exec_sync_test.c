@@ -8,13 +8,14 @@
 #include <string.h>
 #include <time.h>
 
+#define HEADER_90 ".version 8.0\n.target sm_90\n.address_size 64\n"
 #define ENTRY(body)                                                                                \
-    PTX_HEADER ".shared .align 128 .b8 sm[1024];\n"                                                \
-               ".visible .entry t(.param .u64 p) {\n"                                              \
-               ".reg .b32 %r<24>; .reg .b64 %rd<16>; .reg .pred %p<8>; .reg .b64 %s<4>;\n"         \
-               "ld.param.u64 %rd0, [p]; mov.u32 %r0, %tid.x; mul.wide.u32 %rd1, %r0, 4;\n"         \
-               "add.s64 %rd2, %rd0, %rd1; mov.u32 %r1, sm; shl.b32 %r15, %r0, 2;\n"                \
-               "add.s32 %r14, %r1, %r15; setp.eq.u32 %p0, %r0, 0;\n" body "\n}\n"
+    HEADER_90 ".shared .align 128 .b8 sm[1024];\n"                                                 \
+              ".visible .entry t(.param .u64 p) {\n"                                               \
+              ".reg .b32 %r<24>; .reg .b64 %rd<16>; .reg .pred %p<8>; .reg .b64 %s<4>;\n"          \
+              "ld.param.u64 %rd0, [p]; mov.u32 %r0, %tid.x; mul.wide.u32 %rd1, %r0, 4;\n"          \
+              "add.s64 %rd2, %rd0, %rd1; mov.u32 %r1, sm; shl.b32 %r15, %r0, 2;\n"                 \
+              "add.s32 %r14, %r1, %r15; setp.eq.u32 %p0, %r0, 0;\n" body "\n}\n"
 
 /* `steps` rounds of a barrier over the grid, made of a counter in global memory: everybody writes
  * its round, waits for all, reads its neighbour's and counts what is not as it should be. */
@@ -37,7 +38,7 @@ static uint32_t word(const Bench *b, size_t i) {
 }
 
 static void run_grid(Bench *b, const char *text, uint32_t blocks, uint32_t threads, uint64_t seed) {
-    bench_open(b, "sm_80", text, 1 << 16);
+    bench_open(b, "sm_90", text, 1 << 16);
     b->launch = (SgLaunch){.grid = {blocks, 1, 1},
                            .block = {threads, 1, 1},
                            .resident = (int)blocks,
@@ -195,7 +196,7 @@ static void a_word_written_from_outside_wakes_the_grid(void **state) {
     (void)state;
     Bench b;
     pthread_t id;
-    bench_open(&b, "sm_80", wait_for_word, 4096);
+    bench_open(&b, "sm_90", wait_for_word, 4096);
     Writer writer = {b.buffer};
     assert_int_equal(pthread_create(&id, NULL, write_later, &writer), 0);
     b.launch = (SgLaunch){
@@ -212,7 +213,7 @@ static void a_word_written_from_outside_wakes_the_grid(void **state) {
 static void a_deadlock_names_address_allocation_and_value(void **state) {
     (void)state;
     Bench b;
-    bench_open(&b, "sm_80", wait_for_word, 4096);
+    bench_open(&b, "sm_90", wait_for_word, 4096);
     *(uint32_t *)b.buffer = 3;
     b.launch = (SgLaunch){.grid = {40, 1, 1}, .block = {64, 1, 1}, .resident = 40, .threads = 2};
     assert_true(bench_launch(&b, "t"));

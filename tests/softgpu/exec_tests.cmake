@@ -1,6 +1,7 @@
 # Tests of the PTX parser and the executor; included by tests/softgpu/CMakeLists.txt.
 set(exec_help ${CMAKE_CURRENT_LIST_DIR}/exec_help.c)
 foreach(what
+  address
   atomic
   calls
   checks
