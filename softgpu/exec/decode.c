@@ -576,13 +576,10 @@ static void place_dynamic(Decode *d) {
 }
 
 Status sg_decode(SgModule *module, const PtxFunc *entry, SgKernel *kernel, Error *err) {
-    Decode d = {.module = module,
-                .entry = entry,
-                .kernel = kernel,
-                .err = err,
-                .scratch = arena_new(),
-                .handlers = sg_handlers(module->checks & SG_CHECK_ACCESS)};
+    Decode d = {
+        .module = module, .entry = entry, .kernel = kernel, .err = err, .scratch = arena_new()};
     if (!d.scratch) return err_no_memory(err, 1);
+    d.status = sg_handlers(module->checks & SG_CHECK_ACCESS, &d.handlers, err);
     d.constants = map_new(d.scratch);
     d.forms = map_new(d.scratch);
     if (!d.constants || !d.forms) dec_fail(&d, ST_NO_MEMORY, "out of memory");

@@ -1,5 +1,6 @@
-/* Picks the handlers for this host's instruction set. */
-#include <pthread.h>
+/* Picks the handlers for this host's instruction set (contract in simd.h). */
+#include "softgpu/exec/simd.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,23 +20,72 @@
          sg_tensor_extras_##isa##_checked},                                                        \
     };
 
+/* The compiler's target options of each level stand in sources.cmake; has_*() asks for the same. */
+static bool has_base(void) {
+    return true;
+}
 SET_OF(base)
 #if defined(__x86_64__)
 SET_OF(avx2)
 SET_OF(avx512)
+#define HAS(feature) (__builtin_cpu_supports(feature) != 0)
+static bool has_avx2(void) {
+    __builtin_cpu_init();
+    return HAS("avx2") && HAS("fma") && HAS("f16c") && HAS("bmi") && HAS("bmi2") && HAS("popcnt") &&
+           HAS("lzcnt");
+}
+static bool has_avx512(void) {
+    return has_avx2() && HAS("avx512f") && HAS("avx512bw") && HAS("avx512dq") && HAS("avx512vl") &&
+           HAS("avx512cd");
+}
 #endif
 
-/* SEQTUNE_SOFTGPU_ISA=base|avx2 asks for less than the host has (tests compare the sets). */
-const HandlerSet *sg_handlers(bool checked) {
+typedef struct Level {
+    const char *name;
+    bool (*has)(void);
+    const HandlerSet *sets; /* unchecked, checked */
+} Level;
+static const Level levels[] = {
 #if defined(__x86_64__)
-    const char *const ask = getenv("SEQTUNE_SOFTGPU_ISA");
-    const bool base = ask && strcmp(ask, "base") == 0, avx2 = ask && strcmp(ask, "avx2") == 0;
-    __builtin_cpu_init();
-    if (!base && !avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
-        return &sets_avx512[checked];
-    if (!base && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-        return &sets_avx2[checked];
+    {"sse2", has_base, sets_base},
+    {"avx2", has_avx2, sets_avx2},
+    {"avx512", has_avx512, sets_avx512},
+#else
+    {"generic", has_base, sets_base},
 #endif
-    return &sets_base[checked];
+};
+enum { LEVELS = sizeof levels / sizeof *levels };
+
+const char *sg_simd_name(int level) {
+    return level < LEVELS ? levels[level].name : NULL;
+}
+
+bool sg_simd_supported(int level) {
+    return level < LEVELS && levels[level].has();
+}
+
+Status sg_simd_choose(int *level, Error *err) {
+    const char *const ask = getenv("SOFTGPU_SIMD");
+    int best = 0, asked = -1;
+    char names[64] = "";
+    for (int i = 0; i < LEVELS; i++) {
+        if (sg_simd_supported(i)) best = i;
+        if (ask && strcmp(ask, levels[i].name) == 0) asked = i;
+        strcat(strcat(names, i ? ", " : ""), levels[i].name);
+    }
+    *level = asked >= 0 ? asked : best;
+    if (!ask || !*ask) return ST_OK;
+    if (asked < 0)
+        return err_set(err, ST_INVALID, "SOFTGPU_SIMD is '%.40s'; it is one of %s", ask, names);
+    if (!sg_simd_supported(asked))
+        return err_set(err, ST_UNSUPPORTED, "SOFTGPU_SIMD is %s, but this host has %s at most", ask,
+                       levels[best].name);
+    return ST_OK;
+}
+
+Status sg_handlers(bool checked, const HandlerSet **out, Error *err) {
+    int level = 0;
+    const Status st = sg_simd_choose(&level, err);
+    *out = &levels[level].sets[checked];
+    return st;
 }

@@ -19,14 +19,6 @@ static inline float ftz(float x) {
     return (u & 0x7f800000u) == 0 ? as_f32(u & 0x80000000u) : x;
 }
 
-#ifdef __FMA__
-#define FMAF(a, b, c)     __builtin_fmaf(a, b, c)
-#define FMA_FAST(a, b, c) __builtin_fmaf(a, b, c)
-#else
-#define FMAF(a, b, c)     fmaf(a, b, c) /* exact, slow: hosts without FMA */
-#define FMA_FAST(a, b, c) ((a) * (b) + (c))
-#endif
-
 static inline float op_add(float a, float b) {
     return a + b;
 }
@@ -46,8 +38,8 @@ FLOAT2(add, op_add)
 FLOAT2(sub, op_sub)
 FLOAT2(mul, op_mul)
 FLOAT2(div, op_div)
-MAP3(fma_f32, f32, f32, f32, f32, canon(FMAF(a, b, c)))
-MAP3(fma_ftz_f32, f32, f32, f32, f32, ftz(canon(FMAF(ftz(a), ftz(b), ftz(c)))))
+MAP3(fma_f32, f32, f32, f32, f32, canon(fma32(a, b, c)))
+MAP3(fma_ftz_f32, f32, f32, f32, f32, ftz(canon(fma32(ftz(a), ftz(b), ftz(c)))))
 MAP2(add_f64, f64, f64, f64, a + b)
 MAP2(sub_f64, f64, f64, f64, a - b)
 MAP2(mul_f64, f64, f64, f64, a *b)
@@ -81,13 +73,13 @@ static inline float exp2_poly(float x) {
     const float n = (c + magic) - magic;
     const float f = c - n;
     float p = 0.000015252733804059840f;
-    p = FMA_FAST(p, f, 0.0001540353039338161f);
-    p = FMA_FAST(p, f, 0.0013333558146428443f);
-    p = FMA_FAST(p, f, 0.009618129107628477f);
-    p = FMA_FAST(p, f, 0.05550410866482158f);
-    p = FMA_FAST(p, f, 0.2402265069591007f);
-    p = FMA_FAST(p, f, 0.6931471805599453f);
-    p = FMA_FAST(p, f, 1.0f);
+    p = fma32(p, f, 0.0001540353039338161f);
+    p = fma32(p, f, 0.0013333558146428443f);
+    p = fma32(p, f, 0.009618129107628477f);
+    p = fma32(p, f, 0.05550410866482158f);
+    p = fma32(p, f, 0.2402265069591007f);
+    p = fma32(p, f, 0.6931471805599453f);
+    p = fma32(p, f, 1.0f);
     const s32 i = (s32)(as_u32(c + magic) & 0x7fffff) - 0x400000; /* n, also for NaN defined */
     const s32 h = i >> 1;
     const s32 h0 = h < -126 ? -126 : h > 126 ? 126 : h, g = i - h;

@@ -107,4 +107,26 @@ static inline uint32_t as_u32(float f) {
     return u;
 }
 
+/* a * b + c, rounded once. Without the instruction: the product is exact in double; the sum is
+ * rounded to odd there, so that rounding it to float is right (Boldo and Melquiond, "Emulation of
+ * a FMA and correctly rounded sums", 2008). */
+#ifdef __FMA__
+static inline float fma32(float a, float b, float c) {
+    return __builtin_fmaf(a, b, c);
+}
+#else
+static inline float fma32(float a, float b, float c) {
+    const double p = (double)a * b, s = p + c, t = s - p;
+    const double lost = (p - (s - t)) + (c - t); /* NaN for infinities: nothing is lost */
+    int64_t bits;
+    __builtin_memcpy(&bits, &s, 8);
+    const int64_t away = (lost > 0) == (s > 0) ? 1 : -1;
+    const bool even = (bits & 1) == 0;
+    bits += even && (lost > 0 || lost < 0) ? away : 0;
+    double odd;
+    __builtin_memcpy(&odd, &bits, 8);
+    return (float)odd;
+}
+#endif
+
 #endif

@@ -23,10 +23,41 @@ static void store_d(Warp *w, const Rec *r, const Fragments *f) {
         FOR_LANES p[l] = canon_nan(f->c[(l >> 2) + 8 * (i >> 1)][2 * (l & 3) + (i & 1)]);
     }
 }
+#ifdef __FMA__
+static bool products_are_exact(const Fragments *f, int k_count) {
+    (void)f;
+    (void)k_count;
+    return false; /* no need to know */
+}
+#else
+/* Least and largest exponent fields of n values, zeros apart; NaN and infinity have 255. */
+static void exponents(const float *v, int n, int *least, int *most) {
+    for (int i = 0; i < n; i++) {
+        const u32 u = as_u32(v[i]) & 0x7fffffffu;
+        const int e = (int)(u >> 23), low = u ? e : 127;
+        *least = low < *least ? low : *least;
+        *most = e > *most ? e : *most;
+    }
+}
+/* Is every product, of at most 22 bits, a normal f32 with room for them? */
+static bool products_are_exact(const Fragments *f, int k_count) {
+    int least[2] = {127, 127}, most[2] = {0, 0};
+    for (int row = 0; row < 16; row++) exponents(f->a[row], k_count, &least[0], &most[0]);
+    for (int k = 0; k < k_count; k++) exponents(f->b[k], 8, &least[1], &most[1]);
+    return least[0] + least[1] > 127 + 22 && least[0] && least[1] && most[0] + most[1] < 127 + 253;
+}
+#endif
+
+/* Fused multiply-adds; where products are exact, a product and a sum are the same. */
 static void multiply(Fragments *f, int k_count) {
+    const bool exact = products_are_exact(f, k_count);
     for (int row = 0; row < 16; row++)
         for (int k = 0; k < k_count; k++)
-            for (int col = 0; col < 8; col++) f->c[row][col] += f->a[row][k] * f->b[k][col];
+            for (int col = 0; col < 8; col++) {
+                float *const c = &f->c[row][col];
+                *c = exact ? *c + f->a[row][k] * f->b[k][col]
+                           : fma32(f->a[row][k], f->b[k][col], *c);
+            }
 }
 
 /* A registers of 16-bit types: register 2j + h is rows 8h.., k 8j..; B register j is k 8j... */

@@ -330,8 +330,8 @@ typedef struct HandlerSet {
     const Handler *lane_extra, *tensor_extra;
 } HandlerSet;
 
-/* The best for this host; `checked`: those that make content checks. */
-const HandlerSet *sg_handlers(bool checked);
+/* The level that exec/simd.h chooses; `checked`: those that make content checks. */
+Status sg_handlers(bool checked, const HandlerSet **out, Error *err);
 extern const Handler sg_control_handlers[];
 extern const Handler sg_control_extras[];
 

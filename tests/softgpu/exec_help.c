@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "softgpu/exec/simd.h"
+
 void bench_open(Bench *b, const char *arch, const char *text, uint64_t buffer_bytes) {
     memset(b, 0, sizeof *b);
     b->arena = arena_new();
@@ -47,4 +49,13 @@ const char *load_error(const char *arch, const char *text, Error *err) {
     assert_int_not_equal(st, ST_OK);
     assert_null(module);
     return err->message;
+}
+
+void each_simd_level(void (*check)(const char *level)) {
+    for (int i = 0; sg_simd_name(i); i++) {
+        if (!sg_simd_supported(i)) continue;
+        setenv("SOFTGPU_SIMD", sg_simd_name(i), 1);
+        check(sg_simd_name(i));
+    }
+    unsetenv("SOFTGPU_SIMD");
 }

@@ -32,5 +32,7 @@ bool bench_run(Bench *b, const char *entry, uint32_t blocks, uint32_t threads);
 bool bench_launch(Bench *b, const char *entry);
 /* The message of a load that must fail. */
 const char *load_error(const char *arch, const char *text, Error *err);
+/* Calls `check` with SOFTGPU_SIMD set to each level that this host has, by name; unset after. */
+void each_simd_level(void (*check)(const char *level));
 
 #endif

@@ -91,9 +91,8 @@ static void fill(Bench *b, const MmaCase *c, double A[16][16], double B[16][8], 
     }
 }
 
-static void check_mma(const MmaCase *c, const char *isa) {
+static void check_mma(const MmaCase *c, const char *level) {
     static double A[16][16], B[16][8], C[16][8];
-    setenv("SEQTUNE_SOFTGPU_ISA", isa, 1);
     Str text = {0};
     mma_text(&text, c);
     Bench b;
@@ -113,24 +112,24 @@ static void check_mma(const MmaCase *c, const char *isa) {
                 memcpy(&got, (uint8_t *)b.buffer + 3072 + 128 * i + 4 * lane, 4);
                 /* one f32 rounding per term at most */
                 if (!(fabs((double)got - want) <= size * 0x1p-23 * 17))
-                    fail_msg("%s %s: D[%d][%d] is %g, not %g", isa, c->form, row, col, (double)got,
-                             want);
+                    fail_msg("%s %s: D[%d][%d] is %g, not %g", level, c->form, row, col,
+                             (double)got, want);
             }
     }
     assert_int_equal(b.launch.counters.mma, 1);
     assert_int_equal(b.launch.counters.mma_flops, 2 * 16 * 8 * c->k);
     bench_close(&b);
     str_free(&text);
-    unsetenv("SEQTUNE_SOFTGPU_ISA");
+}
+
+static void check_all_mma(const char *level) {
+    for (size_t i = 0; i < sizeof mma_cases / sizeof *mma_cases; i++)
+        check_mma(&mma_cases[i], level);
 }
 
 static void mma_equals_the_product_by_the_fragment_formulas(void **state) {
     (void)state;
-    for (size_t i = 0; i < sizeof mma_cases / sizeof *mma_cases; i++) {
-        check_mma(&mma_cases[i], "base");
-        check_mma(&mma_cases[i], "avx2");
-        check_mma(&mma_cases[i], "best");
-    }
+    each_simd_level(check_all_mma);
 }
 
 /* 512 bytes of shared memory hold 32 rows of 16 bytes, value = index; rows in scrambled order. */

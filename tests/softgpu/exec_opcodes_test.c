@@ -41,29 +41,28 @@ static void emit_entry(Str *s, size_t i, const Vector *v) {
                 "st.global.u64 [%rd9+64], %rd0;\nret;\n}\n");
 }
 
-/* Wrong rows with the handlers of one instruction set; a host that lacks it takes the next best. */
-static int count_wrong(const char *isa, const Vector *table, size_t n, uint32_t threads) {
-    setenv("SEQTUNE_SOFTGPU_ISA", isa, 1);
+/* Wrong rows with the handlers of SOFTGPU_SIMD, which is `level`. */
+static int count_wrong(const char *level, const Vector *rows, size_t n, uint32_t threads) {
     Str text = {0};
     str_puts(&text, ".version 9.0\n.target sm_100a\n.address_size 64\n");
-    for (size_t i = 0; i < n; i++) emit_entry(&text, i, &table[i]);
+    for (size_t i = 0; i < n; i++) emit_entry(&text, i, &rows[i]);
     Bench b;
     bench_open(&b, "sm_100a", str_text(&text), 4096);
     int wrong = 0;
     for (size_t i = 0; i < n; i++) {
         char name[32];
         snprintf(name, sizeof name, "v%zu", i);
-        const uint64_t in[3] = {table[i].a, table[i].b, table[i].c};
+        const uint64_t in[3] = {rows[i].a, rows[i].b, rows[i].c};
         memcpy((void *)b.buffer, in, sizeof in);
         memset((void *)(b.buffer + 64), 0xa5, 8 * 32);
         if (bench_run(&b, name, 1, threads)) fail_msg("%s", b.launch.fault.text);
         for (uint32_t l = 0; l < 32; l++) {
             uint64_t got = 0;
             memcpy(&got, (const void *)(b.buffer + 64 + 8 * l), 8);
-            const uint64_t want = l < threads ? table[i].result : UINT64_C(0xa5a5a5a5a5a5a5a5);
+            const uint64_t want = l < threads ? rows[i].result : UINT64_C(0xa5a5a5a5a5a5a5a5);
             if (got == want) continue;
-            print_error("%s: %s a=%llx b=%llx c=%llx: lane %u has %llx, not %llx\n", isa,
-                        table[i].code, (unsigned long long)in[0], (unsigned long long)in[1],
+            print_error("%s: %s a=%llx b=%llx c=%llx: lane %u has %llx, not %llx\n", level,
+                        rows[i].code, (unsigned long long)in[0], (unsigned long long)in[1],
                         (unsigned long long)in[2], l, (unsigned long long)got,
                         (unsigned long long)want);
             wrong++;
@@ -75,13 +74,18 @@ static int count_wrong(const char *isa, const Vector *table, size_t n, uint32_t 
     return wrong;
 }
 
-static void check(const Vector *table, size_t n, uint32_t threads) {
-    static const char *const sets[] = {"base", "avx2", "best"};
-    int wrong = 0;
-    for (size_t i = 0; i < sizeof sets / sizeof *sets; i++)
-        wrong += count_wrong(sets[i], table, n, threads);
-    unsetenv("SEQTUNE_SOFTGPU_ISA");
-    assert_int_equal(wrong, 0);
+static const Vector *table;
+static size_t table_size;
+static uint32_t table_threads;
+
+static void check_level(const char *level) {
+    assert_int_equal(count_wrong(level, table, table_size, table_threads), 0);
+}
+static void check(const Vector *rows, size_t n, uint32_t threads) {
+    table = rows;
+    table_size = n;
+    table_threads = threads;
+    each_simd_level(check_level);
 }
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))

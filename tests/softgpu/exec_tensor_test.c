@@ -170,17 +170,8 @@ static void open_form(Bench *b, const Form *f, const char *arch) {
     str_free(&s);
 }
 
-static void each_instruction_set(void (*check)(const char *isa)) {
-    static const char *const sets[] = {"base", "avx2", "best"};
-    for (size_t i = 0; i < sizeof sets / sizeof *sets; i++) {
-        setenv("SEQTUNE_SOFTGPU_ISA", sets[i], 1);
-        check(sets[i]);
-    }
-    unsetenv("SEQTUNE_SOFTGPU_ISA");
-}
-
 /* An integer result must be equal; a float one within one rounding per term. */
-static void check_product(const Form *f, const Problem *p, int row, int col, const char *isa) {
+static void check_product(const Form *f, const Problem *p, int row, int col, const char *level) {
     double want = value(f->c, p->c[row][col]), size = fabs(want);
     for (int k = 0; k < f->k; k++) {
         const double term = value(f->a, p->a[row][k]) * value(f->b, p->b[k][col]);
@@ -195,10 +186,10 @@ static void check_product(const Form *f, const Problem *p, int row, int col, con
                          : f->c == F16 ? size * 0x1p-10 /* two roundings of parts */
                                        : size * (fp8 ? 0x1p-13 : 0x1p-22) * (f->k + 2);
     if (!(fabs(got - want) <= bound))
-        fail_msg("%s %s: D[%d][%d] is %g, not %g", isa, f->name, row, col, got, want);
+        fail_msg("%s %s: D[%d][%d] is %g, not %g", level, f->name, row, col, got, want);
 }
 
-static void check_forms(const char *isa) {
+static void check_forms(const char *level) {
     for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
         Bench b;
         Problem p;
@@ -208,7 +199,7 @@ static void check_forms(const char *isa) {
             if (bench_run(&b, "t", 1, 32)) fail_msg("%s", b.launch.fault.text);
             fetch(&b, &forms[i], &p);
             for (int row = 0; row < 16; row++)
-                for (int col = 0; col < 8; col++) check_product(&forms[i], &p, row, col, isa);
+                for (int col = 0; col < 8; col++) check_product(&forms[i], &p, row, col, level);
         }
         assert_int_equal(b.launch.counters.mma_flops, 2 * 16 * 8 * forms[i].k);
         bench_close(&b);
@@ -217,12 +208,12 @@ static void check_forms(const char *isa) {
 
 static void every_mma_is_the_product_by_its_fragment_formulas(void **state) {
     (void)state;
-    each_instruction_set(check_forms);
+    each_simd_level(check_forms);
 }
 static void every_mma_is_near_the_product_in_exact_mode_too(void **state) {
     (void)state;
     setenv("SOFTGPU_MMA", "exact", 1);
-    each_instruction_set(check_forms);
+    each_simd_level(check_forms);
     unsetenv("SOFTGPU_MMA");
 }
 
@@ -268,7 +259,7 @@ static uint32_t rule(const Form *f, const Problem *p, int row, int col, int F, i
     return c;
 }
 
-static void check_rule(const Form *f, const char *arch, int F, int step, const char *isa) {
+static void check_rule(const Form *f, const char *arch, int F, int step, const char *level) {
     Bench b;
     Problem p;
     open_form(&b, f, arch);
@@ -280,30 +271,30 @@ static void check_rule(const Form *f, const char *arch, int F, int step, const c
             for (int col = 0; col < 8; col++) {
                 const uint32_t want = rule(f, &p, row, col, F, step);
                 if (p.d[row][col] != want)
-                    fail_msg("%s %s %s: D[%d][%d] is 0x%08x, not 0x%08x", isa, arch, f->name, row,
+                    fail_msg("%s %s %s: D[%d][%d] is 0x%08x, not 0x%08x", level, arch, f->name, row,
                              col, p.d[row][col], want);
             }
     }
     bench_close(&b);
 }
 
-static void check_rules(const char *isa) {
+static void check_rules(const char *level) {
     for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
         const Form *const f = &forms[i];
         const bool fp8 = f->a == E4M3 || f->a == E5M2;
         const bool halved = fp8 ? f->k == 32 : f->a == TF32 ? f->k == 8 : f->k == 16;
         if (f->c == S32) continue;
-        if (f->k == 8 && f->a == F16) check_rule(f, "sm_75", 24, 8, isa);
-        if (!fp8) check_rule(f, "sm_80", 24, halved ? f->k / 2 : f->k, isa);
-        check_rule(f, "sm_89", fp8 ? 13 : 24, halved ? f->k / 2 : f->k, isa);
-        check_rule(f, "sm_90", 25, f->k, isa);
+        if (f->k == 8 && f->a == F16) check_rule(f, "sm_75", 24, 8, level);
+        if (!fp8) check_rule(f, "sm_80", 24, halved ? f->k / 2 : f->k, level);
+        check_rule(f, "sm_89", fp8 ? 13 : 24, halved ? f->k / 2 : f->k, level);
+        check_rule(f, "sm_90", 25, f->k, level);
     }
 }
 
 static void exact_mma_follows_the_published_rule_bit_for_bit(void **state) {
     (void)state;
     setenv("SOFTGPU_MMA", "exact", 1);
-    each_instruction_set(check_rules);
+    each_simd_level(check_rules);
     unsetenv("SOFTGPU_MMA");
 }
 

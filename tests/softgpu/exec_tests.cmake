@@ -14,6 +14,7 @@ foreach(what
   nvrtc
   opcodes
   profile
+  simd
   sync
   tensor
   wmma)
