@@ -271,27 +271,16 @@ static void mma_by_rule(Warp *w, const Rec *r) {
 }
 MMA(mma_exact, mma_by_rule(w, r))
 
-/* fp8 without the rule: products exact, sums in f32 by ascending k as in mma.h. */
-static float fp8_value(u32 v, const Format *f) {
-    return f->exponent == 4 ? e4m3_to_f32(v) : e5m2_to_f32(v);
-}
+/* fp8 without the rule, as in mma.h. */
 static void mma_fp8_fast(Warp *w, const Rec *r) {
-    RawMma m;
-    float a[16][MX_K], b[MX_K][8];
-    load_raw(w, r, &m);
-    for (int row = 0; row < 16; row++)
-        for (int k = 0; k < m.k; k++) a[row][k] = fp8_value(m.a[row][k], m.fa);
-    for (int k = 0; k < m.k; k++)
-        for (int col = 0; col < 8; col++) b[k][col] = fp8_value(m.b[k][col], m.fb);
-    for (int row = 0; row < 16; row++) {
-        float c[8];
-        for (int col = 0; col < 8; col++) c[col] = (float)raw_c(&m, row, col);
-        for (int k = 0; k < m.k; k++)
-            for (int col = 0; col < 8; col++) c[col] += a[row][k] * b[k][col];
-        for (int col = 0; col < 8; col++)
-            m.c[row][col] = m.acc_f16 ? f32_to_f16(c[col]) : as_u32(canon_nan(c[col]));
+    const int blocks = r->o[9] == NO_ROW ? 1 : 2;
+    const bool f16 = r->o[4] & MX_ACC_F16;
+    switch (r->o[4] & (MX_A_E5M2 | MX_B_E5M2)) {
+    case 0: mma_float(w, r, MT_E4M3, MT_E4M3, blocks, f16); break;
+    case MX_A_E5M2: mma_float(w, r, MT_E5M2, MT_E4M3, blocks, f16); break;
+    case MX_B_E5M2: mma_float(w, r, MT_E4M3, MT_E5M2, blocks, f16); break;
+    default: mma_float(w, r, MT_E5M2, MT_E5M2, blocks, f16); break;
     }
-    store_raw(w, r, &m);
 }
 MMA(mma_fp8, mma_fp8_fast(w, r))
 

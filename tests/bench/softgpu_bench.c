@@ -50,6 +50,7 @@ typedef struct Seconds {
 
 typedef struct Figures {
     int cores;
+    const char *only;  /* part of the names of the rows and modes wanted */
     Seconds row[ROWS]; /* one warp instruction on every core */
     Seconds attention[MODES];
     double sgemm; /* GFLOP/s; 0: no OpenBLAS here */
@@ -144,7 +145,8 @@ static Status bench_rows_all(const Driver *driver, Figures *f, Error *err) {
     Status st = driver_check(driver, driver->MemAlloc(&buffer, 4096), "cuMemAlloc", err);
     if (!st) st = driver_check(driver, driver->MemsetD8(buffer, 0, 4096), "cuMemsetD8", err);
     for (int i = 0; i < ROWS && !st; i++)
-        st = bench_row(driver, &bench_rows[i], buffer, f, &f->row[i], err);
+        if (strstr(bench_rows[i].name, f->only))
+            st = bench_row(driver, &bench_rows[i], buffer, f, &f->row[i], err);
     if (buffer) driver->MemFree(buffer);
     return st;
 }
@@ -258,8 +260,9 @@ static Status measure(Figures *f, Error *err) {
                           "cuDevicePrimaryCtxRetain", err);
     if (!st) st = driver_check(driver, driver->CtxSetCurrent(context), "cuCtxSetCurrent", err);
     if (!st) st = bench_rows_all(driver, f, err);
-    for (int i = 0; i < MODES && !st; i++) st = bench_attention(&modes[i], &f->attention[i], err);
-    if (!st) f->sgemm = bench_sgemm(f);
+    for (int i = 0; i < MODES && !st; i++)
+        if (strstr(modes[i].name, f->only)) st = bench_attention(&modes[i], &f->attention[i], err);
+    if (!st && !*f->only) f->sgemm = bench_sgemm(f);
     return st; /* the process ends: nothing to give back */
 }
 
@@ -286,6 +289,7 @@ static bool measure_apart(Figures *f, const cpu_set_t *allowed) {
  * `share` is what all cores get done in it, in units of what one core does. */
 static void print_line(const char *name, const Seconds *one, const Seconds *all, double unit,
                        double share) {
+    if (one->wall == 0) return;
     printf("%-22s %10.*f %10.*f %10.*f %8.2f\n", name, unit > 1 ? 1 : 3, unit * one->processor,
            unit > 1 ? 1 : 3, unit * all->processor, unit > 1 ? 1 : 3, unit * all->wall,
            share * one->processor / all->wall);
@@ -304,6 +308,7 @@ static void print_figures(const Figures *one, const Figures *all) {
            TOKENS, TOKENS, DIM, HEADS);
     for (int i = 0; i < MODES; i++)
         print_line(modes[i].name, &one->attention[i], &all->attention[i], 1, 1);
+    if (*one->only) return;
     if (one->sgemm == 0)
         printf("\nSGEMM of the host: skipped, libopenblas.so.0 is not installed\n");
     else
@@ -312,11 +317,13 @@ static void print_figures(const Figures *one, const Figures *all) {
                SGEMM_N, SGEMM_N, SGEMM_N, one->sgemm, all->sgemm, mma);
 }
 
-int main(void) {
+/* bench_softgpu [PART]: only what has PART in its name. */
+int main(int argc, char **argv) {
     Figures *const f =
         mmap(NULL, 2 * sizeof *f, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     cpu_set_t allowed;
     if (f == MAP_FAILED || sched_getaffinity(0, sizeof allowed, &allowed)) return 1;
+    f[0].only = f[1].only = argc > 1 ? argv[1] : "";
     f[0].cores = 1;
     f[1].cores = CPU_COUNT(&allowed);
     double load = 0;
