@@ -43,7 +43,8 @@ typedef struct Record {
     size_t first_chunk, chunks; /* large only */
     size_t chunks_left;         /* entries that still name this record */
     struct Record *next_free;
-    struct Record *older, *newer; /* among the live ones */
+    struct Record *older, *newer;   /* among the live ones */
+    struct Record *next_registered; /* accessed with __atomic_* */
 } Record;
 
 typedef struct SmallChunk {
@@ -61,7 +62,8 @@ static struct {
     size_t cursor;    /* next chunk to try */
     size_t small;     /* chunk that takes small allocations; chunk_count: none */
     Record *free_records;
-    Record *newest; /* of the live records */
+    Record *newest;     /* of the live records */
+    Record *registered; /* the program's own memory, few pieces; accessed with __atomic_* */
     SmallChunk *free_small;
     uint32_t next_id;
     uint64_t launches; /* accessed with __atomic_* */
@@ -131,13 +133,25 @@ static void record_drop(Record *record) {
     mem.free_records = record;
 }
 
-static void record_fill(Record *record, int device, void *owner, uint64_t base, uint64_t size) {
+/* Who asks for what. */
+typedef struct Wish {
+    SgMemKind kind;
+    int device;
+    void *owner;
+    uint64_t size;
+    uint32_t flags;
+} Wish;
+
+static void record_fill(Record *record, const Wish *wish, uint64_t base) {
     __atomic_store_n(&record->pub.base, base, __ATOMIC_RELAXED);
-    __atomic_store_n(&record->pub.size, size, __ATOMIC_RELAXED);
+    __atomic_store_n(&record->pub.size, wish->size, __ATOMIC_RELAXED);
     record->pub.id = mem.next_id++;
-    record->pub.device = device;
-    record->pub.owner = owner;
-    record->pub.tracked = sg_written_wanted();
+    record->pub.device = wish->device;
+    record->pub.owner = wish->owner;
+    record->pub.kind = wish->kind;
+    record->pub.flags = wish->flags;
+    record->pub.note = NULL;
+    record->pub.tracked = wish->kind == SG_MEM_DEVICE && sg_written_wanted();
     record->pub.born = __atomic_load_n(&mem.launches, __ATOMIC_RELAXED);
     __atomic_store_n(&record->pub.live, true, __ATOMIC_RELEASE);
 }
@@ -218,15 +232,15 @@ static Status chunks_take(size_t count, size_t *first, Error *err) {
     return ST_OK;
 }
 
-static Status alloc_large(Record *record, int device, void *owner, uint64_t size, Error *err) {
+static Status alloc_large(Record *record, const Wish *wish, Error *err) {
     /* One byte more than asked, so that a chunk-sized allocation has a guard behind it too. */
-    const size_t count = size / CHUNK + 1;
+    const size_t count = wish->size / CHUNK + 1;
     size_t first = 0;
     const Status st = chunks_take(count, &first, err);
     if (st != ST_OK) return st;
     record->first_chunk = first;
     record->chunks = record->chunks_left = count;
-    record_fill(record, device, owner, mem.base + first * CHUNK, size);
+    record_fill(record, wish, mem.base + first * CHUNK);
     for (size_t i = first; i < first + count; i++)
         __atomic_store_n(&mem.entry[i], (uintptr_t)record, __ATOMIC_RELEASE);
     return ST_OK;
@@ -257,12 +271,12 @@ static SmallChunk *small_chunk(size_t granules, Error *err) {
     return small;
 }
 
-static Status alloc_small(Record *record, int device, void *owner, uint64_t size, Error *err) {
-    const size_t granules = (size_t)(round_up(size, GRANULE) / GRANULE);
+static Status alloc_small(Record *record, const Wish *wish, Error *err) {
+    const size_t granules = (size_t)(round_up(wish->size, GRANULE) / GRANULE);
     SmallChunk *small = small_chunk(granules, err);
     if (small == NULL) return ST_NO_MEMORY;
     record->chunks = 0;
-    record_fill(record, device, owner, mem.base + mem.small * CHUNK + small->used * GRANULE, size);
+    record_fill(record, wish, mem.base + mem.small * CHUNK + small->used * GRANULE);
     for (size_t g = small->used; g < small->used + granules; g++)
         __atomic_store_n(&small->granule[g], record, __ATOMIC_RELEASE);
     small->used += granules + SMALL_GUARD;
@@ -283,28 +297,47 @@ static void unlink_live(Record *record) {
     if (mem.newest == record) mem.newest = record->older;
 }
 
-Status sg_mem_alloc(int device, void *owner, uint64_t size, uint64_t device_bytes,
-                    uint64_t *address, Error *err) {
-    if (size == 0 || device < 0 || device >= DEVICES)
-        return err_set(err, ST_INVALID, "device memory: %" PRIu64 " bytes on device %d", size,
-                       device);
+/* Bytes that the device's own memory loses to an allocation. */
+static uint64_t charge_of(SgMemKind kind, uint64_t size) {
+    return kind == SG_MEM_DEVICE ? round_up(size, GRANULE) : 0;
+}
+
+static Status check_wish(const Wish *wish, uint64_t device_bytes, Error *err) {
+    if (wish->size == 0 || wish->device < 0 || wish->device >= DEVICES)
+        return err_set(err, ST_INVALID, "device memory: %" PRIu64 " bytes on device %d", wish->size,
+                       wish->device);
+    const uint64_t charged = charge_of(wish->kind, wish->size);
+    if (wish->size <= UINT64_MAX - GRANULE && charged <= device_bytes &&
+        mem.used[wish->device] <= device_bytes - charged)
+        return ST_OK;
+    return err_set(err, ST_NO_MEMORY,
+                   "device memory: %" PRIu64 " bytes asked, %" PRIu64 " of %" PRIu64 " in use",
+                   wish->size, mem.used[wish->device], device_bytes);
+}
+
+/* Pinned and managed memory has chunks of its own, which a forked child keeps: the program's data
+ * is in it. */
+static Status place(Record *record, const Wish *wish, Error *err) {
+    if (wish->kind == SG_MEM_DEVICE)
+        return wish->size > SMALL_MAX ? alloc_large(record, wish, err)
+                                      : alloc_small(record, wish, err);
+    const Status st = alloc_large(record, wish, err);
+    if (st == ST_OK)
+        madvise((void *)(uintptr_t)record->pub.base, record->chunks * CHUNK, MADV_DOFORK);
+    return st;
+}
+
+static Status allocate(const Wish *wish, uint64_t device_bytes, uint64_t *address, Error *err) {
     pthread_mutex_lock(&mem.lock);
-    const uint64_t charged = round_up(size, GRANULE);
-    Status st = reserve(err);
+    Status st = check_wish(wish, device_bytes, err);
     Record *record = NULL;
-    if (st == ST_OK &&
-        (charged < size || charged > device_bytes || mem.used[device] > device_bytes - charged))
-        st = err_set(err, ST_NO_MEMORY,
-                     "device memory: %" PRIu64 " bytes asked, %" PRIu64 " of %" PRIu64 " in use",
-                     size, mem.used[device], device_bytes);
+    if (st == ST_OK) st = reserve(err);
     if (st == ST_OK && sg_written_wanted()) st = sg_written_reserve(mem.base, mem.size, err);
     if (st == ST_OK && (record = record_take()) == NULL) st = err_no_memory(err, sizeof *record);
-    if (st == ST_OK)
-        st = size > SMALL_MAX ? alloc_large(record, device, owner, size, err)
-                              : alloc_small(record, device, owner, size, err);
+    if (st == ST_OK) st = place(record, wish, err);
     if (st == ST_OK) {
         link_live(record);
-        mem.used[device] += charged;
+        mem.used[wish->device] += charge_of(wish->kind, wish->size);
         *address = record->pub.base;
     } else if (record != NULL) {
         record_drop(record);
@@ -313,12 +346,87 @@ Status sg_mem_alloc(int device, void *owner, uint64_t size, uint64_t device_byte
     return st;
 }
 
+Status sg_mem_alloc(int device, void *owner, uint64_t size, uint64_t device_bytes,
+                    uint64_t *address, Error *err) {
+    const Wish wish = {SG_MEM_DEVICE, device, owner, size, 0};
+    return allocate(&wish, device_bytes, address, err);
+}
+
+Status sg_mem_alloc_shared(SgMemKind kind, int device, void *owner, uint64_t size, uint32_t flags,
+                           uint64_t *address, Error *err) {
+    const Wish wish = {kind, device, owner, size, flags};
+    return allocate(&wish, UINT64_MAX, address, err);
+}
+
+/* Registered memory ----------------------------------------------------------- */
+
+static Record *next_registered(const Record *record) {
+    return __atomic_load_n(&record->next_registered, __ATOMIC_ACQUIRE);
+}
+
+static Record *find_registered(uint64_t address) {
+    Record *record = __atomic_load_n(&mem.registered, __ATOMIC_ACQUIRE);
+    for (; record != NULL; record = next_registered(record)) {
+        const uint64_t base = __atomic_load_n(&record->pub.base, __ATOMIC_RELAXED);
+        const uint64_t size = __atomic_load_n(&record->pub.size, __ATOMIC_RELAXED);
+        if (address - base < size) return record;
+    }
+    return NULL;
+}
+
+static bool overlaps(uint64_t a, uint64_t a_size, uint64_t b, uint64_t b_size) {
+    return a < b + b_size && b < a + a_size;
+}
+
+Status sg_mem_register(int device, void *owner, uint64_t address, uint64_t size, uint32_t flags,
+                       Error *err) {
+    const Wish wish = {SG_MEM_REGISTERED, device, owner, size, flags};
+    pthread_mutex_lock(&mem.lock);
+    Status st = check_wish(&wish, UINT64_MAX, err);
+    if (st == ST_OK && (address > UINT64_MAX - size || overlaps(address, size, mem.base, mem.size)))
+        st = err_set(err, ST_INVALID, "0x%" PRIx64 " is device memory already", address);
+    for (const Record *r = mem.registered; st == ST_OK && r != NULL; r = r->next_registered)
+        if (overlaps(address, size, r->pub.base, r->pub.size))
+            st = err_set(err, ST_INVALID, "0x%" PRIx64 " is registered already", address);
+    Record *record = NULL;
+    if (st == ST_OK && (record = record_take()) == NULL) st = err_no_memory(err, sizeof *record);
+    if (st == ST_OK) {
+        record_fill(record, &wish, address);
+        link_live(record);
+        __atomic_store_n(&record->next_registered, mem.registered, __ATOMIC_RELEASE);
+        __atomic_store_n(&mem.registered, record, __ATOMIC_RELEASE);
+    }
+    pthread_mutex_unlock(&mem.lock);
+    return st;
+}
+
+static Record *find(uint64_t address) {
+    if (!sg_mem_in_range(address)) return find_registered(address);
+    const uint64_t offset = address - mem.base;
+    const uintptr_t entry = __atomic_load_n(&mem.entry[offset >> CHUNK_SHIFT], __ATOMIC_ACQUIRE);
+    if ((entry & 1) == 0) return entry_large(entry);
+    return __atomic_load_n(&entry_small(entry)->granule[(offset & (CHUNK - 1)) / GRANULE],
+                           __ATOMIC_ACQUIRE);
+}
+
+/* A reader without the lock may still stand on the record: its link stays as it is. */
+static void unregister(Record *record) {
+    Record **link = &mem.registered;
+    while (*link != record) link = &(*link)->next_registered;
+    __atomic_store_n(link, record->next_registered, __ATOMIC_RELEASE);
+    record_drop(record);
+}
+
 /* Gives the pages back: whole large allocations, and small chunks once nothing in them lives. */
 static void release(Record *record) {
     unlink_live(record);
     __atomic_store_n(&record->pub.live, false, __ATOMIC_RELEASE);
     record->pub.freed = __atomic_load_n(&mem.launches, __ATOMIC_RELAXED);
-    mem.used[record->pub.device] -= round_up(record->pub.size, GRANULE);
+    mem.used[record->pub.device] -= charge_of(record->pub.kind, record->pub.size);
+    if (record->pub.kind == SG_MEM_REGISTERED) {
+        unregister(record);
+        return;
+    }
     uint64_t start = record->pub.base, bytes = record->chunks * CHUNK;
     if (record->chunks == 0) {
         const size_t chunk = (record->pub.base - mem.base) / CHUNK;
@@ -330,6 +438,7 @@ static void release(Record *record) {
     }
     madvise((void *)(uintptr_t)start, bytes, MADV_DONTNEED);
     sg_written_forget(start, bytes);
+    if (record->pub.kind != SG_MEM_DEVICE) madvise((void *)(uintptr_t)start, bytes, MADV_DONTFORK);
 }
 
 Status sg_mem_free(uint64_t address, Error *err) {
@@ -345,6 +454,13 @@ Status sg_mem_free(uint64_t address, Error *err) {
         release((Record *)(uintptr_t)found);
     pthread_mutex_unlock(&mem.lock);
     return st;
+}
+
+void sg_mem_note(uint64_t address, void *note) {
+    pthread_mutex_lock(&mem.lock);
+    Record *record = find(address);
+    if (record != NULL && record_live(record)) record->pub.note = note;
+    pthread_mutex_unlock(&mem.lock);
 }
 
 void sg_mem_free_owner(const void *owner) {
@@ -367,15 +483,6 @@ uint64_t sg_mem_launch(void) {
     return __atomic_add_fetch(&mem.launches, 1, __ATOMIC_RELAXED);
 }
 
-static Record *find(uint64_t address) {
-    if (!sg_mem_in_range(address)) return NULL;
-    const uint64_t offset = address - mem.base;
-    const uintptr_t entry = __atomic_load_n(&mem.entry[offset >> CHUNK_SHIFT], __ATOMIC_ACQUIRE);
-    if ((entry & 1) == 0) return entry_large(entry);
-    return __atomic_load_n(&entry_small(entry)->granule[(offset & (CHUNK - 1)) / GRANULE],
-                           __ATOMIC_ACQUIRE);
-}
-
 bool sg_mem_in_range(uint64_t address) {
     const uint64_t base = __atomic_load_n(&mem.base, __ATOMIC_ACQUIRE);
     return base != 0 && address >= base && address - base < mem.size;
@@ -387,7 +494,8 @@ const SgAllocation *sg_mem_find(uint64_t address) {
     /* A large record also covers the rest of its last chunk, which is nobody's. */
     const uint64_t size = __atomic_load_n(&record->pub.size, __ATOMIC_RELAXED);
     const uint64_t base = __atomic_load_n(&record->pub.base, __ATOMIC_RELAXED);
-    return address - base < round_up(size, GRANULE) ? &record->pub : NULL;
+    const uint64_t unit = sg_mem_in_range(address) ? GRANULE : 1;
+    return address - base < round_up(size, unit) ? &record->pub : NULL;
 }
 
 bool sg_mem_ok(uint64_t address, uint64_t size) {
@@ -427,7 +535,7 @@ static void name_allocation(const SgAllocation *a, char *out, size_t size) {
 void sg_mem_describe(uint64_t address, uint64_t size, char *out, size_t out_size) {
     char head[96], name[192];
     snprintf(head, sizeof head, "%" PRIu64 " bytes at 0x%" PRIx64, size, address);
-    if (!sg_mem_in_range(address)) {
+    if (!sg_mem_in_range(address) && find_registered(address) == NULL) {
         snprintf(out, out_size, "not device memory: %s%s", head,
                  address < 4096 ? " (null pointer)" : " (a host pointer, or never allocated)");
         return;

@@ -2,9 +2,11 @@
  *
  * A device address IS the host address inside the range, so that a load is a load. Every
  * allocation has an owner record; an access is legal when all its bytes lie inside one live
- * allocation. Invariant: addresses outside the range are never device memory, so a host pointer
- * passed as a device pointer is always caught. Allocation and release take a lock; mem_find does
- * not (the granule table is written before the allocation's address is returned). */
+ * allocation. Pinned and managed memory are allocations of the range too, which the host uses by
+ * the same address; memory of the program's own that it registered keeps its place outside.
+ * Invariant: other addresses outside the range are never device memory, so a host pointer passed
+ * as a device pointer is always caught. Allocation and release take a lock; sg_mem_find does not
+ * (the granule table is written before the allocation's address is returned). */
 #ifndef SEQTUNE_SOFTGPU_MEMORY_H
 #define SEQTUNE_SOFTGPU_MEMORY_H
 
@@ -14,8 +16,15 @@
 
 #include "base/status.h"
 
+typedef enum SgMemKind {
+    SG_MEM_DEVICE,
+    SG_MEM_MANAGED,   /* of host and device; not charged to the device */
+    SG_MEM_HOST,      /* pinned, made by the driver */
+    SG_MEM_REGISTERED /* pinned, the program's own; outside the range */
+} SgMemKind;
+
 typedef struct SgAllocation {
-    uint64_t base;        /* multiple of 512 */
+    uint64_t base;        /* multiple of 512, but for registered memory */
     uint64_t size;        /* bytes asked for */
     uint32_t id;          /* 1, 2, 3 ... in order of allocation, for messages */
     bool live;            /* false after free: use after free is told apart from out of bounds */
@@ -23,12 +32,23 @@ typedef struct SgAllocation {
     uint64_t born, freed; /* kernel launches before its allocation, before its release */
     int device;
     void *owner; /* driver context */
+    SgMemKind kind;
+    uint32_t flags; /* as asked for */
+    void *note;     /* the driver's own, guarded by its lock; NULL at first */
 } SgAllocation;
 
 /* First call reserves the range. ST_NO_MEMORY when `device_bytes` (the model's DRAM) would be
  * exceeded or the host refuses. The bytes read as zero; content checks are the executor's. */
 Status sg_mem_alloc(int device, void *owner, uint64_t size, uint64_t device_bytes,
                     uint64_t *address, Error *err);
+/* The same for memory that the host uses too: SG_MEM_MANAGED or SG_MEM_HOST. */
+Status sg_mem_alloc_shared(SgMemKind kind, int device, void *owner, uint64_t size, uint32_t flags,
+                           uint64_t *address, Error *err);
+/* Makes the program's own bytes an allocation of kind SG_MEM_REGISTERED. ST_INVALID when they
+ * touch the range or another registered piece. sg_mem_free forgets them again. */
+Status sg_mem_register(int device, void *owner, uint64_t address, uint64_t size, uint32_t flags,
+                       Error *err);
+void sg_mem_note(uint64_t address, void *note); /* `address`: base of a live allocation */
 /* ST_INVALID unless `address` is the base of a live allocation. Pages go back to the host. */
 Status sg_mem_free(uint64_t address, Error *err);
 void sg_mem_free_owner(const void *owner); /* context destroyed */
@@ -37,7 +57,7 @@ void sg_mem_free_owner(const void *owner); /* context destroyed */
  * included until their addresses are reused; NULL when none. */
 const SgAllocation *sg_mem_find(uint64_t address);
 
-/* True for every address of the reserved range, allocated or not: not a host pointer. */
+/* True for every address of the reserved range, allocated or not: not memory of malloc. */
 bool sg_mem_in_range(uint64_t address);
 
 /* True when [address, address + size) lies inside one live allocation. The fast path of every

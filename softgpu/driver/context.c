@@ -67,8 +67,9 @@ void context_destroy(Context *context) {
     if (context == NULL) return;
     while (capture_in(context) != NULL) capture_close(capture_in(context));
     while (context->objects.next != NULL) object_destroy(context->objects.next);
+    pool_forget_owner(handle);
     sg_mem_free_owner(handle);
-    host_free_owner(handle);
+    mem_free(context->peers);
     object_remove(&context->object);
     mem_free(context);
     pthread_cond_broadcast(&driver.done);

@@ -258,14 +258,6 @@ CUresult cuDeviceGetByPCIBusId(CUdevice *device, const char *id) {
     return CUDA_ERROR_INVALID_DEVICE;
 }
 
-CUresult cuDeviceCanAccessPeer(int *can, CUdevice device, CUdevice peer) {
-    const GpuModel *model = NULL;
-    CUresult result = model_of(device, can, &model);
-    if (result == CUDA_SUCCESS) result = model_of(peer, can, &model);
-    if (result == CUDA_SUCCESS) *can = 0;
-    return result;
-}
-
 CUresult cuProfilerStart(void) {
     Context *context = NULL;
     const CUresult result = enter(WANT_CONTEXT, &context);

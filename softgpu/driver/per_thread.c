@@ -25,6 +25,38 @@ PER_THREAD(cuMemsetD16Async, (CUdeviceptr to, unsigned short value, size_t count
            to, value, count, own(stream))
 PER_THREAD(cuMemsetD32Async, (CUdeviceptr to, unsigned int value, size_t count, CUstream stream),
            to, value, count, own(stream))
+PER_THREAD(cuMemPrefetchAsync,
+           (CUdeviceptr address, size_t bytes, CUdevice device, CUstream stream), address, bytes,
+           device, own(stream))
+PER_THREAD(cuMemPrefetchAsync_v2,
+           (CUdeviceptr address, size_t bytes, CUmemLocation location, unsigned int flags,
+            CUstream stream),
+           address, bytes, location, flags, own(stream))
+PER_THREAD(cuMemcpy2DAsync_v2, (const CUDA_MEMCPY2D *box, CUstream stream), box, own(stream))
+PER_THREAD(cuMemcpy3DAsync_v2, (const CUDA_MEMCPY3D *box, CUstream stream), box, own(stream))
+PER_THREAD(cuMemcpy3DPeerAsync, (const CUDA_MEMCPY3D *box, CUstream stream), box, own(stream))
+PER_THREAD(cuMemcpyPeerAsync,
+           (CUdeviceptr to, CUcontext to_context, CUdeviceptr from, CUcontext from_context,
+            size_t bytes, CUstream stream),
+           to, to_context, from, from_context, bytes, own(stream))
+PER_THREAD(cuMemsetD2D8Async,
+           (CUdeviceptr to, size_t pitch, unsigned char value, size_t width, size_t height,
+            CUstream stream),
+           to, pitch, value, width, height, own(stream))
+PER_THREAD(cuMemsetD2D16Async,
+           (CUdeviceptr to, size_t pitch, unsigned short value, size_t width, size_t height,
+            CUstream stream),
+           to, pitch, value, width, height, own(stream))
+PER_THREAD(cuMemsetD2D32Async,
+           (CUdeviceptr to, size_t pitch, unsigned int value, size_t width, size_t height,
+            CUstream stream),
+           to, pitch, value, width, height, own(stream))
+PER_THREAD(cuMemAllocAsync, (CUdeviceptr * address, size_t bytes, CUstream stream), address, bytes,
+           own(stream))
+PER_THREAD(cuMemAllocFromPoolAsync,
+           (CUdeviceptr * address, size_t bytes, CUmemoryPool pool, CUstream stream), address,
+           bytes, pool, own(stream))
+PER_THREAD(cuMemFreeAsync, (CUdeviceptr address, CUstream stream), address, own(stream))
 PER_THREAD(cuStreamQuery, (CUstream stream), own(stream))
 PER_THREAD(cuStreamSynchronize, (CUstream stream), own(stream))
 PER_THREAD(cuStreamWaitEvent, (CUstream stream, CUevent event, unsigned int flags), own(stream),

@@ -40,13 +40,19 @@ typedef enum ObjectKind {
     OBJECT_FUNCTION,
     OBJECT_GRAPH,
     OBJECT_NODE,
-    OBJECT_EXEC
+    OBJECT_EXEC,
+    OBJECT_POOL,
+    OBJECT_LIBRARY,
+    OBJECT_KERNEL,
+    OBJECT_LINK
 } ObjectKind;
 
 typedef struct Context Context;
 typedef struct Stream Stream;
 typedef struct Capture Capture;
 typedef struct Graph Graph;
+typedef struct Pool Pool;
+typedef struct Library Library;
 
 /* First member of everything that has a handle. Objects of a context are in its list. */
 typedef struct Object {
@@ -68,6 +74,7 @@ typedef struct Module {
     SgModule *module;
     char *text;                 /* the PTX, for the clock's counts; owned */
     struct Function *functions; /* those asked for */
+    Library *library;           /* that it is the instance of; NULL: none */
 } Module;
 
 typedef struct Function {
@@ -99,7 +106,10 @@ typedef enum WorkKind {
     WORK_HOST,
     WORK_CALLBACK,
     WORK_EVENT,
-    WORK_GRAPH
+    WORK_GRAPH,
+    WORK_FREE,
+    WORK_WAIT_VALUE,
+    WORK_WRITE_VALUE
 } WorkKind;
 
 typedef struct Work {
@@ -115,15 +125,25 @@ typedef struct Work {
         struct {
             void *to;
             const void *from;
-            uint64_t bytes;
-            bool over_bus; /* between host and device */
+            uint64_t bytes, rows, planes; /* of a row; rows of a plane; planes */
+            uint64_t to_pitch, to_plane, from_pitch, from_plane; /* bytes from start to start */
+            bool over_bus; /* between host and device, or two devices */
         } copy;
         struct {
             void *to;
             uint32_t value;
             int width; /* 1, 2, 4 bytes */
-            uint64_t count;
+            uint64_t count, rows, pitch;
         } fill;
+        struct {
+            void *address;
+        } release;
+        struct {
+            void *address;
+            uint64_t value;
+            int width; /* 4, 8 bytes */
+            unsigned int condition;
+        } value; /* cuStreamWaitValue, cuStreamWriteValue */
         struct {
             CUhostFn function;
             CUstreamCallback callback;
@@ -212,6 +232,8 @@ struct Context {
     size_t limits[8];
     int cache_config, shared_config;
     size_t pending; /* operations enqueued and not done */
+    void **peers;   /* handles of contexts whose memory may be used; owned */
+    size_t peer_count;
     Stream *legacy;
     Object objects; /* list head */
 };
@@ -220,6 +242,7 @@ typedef struct Device {
     const GpuModel *model;
     Context *primary;
     unsigned int primary_references, primary_flags;
+    Pool *default_pool, *pool; /* made on first use; `pool` is what cuMemAllocAsync takes */
 } Device;
 
 typedef struct Thread {
@@ -333,11 +356,25 @@ void graph_abandon(Work *work, double start); /* completes its events without ex
 typedef enum Place {
     PLACE_PAGEABLE, /* host memory that the driver does not know */
     PLACE_PINNED,
+    PLACE_MANAGED,
     PLACE_DEVICE,
     PLACE_BAD /* a device address that is not inside one live allocation; null */
 } Place;
 Place place_of(uint64_t address, uint64_t bytes);
-void host_free_owner(const void *context); /* by context handle */
+
+/* copy.c: a box of bytes, or rows of one value, as an operation. INVALID_VALUE, NOT_SUPPORTED.
+ * A box without bytes gives WORK_EMPTY. */
+typedef struct CopyInfo {
+    bool pageable, host; /* one side is pageable; one side is no device memory */
+} CopyInfo;
+CUresult copy_work(const CUDA_MEMCPY3D *box, Work *work, CopyInfo *info);
+CUresult fill_work(const CUDA_MEMSET_NODE_PARAMS *rows, Work *work);
+
+/* pool.c */
+bool pool_is_freeing(const SgAllocation *allocation); /* cuMemFreeAsync was called */
+CUmemoryPool pool_of(const SgAllocation *allocation); /* NULL: of no pool */
+bool memory_release(uint64_t address);                /* false: no live allocation begins there */
+void pool_forget_owner(const void *context);          /* by context handle, before its memory */
 
 /* module.c */
 void module_release(Module *module);
