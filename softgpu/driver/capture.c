@@ -259,19 +259,75 @@ CUresult cuStreamIsCapturing(CUstream handle, int *status) {
     return leave(status == NULL ? CUDA_ERROR_INVALID_VALUE : capture_status(stream, status));
 }
 
-CUresult cuStreamGetCaptureInfo_v2(CUstream handle, int *status, uint64_t *id, CUgraph *graph,
-                                   const CUgraphNode **nodes, size_t *count) {
+/* The stream's own lists of its next node's dependencies, valid until its next call. */
+static CUresult tails_show(Stream *stream) {
+    const size_t n = stream->tail_count;
+    mem_free(stream->tail_nodes);
+    mem_free(stream->tail_edges);
+    stream->tail_nodes = mem_alloc((n + 1) * sizeof *stream->tail_nodes);
+    stream->tail_edges =
+        mem_alloc((n + 1) * sizeof *stream->tail_edges); /* zero: full dependence */
+    if (stream->tail_nodes == NULL || stream->tail_edges == NULL) return CUDA_ERROR_OUT_OF_MEMORY;
+    for (size_t i = 0; i < n; i++)
+        stream->tail_nodes[i] = stream->capture->graph->nodes[stream->tails[i]]->object.handle;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuStreamGetCaptureInfo_v3(CUstream handle, int *status, uint64_t *id, CUgraph *graph,
+                                   const CUgraphNode **nodes, const CUgraphEdgeData **edges,
+                                   size_t *count) {
     Stream *stream = NULL;
     CUresult result = enter_stream(handle, &stream);
     if (result != CUDA_SUCCESS) return result;
     if (status == NULL) return leave(CUDA_ERROR_INVALID_VALUE);
-    if (nodes != NULL) return leave(CUDA_ERROR_NOT_SUPPORTED); /* dependency lists are not kept */
     result = capture_status(stream, status);
     if (result != CUDA_SUCCESS || stream->capture == NULL) return leave(result);
+    if (nodes != NULL || edges != NULL) result = tails_show(stream);
+    if (result != CUDA_SUCCESS) return leave(result);
     if (id != NULL) *id = stream->capture->id;
     if (graph != NULL) *graph = stream->capture->graph->object.handle;
+    if (nodes != NULL) *nodes = stream->tail_nodes;
+    if (edges != NULL) *edges = stream->tail_edges;
     if (count != NULL) *count = stream->tail_count;
     return leave(CUDA_SUCCESS);
+}
+
+CUresult cuStreamGetCaptureInfo_v2(CUstream handle, int *status, uint64_t *id, CUgraph *graph,
+                                   const CUgraphNode **nodes, size_t *count) {
+    return cuStreamGetCaptureInfo_v3(handle, status, id, graph, nodes, NULL, count);
+}
+
+/* Flag 0 adds to the dependencies of the stream's next node, 1 replaces them. */
+CUresult cuStreamUpdateCaptureDependencies(CUstream handle, CUgraphNode *nodes, size_t count,
+                                           unsigned int flags) {
+    Stream *stream = NULL;
+    const CUresult result = enter_stream(handle, &stream);
+    if (result != CUDA_SUCCESS) return result;
+    if (flags > 1 || (nodes == NULL && count > 0)) return leave(CUDA_ERROR_INVALID_VALUE);
+    if (stream->capture == NULL) return leave(CUDA_ERROR_ILLEGAL_STATE);
+    size_t *indices = mem_alloc((count + 1) * sizeof *indices);
+    if (indices == NULL) return leave(CUDA_ERROR_OUT_OF_MEMORY);
+    bool ok = true;
+    for (size_t i = 0; ok && i < count; i++) {
+        const GraphNode *node = FIND(GraphNode, NODE, nodes[i]);
+        ok = node != NULL && node->graph == stream->capture->graph;
+        if (ok) indices[i] = node->index;
+    }
+    if (ok && flags == 1) stream->tail_count = 0;
+    const bool joined = ok && tails_join(stream, indices, count);
+    mem_free(indices);
+    if (!ok) return leave(CUDA_ERROR_INVALID_VALUE);
+    return leave(joined ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY);
+}
+
+CUresult cuStreamUpdateCaptureDependencies_v2(CUstream handle, CUgraphNode *nodes,
+                                              const CUgraphEdgeData *edges, size_t count,
+                                              unsigned int flags) {
+    /* Programmatic dependence is not played. */
+    static const CUgraphEdgeData plain;
+    for (size_t i = 0; edges != NULL && i < count; i++)
+        if (memcmp(&edges[i], &plain, sizeof plain) != 0) return CUDA_ERROR_NOT_SUPPORTED;
+    return cuStreamUpdateCaptureDependencies(handle, nodes, count, flags);
 }
 
 CUresult cuStreamGetCaptureInfo(CUstream handle, int *status, uint64_t *id) {

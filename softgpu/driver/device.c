@@ -258,6 +258,24 @@ CUresult cuDeviceGetByPCIBusId(CUdevice *device, const char *id) {
     return CUDA_ERROR_INVALID_DEVICE;
 }
 
+/* "This API may be used on Windows only": LUIDs are of its display driver model. */
+CUresult cuDeviceGetLuid(char *luid, unsigned int *node_mask, CUdevice device) {
+    const GpuModel *model = NULL;
+    const CUresult result = model_of(device, luid, &model);
+    if (result != CUDA_SUCCESS) return result;
+    return node_mask == NULL ? CUDA_ERROR_INVALID_VALUE : CUDA_ERROR_NOT_SUPPORTED;
+}
+
+/* Partitions of multiprocessors belong to MPS, which is not played. */
+CUresult cuDeviceGetExecAffinitySupport(int *support, int type, CUdevice device) {
+    const GpuModel *model = NULL;
+    const CUresult result = model_of(device, support, &model);
+    if (result != CUDA_SUCCESS) return result;
+    if (type != 0) return CUDA_ERROR_INVALID_VALUE;
+    *support = 0;
+    return CUDA_SUCCESS;
+}
+
 CUresult cuProfilerStart(void) {
     Context *context = NULL;
     const CUresult result = enter(WANT_CONTEXT, &context);

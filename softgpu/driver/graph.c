@@ -1,8 +1,8 @@
 /* Graphs: nodes in an order that respects their dependencies, instantiated and launched.
  *
  * A launch is one operation of its stream. Nodes run one after another on the host; on the modelled
- * time line a node begins when the nodes it needs have ended. Nodes come from stream capture;
- * cuGraphAdd* is not played. */
+ * time line a node begins when the nodes it needs have ended. Nodes come from stream capture or
+ * from graph_node.c; executable graphs are changed in graph_update.c. */
 #include "softgpu/driver/state.h"
 
 #include <string.h>
@@ -20,15 +20,17 @@ Graph *graph_new(ObjectKind kind, Context *context) {
     return graph;
 }
 
-static void node_free(GraphNode *node) {
+void node_free(GraphNode *node) {
     if (node->object.kind == OBJECT_NODE) object_remove(&node->object);
     work_free(&node->work);
     mem_free(node->needs);
+    mem_free(node->view);
     mem_free(node);
 }
 
 void graph_drop(Graph *graph) {
     if (--graph->references > 0) return;
+    if (graph->object.kind != OBJECT_NONE) object_remove(&graph->object); /* it was embedded */
     for (size_t i = 0; i < graph->count; i++) node_free(graph->nodes[i]);
     mem_free(graph->nodes);
     ticket_drop(graph->last);
@@ -61,6 +63,8 @@ GraphNode *graph_add(Graph *graph, Work work, const size_t *needs, size_t need_c
         return NULL;
     }
     if (need_count > 0) memcpy(copy, needs, need_count * sizeof *copy);
+    node->graph = graph;
+    node->index = graph->count;
     node->work = work;
     node->needs = copy;
     node->need_count = need_count;
@@ -101,6 +105,7 @@ double graph_execute(Context *context, Work *work, double start) {
         for (size_t k = 0; k < node->need_count; k++)
             if (ends[node->needs[k]] > begin) begin = ends[node->needs[k]];
         Work step = node->work; /* borrowed: not freed here */
+        if (node->disabled) step.kind = WORK_EMPTY;
         if (step.kind == WORK_KERNEL) step.u.kernel.mode = work->u.graph.mode;
         if (step.kind == WORK_GRAPH) step.u.graph.mode = work->u.graph.mode;
         ends[i] = begin + work_execute(context, &step, begin);
@@ -126,7 +131,7 @@ CUresult cuGraphCreate(CUgraph *out, unsigned int flags) {
 }
 
 /* A graph that is being captured belongs to its capture. */
-static bool is_captured(const Graph *graph) {
+bool graph_is_captured(const Graph *graph) {
     for (const Capture *c = driver.captures; c != NULL; c = c->next)
         if (c->graph == graph) return true;
     return false;
@@ -136,38 +141,13 @@ CUresult cuGraphDestroy(CUgraph handle) {
     const CUresult result = enter(0, NULL);
     if (result != CUDA_SUCCESS) return result;
     Graph *graph = FIND(Graph, GRAPH, handle);
-    if (graph == NULL || is_captured(graph)) return leave(CUDA_ERROR_INVALID_VALUE);
+    if (graph == NULL || graph->embedded || graph_is_captured(graph))
+        return leave(CUDA_ERROR_INVALID_VALUE);
     graph_remove(graph);
     return leave(CUDA_SUCCESS);
 }
 
-CUresult cuGraphGetNodes(CUgraph handle, CUgraphNode *nodes, size_t *count) {
-    const CUresult result = enter(0, NULL);
-    if (result != CUDA_SUCCESS) return result;
-    const Graph *graph = FIND(Graph, GRAPH, handle);
-    if (graph == NULL || count == NULL) return leave(CUDA_ERROR_INVALID_VALUE);
-    for (size_t i = 0; nodes != NULL && i < *count; i++)
-        nodes[i] = i < graph->count ? graph->nodes[i]->object.handle : NULL;
-    if (nodes == NULL || *count > graph->count) *count = graph->count;
-    return leave(CUDA_SUCCESS);
-}
-
-CUresult cuGraphNodeGetType(CUgraphNode handle, int *type) {
-    static const int types[] = {
-        [WORK_EMPTY] = CU_GRAPH_NODE_TYPE_EMPTY, [WORK_KERNEL] = CU_GRAPH_NODE_TYPE_KERNEL,
-        [WORK_COPY] = CU_GRAPH_NODE_TYPE_MEMCPY, [WORK_FILL] = CU_GRAPH_NODE_TYPE_MEMSET,
-        [WORK_HOST] = CU_GRAPH_NODE_TYPE_HOST,   [WORK_CALLBACK] = CU_GRAPH_NODE_TYPE_HOST,
-        [WORK_GRAPH] = CU_GRAPH_NODE_TYPE_GRAPH, [WORK_EVENT] = CU_GRAPH_NODE_TYPE_EVENT_RECORD};
-    const CUresult result = enter(0, NULL);
-    if (result != CUDA_SUCCESS) return result;
-    const GraphNode *node = FIND(GraphNode, NODE, handle);
-    if (node == NULL || type == NULL) return leave(CUDA_ERROR_INVALID_VALUE);
-    *type = types[node->work.kind];
-    return leave(CUDA_SUCCESS);
-}
-
-/* What a node names must still exist. */
-static bool node_alive(const GraphNode *node) {
+bool node_alive(const GraphNode *node) {
     if (node->work.kind == WORK_KERNEL)
         return object_find(node->work.u.kernel.function, OBJECT_FUNCTION) != NULL;
     if (node->work.kind == WORK_EVENT)
@@ -175,18 +155,81 @@ static bool node_alive(const GraphNode *node) {
     return true;
 }
 
-static Graph *graph_clone(const Graph *graph, Context *context) {
-    Graph *exec = graph_new(OBJECT_EXEC, context);
-    for (size_t i = 0; exec != NULL && i < graph->count; i++) {
-        const GraphNode *node = graph->nodes[i];
-        Work work;
-        if (work_copy(&node->work, &work) &&
-            graph_add(exec, work, node->needs, node->need_count) != NULL)
-            continue;
-        graph_remove(exec);
-        return NULL;
+/* True when every node comes after those it needs. */
+static bool is_ordered(const Graph *graph) {
+    for (size_t i = 0; i < graph->count; i++)
+        for (size_t k = 0; k < graph->nodes[i]->need_count; k++)
+            if (graph->nodes[i]->needs[k] >= i) return false;
+    return true;
+}
+
+static bool is_ready(const GraphNode *node, const size_t *place, size_t none) {
+    for (size_t k = 0; k < node->need_count; k++)
+        if (place[node->needs[k]] == none) return false;
+    return true;
+}
+
+/* place[i]: where node i goes; order[p]: who is there. The first ready one is next, so that nodes
+ * stay in their order where they can. False: a cycle. */
+static bool order_find(const Graph *graph, bool sort, size_t *place, size_t *order) {
+    const size_t n = graph->count;
+    for (size_t i = 0; i < n; i++) place[i] = order[i] = i;
+    if (!sort || is_ordered(graph)) return true;
+    for (size_t i = 0; i < n; i++) place[i] = n;
+    for (size_t done = 0; done < n; done++) {
+        size_t i = 0;
+        while (i < n && (place[i] < n || !is_ready(graph->nodes[i], place, n))) i++;
+        if (i == n) return false;
+        place[i] = done;
+        order[done] = i;
     }
-    return exec;
+    return true;
+}
+
+static bool node_copy(const GraphNode *from, const size_t *place, Graph *to) {
+    Work work;
+    if (!work_copy(&from->work, &work)) return false;
+    GraphNode *node = graph_add(to, work, from->needs, from->need_count);
+    if (node == NULL) return false;
+    for (size_t k = 0; k < node->need_count; k++) node->needs[k] = place[node->needs[k]];
+    node->origin = from->origin != NULL && to->object.kind == OBJECT_EXEC &&
+                           from->graph->object.kind == OBJECT_EXEC
+                       ? from->origin
+                       : from->object.handle;
+    node->disabled = from->disabled;
+    return true;
+}
+
+Status graph_copy(const Graph *graph, ObjectKind kind, Context *context, Graph **out) {
+    size_t *place = mem_alloc((2 * graph->count + 1) * sizeof *place);
+    Graph *copy = place == NULL ? NULL : graph_new(kind, context);
+    Status st = copy == NULL ? ST_NO_MEMORY : ST_OK;
+    size_t *order = place == NULL ? NULL : place + graph->count;
+    if (st == ST_OK && !order_find(graph, kind == OBJECT_EXEC || graph->embedded, place, order))
+        st = ST_INVALID;
+    for (size_t i = 0; st == ST_OK && i < graph->count; i++)
+        if (!node_copy(graph->nodes[order[i]], place, copy)) st = ST_NO_MEMORY;
+    mem_free(place);
+    if (st != ST_OK && copy != NULL) graph_remove(copy);
+    *out = st == ST_OK ? copy : NULL;
+    return st;
+}
+
+/* Kernels of other contexts are not played in one graph. */
+static CUresult nodes_check(const Graph *graph, const Context *context, CUgraphNode *bad_node) {
+    for (size_t i = 0; i < graph->count; i++) {
+        const GraphNode *node = graph->nodes[i];
+        CUresult result = node_alive(node) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+        if (result == CUDA_SUCCESS && node->work.kind == WORK_KERNEL &&
+            FIND(Function, FUNCTION, node->work.u.kernel.function)->object.context != context)
+            result = CUDA_ERROR_NOT_SUPPORTED;
+        if (result == CUDA_SUCCESS && node->work.kind == WORK_GRAPH)
+            result = nodes_check(node->work.u.graph.graph, context, bad_node);
+        if (result == CUDA_SUCCESS) continue;
+        if (bad_node != NULL) *bad_node = node->object.handle;
+        return result;
+    }
+    return CUDA_SUCCESS;
 }
 
 static CUresult instantiate(CUgraphExec *out, CUgraph handle, uint64_t flags,
@@ -196,16 +239,15 @@ static CUresult instantiate(CUgraphExec *out, CUgraph handle, uint64_t flags,
     if (result != CUDA_SUCCESS) return result;
     const Graph *graph = FIND(Graph, GRAPH, handle);
     /* Known flags: auto free on launch, upload, device launch, use node priority. */
-    if (out == NULL || graph == NULL || is_captured(graph) || flags > 0xf)
+    if (out == NULL || graph == NULL || graph_is_captured(graph) || flags > 0xf)
         return leave(CUDA_ERROR_INVALID_VALUE);
     if ((flags & 4) != 0) return leave(CUDA_ERROR_NOT_SUPPORTED); /* launch from the device */
-    for (size_t i = 0; i < graph->count; i++) {
-        if (node_alive(graph->nodes[i])) continue;
-        if (bad_node != NULL) *bad_node = graph->nodes[i]->object.handle;
-        return leave(CUDA_ERROR_INVALID_VALUE);
-    }
-    Graph *exec = graph_clone(graph, context);
-    if (exec == NULL) return leave(CUDA_ERROR_OUT_OF_MEMORY);
+    const CUresult alive = nodes_check(graph, context, bad_node);
+    if (alive != CUDA_SUCCESS) return leave(alive);
+    Graph *exec = NULL;
+    const Status st = graph_copy(graph, OBJECT_EXEC, context, &exec);
+    if (st != ST_OK)
+        return leave(st == ST_INVALID ? CUDA_ERROR_INVALID_VALUE : CUDA_ERROR_OUT_OF_MEMORY);
     exec->flags = flags;
     *out = exec->object.handle;
     return leave(CUDA_SUCCESS);

@@ -87,26 +87,44 @@ static CUresult params_pack(const SgKernelInfo *info, void **params, void **extr
     return CUDA_SUCCESS;
 }
 
-static CUresult launch(CUfunction handle, const Shape *shape, CUstream stream_handle, void **params,
-                       void **extra) {
+CUresult kernel_work(Context *context, const CUDA_KERNEL_NODE_PARAMS *p, bool cooperative,
+                     Work *work) {
+    const void *handle = p->func != NULL ? (const void *)p->func : (const void *)p->kern;
+    Function *f = NULL;
+    *work = (Work){.kind = WORK_EMPTY};
+    CUresult result = function_find(context, handle, &f);
+    if (result != CUDA_SUCCESS) return result;
+    const Shape shape = {{p->gridDimX, p->gridDimY, p->gridDimZ},
+                         {p->blockDimX, p->blockDimY, p->blockDimZ},
+                         p->sharedMemBytes,
+                         cooperative};
+    void *params = NULL;
+    result = shape_check(f, &shape);
+    if (result == CUDA_SUCCESS) result = params_pack(f->info, p->kernelParams, p->extra, &params);
+    if (result != CUDA_SUCCESS) return result;
+    work->kind = WORK_KERNEL;
+    work->u.kernel.params = params;
+    work->u.kernel.function = f->object.handle;
+    work->u.kernel.param_bytes = (size_t)f->info->param_bytes;
+    memcpy(work->u.kernel.grid, shape.grid, sizeof shape.grid);
+    memcpy(work->u.kernel.block, shape.block, sizeof shape.block);
+    work->u.kernel.dynamic_smem = shape.dynamic_smem;
+    work->u.kernel.mode = context->mode;
+    return CUDA_SUCCESS;
+}
+
+static CUresult launch(const CUDA_KERNEL_NODE_PARAMS *p, bool cooperative, CUstream stream_handle) {
     Context *context = NULL;
     Stream *stream = NULL;
+    Work work;
     CUresult result = enter(WANT_CONTEXT | WANT_HEALTHY, &context);
     if (result != CUDA_SUCCESS) return result;
-    const Function *f = FIND(Function, FUNCTION, handle);
-    if (f == NULL || f->object.context != context) return leave(CUDA_ERROR_INVALID_HANDLE);
-    result = stream_find(context, stream_handle, &stream);
-    if (result == CUDA_SUCCESS) result = shape_check(f, shape);
+    /* The function first: its handle is what the manual checks first. */
+    Function *f = NULL;
+    result = function_find(context, p->func, &f);
+    if (result == CUDA_SUCCESS) result = stream_find(context, stream_handle, &stream);
+    if (result == CUDA_SUCCESS) result = kernel_work(context, p, cooperative, &work);
     if (result != CUDA_SUCCESS) return leave(result);
-    Work work = {.kind = WORK_KERNEL};
-    result = params_pack(f->info, params, extra, &work.u.kernel.params);
-    if (result != CUDA_SUCCESS) return leave(result);
-    work.u.kernel.function = handle;
-    work.u.kernel.param_bytes = (size_t)f->info->param_bytes;
-    memcpy(work.u.kernel.grid, shape->grid, sizeof shape->grid);
-    memcpy(work.u.kernel.block, shape->block, sizeof shape->block);
-    work.u.kernel.dynamic_smem = shape->dynamic_smem;
-    work.u.kernel.mode = context->mode;
     return leave(stream_enqueue(stream, work, NULL, 0, NULL));
 }
 
@@ -114,17 +132,27 @@ CUresult cuLaunchKernel(CUfunction function, unsigned int grid_x, unsigned int g
                         unsigned int grid_z, unsigned int block_x, unsigned int block_y,
                         unsigned int block_z, unsigned int shared_bytes, CUstream stream,
                         void **params, void **extra) {
-    const Shape shape = {
-        {grid_x, grid_y, grid_z}, {block_x, block_y, block_z}, shared_bytes, false};
-    return launch(function, &shape, stream, params, extra);
+    const CUDA_KERNEL_NODE_PARAMS p = {function, grid_x,       grid_y, grid_z, block_x, block_y,
+                                       block_z,  shared_bytes, params, extra,  NULL,    NULL};
+    return launch(&p, false, stream);
 }
 
 CUresult cuLaunchCooperativeKernel(CUfunction function, unsigned int grid_x, unsigned int grid_y,
                                    unsigned int grid_z, unsigned int block_x, unsigned int block_y,
                                    unsigned int block_z, unsigned int shared_bytes, CUstream stream,
                                    void **params) {
-    const Shape shape = {{grid_x, grid_y, grid_z}, {block_x, block_y, block_z}, shared_bytes, true};
-    return launch(function, &shape, stream, params, NULL);
+    const CUDA_KERNEL_NODE_PARAMS p = {function, grid_x,       grid_y, grid_z, block_x, block_y,
+                                       block_z,  shared_bytes, params, NULL,   NULL,    NULL};
+    return launch(&p, true, stream);
+}
+
+/* Attribute 96: the devices do not launch together. */
+CUresult cuLaunchCooperativeKernelMultiDevice(CUDA_LAUNCH_PARAMS *list, unsigned int count,
+                                              unsigned int flags) {
+    const CUresult result = enter(0, NULL);
+    if (result != CUDA_SUCCESS) return result;
+    return leave(list == NULL || count == 0 || flags > 3 ? CUDA_ERROR_INVALID_VALUE
+                                                         : CUDA_ERROR_NOT_SUPPORTED);
 }
 
 /* Of the launch attributes, cooperative is played; clusters of more than one block are not; the
@@ -133,19 +161,26 @@ CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction function, voi
                           void **extra) {
     if (config == NULL || (config->numAttrs > 0 && config->attrs == NULL))
         return CUDA_ERROR_INVALID_VALUE;
-    Shape shape = {{config->gridDimX, config->gridDimY, config->gridDimZ},
-                   {config->blockDimX, config->blockDimY, config->blockDimZ},
-                   config->sharedMemBytes,
-                   false};
+    bool cooperative = false;
     for (unsigned int i = 0; i < config->numAttrs; i++) {
         const CUlaunchAttribute *a = &config->attrs[i];
         if (a->id < 0 || a->id > CU_LAUNCH_ATTRIBUTE_MAX) return CUDA_ERROR_INVALID_VALUE;
-        if (a->id == CU_LAUNCH_ATTRIBUTE_COOPERATIVE) shape.cooperative = a->value.cooperative != 0;
+        if (a->id == CU_LAUNCH_ATTRIBUTE_COOPERATIVE) cooperative = a->value.cooperative != 0;
         if (a->id == CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION &&
             (uint64_t)a->value.cluster.x * a->value.cluster.y * a->value.cluster.z != 1)
             return CUDA_ERROR_NOT_SUPPORTED;
     }
-    return launch(function, &shape, config->hStream, params, extra);
+    const CUDA_KERNEL_NODE_PARAMS p = {.func = function,
+                                       .gridDimX = config->gridDimX,
+                                       .gridDimY = config->gridDimY,
+                                       .gridDimZ = config->gridDimZ,
+                                       .blockDimX = config->blockDimX,
+                                       .blockDimY = config->blockDimY,
+                                       .blockDimZ = config->blockDimZ,
+                                       .sharedMemBytes = config->sharedMemBytes,
+                                       .kernelParams = params,
+                                       .extra = extra};
+    return launch(&p, cooperative, config->hStream);
 }
 
 /* Execution ------------------------------------------------------------------- */
@@ -239,9 +274,8 @@ static CUresult enter_function(CUfunction handle, Function **f) {
     Context *context = NULL;
     const CUresult result = enter(WANT_CONTEXT | WANT_HEALTHY, &context);
     if (result != CUDA_SUCCESS) return result;
-    *f = FIND(Function, FUNCTION, handle);
-    if (*f == NULL || (*f)->object.context != context) return leave(CUDA_ERROR_INVALID_HANDLE);
-    return CUDA_SUCCESS;
+    const CUresult found = function_find(context, handle, f);
+    return found == CUDA_SUCCESS ? CUDA_SUCCESS : leave(found);
 }
 
 CUresult cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *blocks, CUfunction handle,
@@ -310,4 +344,23 @@ CUresult cuOccupancyAvailableDynamicSMemPerBlock(size_t *bytes, CUfunction handl
     const int most = arch->smem_block - f->info->static_smem;
     *bytes = (size_t)(each < 0 ? 0 : each < most ? each : most);
     return leave(CUDA_SUCCESS);
+}
+
+/* Clusters of blocks are not emulated (attribute 120). */
+static CUresult no_clusters(const int *out, CUfunction handle, const CUlaunchConfig *config) {
+    Function *f = NULL;
+    const CUresult result = enter_function(handle, &f);
+    if (result != CUDA_SUCCESS) return result;
+    return leave(out == NULL || config == NULL ? CUDA_ERROR_INVALID_VALUE
+                                               : CUDA_ERROR_NOT_SUPPORTED);
+}
+
+CUresult cuOccupancyMaxPotentialClusterSize(int *size, CUfunction function,
+                                            const CUlaunchConfig *config) {
+    return no_clusters(size, function, config);
+}
+
+CUresult cuOccupancyMaxActiveClusters(int *clusters, CUfunction function,
+                                      const CUlaunchConfig *config) {
+    return no_clusters(clusters, function, config);
 }

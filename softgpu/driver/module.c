@@ -62,16 +62,8 @@ static ImageKind image_kind(const unsigned char *image) {
     return isprint(image[0]) || isspace(image[0]) ? IMAGE_PTX : IMAGE_UNKNOWN;
 }
 
-/* Options of cuModuleLoadDataEx that mean something here; the others tune a compiler that does not
- * exist. */
-typedef struct JitLog {
-    char *info, *error;
-    size_t info_size, error_size;
-    void **info_used, **error_used; /* sizes are told back in the option values */
-    void **wall_time;
-} JitLog;
-
-static CUresult options_read(unsigned int count, const int *options, void **values, JitLog *log) {
+/* The options that mean something here; the others tune a compiler that does not exist. */
+CUresult options_read(unsigned int count, const int *options, void **values, JitLog *log) {
     *log = (JitLog){0};
     if (count > 0 && (options == NULL || values == NULL)) return CUDA_ERROR_INVALID_VALUE;
     for (unsigned int i = 0; i < count; i++) {
@@ -139,41 +131,51 @@ static CUresult ptx_load(Context *context, const char *ptx, Module *module, Erro
     return CUDA_ERROR_OUT_OF_MEMORY;
 }
 
-static CUresult module_load(CUmodule *out, const char *ptx, const JitLog *log) {
-    Context *context = NULL;
-    CUresult result = enter(WANT_CONTEXT | WANT_HEALTHY, &context);
-    if (result != CUDA_SUCCESS) return result;
-    if (out == NULL || ptx == NULL) return leave(CUDA_ERROR_INVALID_VALUE);
-    *out = NULL;
+static void module_free(Module *module, bool loaded) {
+    if (loaded) sg_module_free(module->module);
+    mem_free(module->text);
+    mem_free(module);
+}
+
+static float milliseconds(const struct timespec *start, const struct timespec *end) {
+    return (float)(end->tv_sec - start->tv_sec) * 1e3f +
+           (float)(end->tv_nsec - start->tv_nsec) * 1e-6f;
+}
+
+CUresult module_make(Context *context, const char *ptx, const JitLog *log, Module **out) {
     void *context_handle = context->object.handle;
     Module *module = mem_alloc(sizeof *module);
-    if (module == NULL) return leave(CUDA_ERROR_OUT_OF_MEMORY);
+    if (module == NULL) return CUDA_ERROR_OUT_OF_MEMORY;
     struct timespec start, end;
     clock_gettime(CLOCK_MONOTONIC, &start);
     Error err = {0};
-    result = ptx_load(context, ptx, module, &err);
+    CUresult result = ptx_load(context, ptx, module, &err);
+    const bool loaded = result == CUDA_SUCCESS;
     clock_gettime(CLOCK_MONOTONIC, &end);
-    const float ms =
-        (float)(end.tv_sec - start.tv_sec) * 1e3f + (float)(end.tv_nsec - start.tv_nsec) * 1e-6f;
+    const float ms = milliseconds(&start, &end);
     if (log->wall_time != NULL) memcpy(log->wall_time, &ms, sizeof ms);
     log_text(log->error, log->error_size, log->error_used, err.message);
     log_text(log->info, log->info_size, log->info_used, "");
     context = FIND(Context, CONTEXT, context_handle);
-    if (context == NULL) {
-        if (result == CUDA_SUCCESS) sg_module_free(module->module);
-        mem_free(module->text);
-        mem_free(module);
-        return leave(CUDA_ERROR_CONTEXT_IS_DESTROYED);
-    }
-    if (result == CUDA_SUCCESS && !object_add(&module->object, OBJECT_MODULE, context)) {
-        sg_module_free(module->module);
-        mem_free(module->text);
+    if (context == NULL) result = CUDA_ERROR_CONTEXT_IS_DESTROYED;
+    if (result == CUDA_SUCCESS && !object_add(&module->object, OBJECT_MODULE, context))
         result = CUDA_ERROR_OUT_OF_MEMORY;
-    }
     if (result != CUDA_SUCCESS)
-        mem_free(module);
+        module_free(module, loaded);
     else
-        *out = module->object.handle;
+        *out = module;
+    return result;
+}
+
+static CUresult module_load(CUmodule *out, const char *ptx, const JitLog *log) {
+    Context *context = NULL;
+    Module *module = NULL;
+    CUresult result = enter(WANT_CONTEXT | WANT_HEALTHY, &context);
+    if (result != CUDA_SUCCESS) return result;
+    if (out == NULL || ptx == NULL) return leave(CUDA_ERROR_INVALID_VALUE);
+    *out = NULL;
+    result = module_make(context, ptx, log, &module);
+    if (result == CUDA_SUCCESS) *out = module->object.handle;
     return leave(result);
 }
 
@@ -220,10 +222,9 @@ void module_release(Module *module) {
         sg_text_close(&f->text);
         mem_free(f);
     }
-    sg_module_free(module->module);
-    mem_free(module->text);
+    library_forget(module);
     object_remove(&module->object);
-    mem_free(module);
+    module_free(module, true);
 }
 
 /* Finds a module of the current context; on failure the lock is not held. */
@@ -241,6 +242,8 @@ CUresult cuModuleUnload(CUmodule handle) {
     Module *module = NULL;
     CUresult result = enter_module(handle, WANT_SAFE, &module);
     if (result != CUDA_SUCCESS) return result;
+    /* "a module which was obtained from the Library Management API" */
+    if (module->library != NULL) return leave(CUDA_ERROR_NOT_PERMITTED);
     result = context_drain(module->object.context); /* its kernels may be running */
     module = FIND(Module, MODULE, handle);
     if (result == CUDA_SUCCESS && module != NULL) module_release(module);
@@ -255,8 +258,7 @@ CUresult cuModuleGetLoadingMode(int *mode) {
     return leave(CUDA_SUCCESS);
 }
 
-/* The function object of a kernel, made on first use; NULL: no memory. */
-static Function *function_of(Module *module, const SgKernel *kernel) {
+Function *function_of(Module *module, const SgKernel *kernel) {
     Function *f = module->functions;
     while (f != NULL && f->kernel != kernel) f = f->next;
     if (f != NULL) return f;
@@ -307,16 +309,37 @@ CUresult cuModuleGetGlobal_v2(CUdeviceptr *address, size_t *bytes, CUmodule hand
     return leave(CUDA_SUCCESS);
 }
 
+CUresult cuModuleGetFunctionCount(unsigned int *count, CUmodule handle) {
+    Module *module = NULL;
+    const CUresult result = enter_module(handle, 0, &module);
+    if (result != CUDA_SUCCESS) return result;
+    if (count == NULL) return leave(CUDA_ERROR_INVALID_VALUE);
+    *count = (unsigned int)sg_module_kernel_count(module->module);
+    return leave(CUDA_SUCCESS);
+}
+
+CUresult cuModuleEnumerateFunctions(CUfunction *functions, unsigned int count, CUmodule handle) {
+    Module *module = NULL;
+    const CUresult result = enter_module(handle, 0, &module);
+    if (result != CUDA_SUCCESS) return result;
+    if (functions == NULL || count == 0) return leave(CUDA_ERROR_INVALID_VALUE);
+    const size_t all = sg_module_kernel_count(module->module);
+    for (size_t i = 0; i < count && i < all; i++) {
+        const Function *f = function_of(module, sg_module_kernel_at(module->module, i));
+        if (f == NULL) return leave(CUDA_ERROR_OUT_OF_MEMORY);
+        functions[i] = f->object.handle;
+    }
+    return leave(CUDA_SUCCESS);
+}
+
 /* Functions ------------------------------------------------------------------- */
 
 static CUresult enter_function(CUfunction handle, Function **function) {
     Context *context = NULL;
     const CUresult result = enter(WANT_CONTEXT | WANT_HEALTHY, &context);
     if (result != CUDA_SUCCESS) return result;
-    *function = FIND(Function, FUNCTION, handle);
-    if (*function == NULL || (*function)->object.context != context)
-        return leave(CUDA_ERROR_INVALID_HANDLE);
-    return CUDA_SUCCESS;
+    const CUresult found = function_find(context, handle, function);
+    return found == CUDA_SUCCESS ? CUDA_SUCCESS : leave(found);
 }
 
 int function_max_threads(const Function *f) {

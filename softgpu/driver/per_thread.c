@@ -99,6 +99,47 @@ PER_THREAD(cuLaunchCooperativeKernel,
            function, grid_x, grid_y, grid_z, block_x, block_y, block_z, shared_bytes, own(stream),
            params)
 
+PER_THREAD(cuStreamWaitValue32,
+           (CUstream stream, CUdeviceptr address, uint32_t value, unsigned int flags), own(stream),
+           address, value, flags)
+PER_THREAD(cuStreamWaitValue64,
+           (CUstream stream, CUdeviceptr address, uint64_t value, unsigned int flags), own(stream),
+           address, value, flags)
+PER_THREAD(cuStreamWriteValue32,
+           (CUstream stream, CUdeviceptr address, uint32_t value, unsigned int flags), own(stream),
+           address, value, flags)
+PER_THREAD(cuStreamWriteValue64,
+           (CUstream stream, CUdeviceptr address, uint64_t value, unsigned int flags), own(stream),
+           address, value, flags)
+PER_THREAD(cuStreamWaitValue32_v2,
+           (CUstream stream, CUdeviceptr address, uint32_t value, unsigned int flags), own(stream),
+           address, value, flags)
+PER_THREAD(cuStreamWaitValue64_v2,
+           (CUstream stream, CUdeviceptr address, uint64_t value, unsigned int flags), own(stream),
+           address, value, flags)
+PER_THREAD(cuStreamWriteValue32_v2,
+           (CUstream stream, CUdeviceptr address, uint32_t value, unsigned int flags), own(stream),
+           address, value, flags)
+PER_THREAD(cuStreamWriteValue64_v2,
+           (CUstream stream, CUdeviceptr address, uint64_t value, unsigned int flags), own(stream),
+           address, value, flags)
+PER_THREAD(cuStreamGetAttribute, (CUstream handle, int attribute, void *value), own(handle),
+           attribute, value)
+PER_THREAD(cuStreamSetAttribute, (CUstream handle, int attribute, const void *value), own(handle),
+           attribute, value)
+PER_THREAD(cuStreamCopyAttributes, (CUstream to, CUstream from), own(to), own(from))
+PER_THREAD(cuStreamUpdateCaptureDependencies,
+           (CUstream handle, CUgraphNode *nodes, size_t count, unsigned int flags), own(handle),
+           nodes, count, flags)
+PER_THREAD(cuStreamUpdateCaptureDependencies_v2,
+           (CUstream handle, CUgraphNode *nodes, const CUgraphEdgeData *edges, size_t count,
+            unsigned int flags),
+           own(handle), nodes, edges, count, flags)
+PER_THREAD(cuStreamGetCaptureInfo_v3,
+           (CUstream handle, int *status, uint64_t *id, CUgraph *graph, const CUgraphNode **nodes,
+            const CUgraphEdgeData **edges, size_t *count),
+           own(handle), status, id, graph, nodes, edges, count)
+
 /* The upload stream orders nothing here. */
 PER_THREAD(cuGraphInstantiateWithParams,
            (CUgraphExec * exec, CUgraph graph, CUgraphInstantiateParams *params), exec, graph,

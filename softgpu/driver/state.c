@@ -70,17 +70,29 @@ bool object_add(Object *object, ObjectKind kind, Context *context) {
     return true;
 }
 
-void object_remove(Object *object) {
+static Slot *slot_of(const Object *object) {
     const uint32_t mask = (UINT32_C(1) << (INDEX_BITS - INDEX_SHIFT)) - 1;
-    const uint32_t index = (uint32_t)((uintptr_t)object->handle >> INDEX_SHIFT) & mask;
-    Slot *slot = &table.slots[index];
+    return &table.slots[(uint32_t)((uintptr_t)object->handle >> INDEX_SHIFT) & mask];
+}
+
+void object_remove(Object *object) {
+    Slot *slot = slot_of(object);
     slot->object = NULL;
     slot->generation = (slot->generation + 1) & ((UINT32_C(1) << GENERATION_BITS) - 1);
     slot->next_free = table.free;
-    table.free = index + 1;
+    table.free = (uint32_t)(slot - table.slots) + 1;
     if (object->prev != NULL) object->prev->next = object->next;
     if (object->next != NULL) object->next->prev = object->prev;
     object->kind = OBJECT_NONE;
+}
+
+void object_swap(Object *a, Object *b) {
+    Slot *const first = slot_of(a), *const second = slot_of(b);
+    void *handle = a->handle;
+    first->object = b;
+    second->object = a;
+    a->handle = b->handle;
+    b->handle = handle;
 }
 
 Object *object_find(const void *handle, ObjectKind kind) {

@@ -75,7 +75,32 @@ typedef struct Module {
     char *text;                 /* the PTX, for the clock's counts; owned */
     struct Function *functions; /* those asked for */
     Library *library;           /* that it is the instance of; NULL: none */
+    struct Module *next_instance;
 } Module;
+
+/* A library is PTX that is loaded into a context when something of it is first used there. */
+struct Library {
+    Object object;
+    int references;         /* the program's, and calls that load it */
+    char *text;             /* owned */
+    struct Kernel *kernels; /* those asked for */
+    Module *instances;      /* one per context that used it */
+};
+
+typedef struct Kernel {
+    Object object;
+    Library *library;
+    char *name; /* owned */
+    struct Kernel *next;
+} Kernel;
+
+/* What cuModuleLoadDataEx and its like were asked to tell. */
+typedef struct JitLog {
+    char *info, *error;
+    size_t info_size, error_size;
+    void **info_used, **error_used; /* sizes are told back in the option values */
+    void **wall_time;
+} JitLog;
 
 typedef struct Function {
     Object object;
@@ -186,23 +211,32 @@ struct Stream {
     Capture *capture; /* not NULL while capturing */
     size_t *tails;    /* capture: nodes the next one depends on */
     size_t tail_count;
+    CUgraphNode *tail_nodes; /* what cuStreamGetCaptureInfo gave out; owned */
+    CUgraphEdgeData *tail_edges;
 };
 
 typedef struct GraphNode {
     Object object;
+    Graph *graph;
+    size_t index;       /* in graph->nodes */
+    const void *origin; /* handle of the node that it was copied from; NULL: of none */
     Work work;
-    size_t *needs; /* indices of earlier nodes */
+    size_t *needs; /* indices in graph->nodes; owned */
     size_t need_count;
+    bool disabled; /* of an exec: does nothing */
+    void **view;   /* what cuGraphKernelNodeGetParams gave out; owned */
 } GraphNode;
 
-/* Also the body of an exec: instantiation copies the graph. */
+/* Also the body of an exec: instantiation copies the graph and puts its nodes in an order in which
+ * each comes after those it needs. */
 struct Graph {
     Object object;
     int references;
     GraphNode **nodes;
     size_t count, capacity;
     uint64_t flags;
-    Ticket *last; /* exec: newest launch; launches of one exec do not overlap */
+    bool embedded; /* in a node, which owns it */
+    Ticket *last;  /* exec: newest launch; launches of one exec do not overlap */
 };
 
 struct Capture {
@@ -289,6 +323,7 @@ int driver_version(void); /* also before cuInit; 0: SOFTGPU_DRIVER_VERSION is no
 /* Handle table. object_find: NULL unless `handle` is a live object of that kind. */
 bool object_add(Object *object, ObjectKind kind, Context *context);
 void object_remove(Object *object);
+void object_swap(Object *a, Object *b); /* exchanges the handles of two objects of one kind */
 Object *object_find(const void *handle, ObjectKind kind);
 #define FIND(Type, KIND, handle) ((Type *)object_find((handle), OBJECT_##KIND))
 
@@ -343,6 +378,12 @@ void capture_close(Capture *capture);
 CUresult capture_wait(Stream *stream, Event *event);
 CUresult capture_record(Stream *stream, Event *event);
 Graph *graph_new(ObjectKind kind, Context *context); /* one reference: the program's */
+/* A copy with the nodes in their order; as an exec, in an order that respects the dependencies.
+ * ST_INVALID: there is none (a cycle). */
+Status graph_copy(const Graph *graph, ObjectKind kind, Context *context, Graph **out);
+bool graph_is_captured(const Graph *graph); /* by a capture that goes on */
+void node_free(GraphNode *node);
+bool node_alive(const GraphNode *node); /* what it names still exists */
 /* Takes the work in every case; NULL: no memory. */
 GraphNode *graph_add(Graph *graph, Work work, const size_t *needs, size_t need_count);
 void graph_drop(Graph *graph);   /* one reference */
@@ -378,10 +419,24 @@ void pool_forget_owner(const void *context);          /* by context handle, befo
 
 /* module.c */
 void module_release(Module *module);
+CUresult options_read(unsigned int count, const int *options, void **values, JitLog *log);
+/* Loads `ptx`, which must stay, into the context; releases the lock meanwhile, so that the context
+ * may be gone: CONTEXT_IS_DESTROYED. */
+CUresult module_make(Context *context, const char *ptx, const JitLog *log, Module **out);
+
+/* library.c */
+void library_forget(Module *instance); /* the module goes */
 int function_max_threads(const Function *function);
+/* The function object of a kernel, made on first use; NULL: no memory. */
+Function *function_of(Module *module, const SgKernel *kernel);
+/* A function or, for a kernel of a library, its function in `context`. INVALID_HANDLE. */
+CUresult function_find(Context *context, const void *handle, Function **function);
 
 /* launch.c */
 double launch_execute(Context *context, const Work *work); /* as work_execute */
+/* The launch as an operation, with its own copy of the parameters. */
+CUresult kernel_work(Context *context, const CUDA_KERNEL_NODE_PARAMS *launch, bool cooperative,
+                     Work *work);
 
 /* context.c: for cuda calls that destroy objects by the context. */
 void context_destroy(Context *context);

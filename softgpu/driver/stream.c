@@ -29,6 +29,8 @@ Stream *stream_new(Context *context, unsigned int flags, int priority) {
 static void stream_free(Stream *stream) {
     ticket_drop(stream->last);
     mem_free(stream->tails);
+    mem_free(stream->tail_nodes);
+    mem_free(stream->tail_edges);
     pthread_cond_destroy(&stream->wake);
     mem_free(stream);
 }

@@ -24,9 +24,21 @@ void work_free(Work *work) {
     work->kind = WORK_EMPTY;
 }
 
+/* A captured launch keeps naming its exec; a child graph is copied with its node. */
+static bool graph_work_copy(Graph *graph, Work *to) {
+    if (!graph->embedded) return graph_prepare(graph, to);
+    Graph *copy = NULL;
+    to->kind = WORK_EMPTY;
+    if (graph_copy(graph, OBJECT_GRAPH, NULL, &copy) != ST_OK) return false;
+    copy->embedded = true;
+    const bool prepared = graph_prepare(copy, to);
+    graph_drop(copy); /* the work holds it */
+    return prepared;
+}
+
 bool work_copy(const Work *from, Work *to) {
     *to = *from;
-    if (from->kind == WORK_GRAPH) return graph_prepare(from->u.graph.graph, to);
+    if (from->kind == WORK_GRAPH) return graph_work_copy(from->u.graph.graph, to);
     if (from->kind != WORK_KERNEL || from->u.kernel.params == NULL) return true;
     to->u.kernel.params = mem_alloc(from->u.kernel.param_bytes);
     if (to->u.kernel.params == NULL) {

@@ -33,6 +33,8 @@ Status sg_module_load(const char *text, size_t size, const GpuArch *arch, int dr
                       SgModule **out, Error *err);
 void sg_module_free(SgModule *module);
 const SgKernel *sg_module_kernel(const SgModule *module, const char *name);
+size_t sg_module_kernel_count(const SgModule *module);
+const SgKernel *sg_module_kernel_at(const SgModule *module, size_t i); /* in the text's order */
 
 typedef struct SgKernelInfo {
     const char *name;

@@ -94,6 +94,14 @@ const SgKernel *sg_module_kernel(const SgModule *module, const char *name) {
     return NULL;
 }
 
+size_t sg_module_kernel_count(const SgModule *module) {
+    return module->count;
+}
+
+const SgKernel *sg_module_kernel_at(const SgModule *module, size_t i) {
+    return &module->kernel[i];
+}
+
 const SgKernelInfo *sg_kernel_info(const SgKernel *kernel) {
     return &kernel->info;
 }
