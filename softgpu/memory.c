@@ -66,7 +66,8 @@ static struct {
     Record *registered; /* the program's own memory, few pieces; accessed with __atomic_* */
     SmallChunk *free_small;
     uint32_t next_id;
-    uint64_t launches; /* accessed with __atomic_* */
+    bool any_registered; /* ever; accessed with __atomic_* */
+    uint64_t launches;   /* accessed with __atomic_* */
     uint64_t used[DEVICES];
 } mem = {.lock = PTHREAD_MUTEX_INITIALIZER, .next_id = 1};
 
@@ -374,6 +375,10 @@ static Record *find_registered(uint64_t address) {
     return NULL;
 }
 
+bool sg_mem_any_registered(void) {
+    return __atomic_load_n(&mem.any_registered, __ATOMIC_ACQUIRE);
+}
+
 static bool overlaps(uint64_t a, uint64_t a_size, uint64_t b, uint64_t b_size) {
     return a < b + b_size && b < a + a_size;
 }
@@ -393,6 +398,7 @@ Status sg_mem_register(int device, void *owner, uint64_t address, uint64_t size,
     if (st == ST_OK) {
         record_fill(record, &wish, address);
         link_live(record);
+        __atomic_store_n(&mem.any_registered, true, __ATOMIC_RELEASE);
         __atomic_store_n(&record->next_registered, mem.registered, __ATOMIC_RELEASE);
         __atomic_store_n(&mem.registered, record, __ATOMIC_RELEASE);
     }

@@ -57,6 +57,9 @@ void sg_mem_free_owner(const void *owner); /* context destroyed */
  * included until their addresses are reused; NULL when none. */
 const SgAllocation *sg_mem_find(uint64_t address);
 
+/* True once any memory was registered: addresses outside the range may be legal then. */
+bool sg_mem_any_registered(void);
+
 /* True for every address of the reserved range, allocated or not: not memory of malloc. */
 bool sg_mem_in_range(uint64_t address);
 

@@ -98,12 +98,20 @@ static bool check_written(Warp *w, const Rec *r, AccSpace space, const u64 a[LAN
     return true;
 }
 
+/* The lanes whose address has a shadow: registered host memory lies outside the range. */
+static u32 shadowed_lanes(const u64 a[LANES], u32 m) {
+    if (!sg_mem_any_registered()) return m;
+    FOR_LANES if ((m >> l & 1) && !sg_mem_in_range(a[l])) m &= ~(1u << l);
+    return m;
+}
+
 /* One access of the lanes in `m` at host addresses a[]. False after a fault. */
 KERNEL_DATA static bool watch_access(Warp *w, const Rec *r, AccSpace space, const u64 a[LANES],
                                      u32 m, u32 size, AccKind kind) {
     const Watch *const watch = w->block->watch;
     if (!watch) return true;
     const u64 distance = space_shadow(watch, space);
+    if (space == ACC_GLOBAL) m = shadowed_lanes(a, m);
     if (distance && kind != ACC_WRITE && !check_written(w, r, space, a, m, size, distance))
         return false;
     if (distance && kind != ACC_READ) mark_written(a, m, size, distance);
