@@ -31,7 +31,19 @@ typedef struct GpuArch {
     int blocks_sm;
 } GpuArch;
 
-/* Rates are per clock and SM unless said otherwise. 0 = the unit does not exist. */
+/* mma.sync by the types of A and B, and of the accumulator for f16. */
+typedef enum GpuMma {
+    GPU_MMA_F16_F32, /* f16 and bf16 */
+    GPU_MMA_F16_F16,
+    GPU_MMA_TF32,
+    GPU_MMA_INT8,
+    GPU_MMA_FP8,
+    GPU_MMA_F64,
+    GPU_MMAS
+} GpuMma;
+
+/* Rates are per clock and SM, latencies and intervals in cycles, unless said otherwise. 0 = the
+ * unit does not exist. */
 typedef struct GpuModel {
     const char *name; /* "a100": SEQTUNE's --gpu soft:a100 */
     const char *full_name;
@@ -46,18 +58,23 @@ typedef struct GpuModel {
     double dram_gbs; /* reachable, GB/s = 1e9 B/s */
     double dram_peak_gbs;
     double l2_gbs;
-    int mma_f16_f32;    /* FLOP for dense f16/bf16 mma.sync with f32 accumulation */
+    int mma[GPU_MMAS];  /* FLOP of dense mma.sync */
     int fp32_lanes;     /* FMA */
     int alu_lanes;      /* integer, logic, min/max, select, conversions to f16x2 */
     int sfu_lanes;      /* ex2, rcp, ... */
     int smem_bytes_clk; /* 128 */
-    int mma_latency;    /* cycles, m16n8k16 dependent */
-    int smem_latency;   /* cycles */
-    int l2_latency;     /* cycles */
-    int dram_latency;   /* cycles */
+    int mma_latency;    /* m16n8k16, dependent */
+    int smem_latency;
+    int l2_latency;
+    int dram_latency;
+    int alu_latency;     /* of the fixed-latency pipes: ALU and FP32 */
+    int sfu_latency;     /* beyond its interval */
+    int shuffle_latency;
+    int barrier_latency; /* from the last arrival to the next instruction */
+    int spill_port;      /* wavefronts of the shared-memory port that one LDL or STL takes */
     double launch_us;   /* kernel launch to first instruction, plus drain */
     double block_us;    /* per further block and SM */
-    double factor;      /* one scale on the modelled time, 1 = uncalibrated */
+    double factor;      /* on the modelled cycles of an SM; 1 = uncalibrated */
 } GpuModel;
 
 /* What the generator and the key need to know of a GPU, real or modelled. */

@@ -11,7 +11,10 @@
 #include "base/mem.h"
 #include "softgpu/clock/profile.h"
 
-static const char *const pipe_names[PIPES] = {"tensor", "shared", "alu", "fp32", "sfu", "issue"};
+static const char *const pipe_names[PIPES] = {
+    [PIPE_TENSOR] = "tensor", [PIPE_SHARED] = "shared", [PIPE_ALU] = "alu",
+    [PIPE_FP32] = "fp32",     [PIPE_SFU] = "sfu",       [PIPE_ISSUE] = "issue",
+};
 
 enum {
     WARP = 32,
@@ -71,7 +74,7 @@ SgText sg_text_of(const char *ptx, const char *name) {
             break;
     }
     if (at == NULL) return text;
-    text.code = code_open(ptx, name); /* without it: the estimate */
+    text.code = code_open(); /* without it: the estimate */
     const char *next = strstr(at, ".entry");
     const char *end = next == NULL ? at + strlen(at) : next;
     for (; at < end; at++) {
@@ -88,6 +91,10 @@ void sg_text_close(SgText *text) {
 
 /* Time ------------------------------------------------------------------------ */
 
+static int warps_of(const SgLaunch *launch) {
+    return (int)((launch->block[0] * launch->block[1] * launch->block[2] + WARP - 1) / WARP);
+}
+
 /* Spill instructions that one executed unit (mma, or instruction without any) stands for. */
 static double spill_rate(const SgKernelInfo *info, const SgText *text) {
     const int bytes = info->ptxas.spill_stores + info->ptxas.spill_loads;
@@ -96,62 +103,47 @@ static double spill_rate(const SgKernelInfo *info, const SgText *text) {
     return bytes / 4.0 / (double)units;
 }
 
-static Status loop_time(const SgLaunch *launch, const SgKernelInfo *info, const SgText *text,
-                        int warps, int slots, LoopTime *loop, Error *err) {
+static Status time_code(const SgLaunch *launch, const SgKernelInfo *info, const SgText *text,
+                        int slots, Arena *arena, CodeTime *code, Error *err) {
+    const PtxFunc *func = launch->kernel == NULL ? NULL : sg_kernel_func(launch->kernel);
     const SgCounters *c = &launch->counters;
-    *loop = (LoopTime){.units_are_mma = text->mma > 0};
-    if (text->code == NULL || c->mma == 0) return ST_OK;
+    *code = (CodeTime){0};
+    if (text->code == NULL || func == NULL || launch->visits == NULL) return ST_OK;
     const double free = (double)c->shared_wavefronts - (double)c->shared_conflicts;
-    const LoopKey key = {
+    const CodeKey key = {
         .model = launch->model,
         .registers = info->ptxas.registers,
         .spill_loads = info->ptxas.known ? info->ptxas.spill_loads : 0,
         .spill_stores = info->ptxas.known ? info->ptxas.spill_stores : 0,
-        .warps = warps,
+        .warps = warps_of(launch),
         .blocks = slots,
         .wavefronts = free > 0 ? (int)lround(16 * (double)c->shared_wavefronts / free) : 16,
     };
-    return code_time(text->code, &key, loop, err);
+    return code_time(text->code, func, launch->visits, &key, arena, code, err);
 }
 
-typedef enum Method { BOUND, ESTIMATE, MEAN, METHODS } Method;
+typedef enum Method { BOUND, ESTIMATE, MEAN, LOW, HIGH, METHODS } Method;
 
 typedef struct Grid {
     const SgLaunch *launch;
     const Profile *profile;
-    const LoopTime *loop;
-    int slots, warps;
+    bool code; /* the issue model has been asked */
+    int slots;
 } Grid;
 
-/* What a block does outside the tensor loop. */
-static Demand rest_of(const Grid *g, const Demand *all) {
-    const GpuModel *m = g->launch->model;
-    const LoopTime *t = g->loop;
-    const double loops = all->cycles[LOOPS];
-    const double loop[PIPES] = {
-        [TENSOR] = loops > 0 ? all->cycles[TENSOR] / loops : 0,
-        [SHARED] = t->port,
-        [ALU] = (double)t->kept_alu * WARP / m->alu_lanes,
-        [FP32] = (double)t->kept_fp32 * WARP / m->fp32_lanes,
-        [SFU] = (double)t->kept_sfu * WARP / m->sfu_lanes,
-        [ISSUE] = (double)t->kept_all / SUB_CORES,
-    };
-    Demand rest = {{0}};
-    for (int p = 0; p < PIPES; p++) rest.cycles[p] = fmax(0, all->cycles[p] - loops * loop[p]);
-    return rest;
-}
-
-/* Cycles a block takes while n of them share an SM, and once the latency of its first and last trip
- * to DRAM and of its start, which costs no pipe anything. */
+/* Cycles a block takes while n of them share an SM. To the demands come the latency of its first
+ * and last trip to DRAM; the issue model has them. */
 static double block_cycles(const Grid *g, const Demand *demand, int n, Method method) {
+    static const int together[METHODS] = {
+        [MEAN] = TOGETHER, [LOW] = TOGETHER_LOW, [HIGH] = TOGETHER_HIGH};
     const GpuModel *m = g->launch->model;
-    const double latency = 2.0 * m->dram_latency + m->block_us * m->clock_mhz;
-    if (method == BOUND) return n * demand_largest(demand) + latency;
-    if (method == ESTIMATE || demand->cycles[LOOPS] <= 0) return n * demand_norm(demand) + latency;
-    const Demand rest = rest_of(g, demand);
-    const double share = g->slots > 1 ? (n - 1.0) / (g->slots - 1) : 0;
-    const double turn = g->loop->one.mean + (g->loop->all.mean - g->loop->one.mean) * share;
-    return demand->cycles[LOOPS] / g->warps * turn + n * demand_norm(&rest) + latency;
+    const double start = m->block_us * m->clock_mhz, trips = 2.0 * m->dram_latency;
+    if (method == BOUND) return n * demand_largest(demand) + start + trips;
+    if (method == ESTIMATE || !g->code) return n * demand_norm(demand) + start + trips;
+    const double share = g->slots > 1 ? (n - 1.0) / (g->slots - 1) : 1;
+    const double all = demand->cycles[together[method]];
+    const double alone = fmin(demand->cycles[ALONE], all);
+    return alone + (all - alone) * share + start;
 }
 
 /* Cycles of the whole grid on its SMs; negative: no memory. */
@@ -177,7 +169,8 @@ static const char *busiest(const Profile *profile) {
     return pipe_names[best];
 }
 
-/* Seconds from cycles per method. */
+/* Seconds from cycles per method. The factor is on what an SM does; the rates of memory and the
+ * cost of a launch are measured ones. */
 static void fill(SgTime *time, const Grid *g, const double cycles[METHODS]) {
     const GpuModel *m = g->launch->model;
     const SgCounters *c = &g->launch->counters;
@@ -185,45 +178,32 @@ static void fill(SgTime *time, const Grid *g, const double cycles[METHODS]) {
     const double l2_s = (double)c->global_sectors * 32 * sampled / (m->l2_gbs * 1e9);
     const double dram_s = (double)c->dram_bytes / (m->dram_gbs * 1e9);
     const double moved = fmax(l2_s, dram_s), launch_s = m->launch_us * 1e-6;
-    const double hertz = m->clock_mhz * 1e6, mean = cycles[MEAN];
-    const LoopSpan *span = &g->loop->all;
-    const double low = span->mean > 0 ? mean * span->low / span->mean : mean;
-    const double high = span->mean > 0 ? mean * span->high / span->mean : mean;
+    double *const out[METHODS] = {&time->at_least, &time->estimate, &time->mean, &time->low,
+                                  &time->high};
+    for (int i = 0; i < METHODS; i++)
+        *out[i] = launch_s + fmax(cycles[i] * m->factor / (m->clock_mhz * 1e6), moved);
     time->waves = (double)c->blocks / ((double)g->slots * m->sms);
-    time->at_least = (launch_s + fmax(cycles[BOUND] / hertz, moved)) * m->factor;
-    time->estimate = (launch_s + fmax(cycles[ESTIMATE] / hertz, moved)) * m->factor;
-    time->mean = (launch_s + fmax(mean / hertz, moved)) * m->factor;
-    time->low = (launch_s + fmax(low / hertz, moved)) * m->factor;
-    time->high = (launch_s + fmax(high / hertz, moved)) * m->factor;
     time->seconds = time->mean;
-    const double body = fmax(mean / hertz, moved);
+    const double body = time->mean - launch_s;
     time->bound = launch_s > body  ? "launch"
                   : dram_s >= body ? "dram"
                   : l2_s >= body   ? "l2"
                                    : busiest(g->profile);
 }
 
-Status sg_clock(const SgLaunch *launch, const SgKernelInfo *info, const SgText *text, SgTime *time,
-                Error *err) {
-    const GpuModel *m = launch->model;
-    const int threads = (int)(launch->block[0] * launch->block[1] * launch->block[2]);
-    const int warps = (threads + WARP - 1) / WARP;
-    const SgOccupancy fit = sg_occupancy(m, info, threads, launch->dynamic_smem);
-    const double least = m->launch_us * 1e-6 * m->factor;
-    *time = (SgTime){.seconds = least,
-                     .bound = "launch",
-                     .at_least = least,
-                     .estimate = least,
-                     .mean = least,
-                     .low = least,
-                     .high = least};
-    if (fit.blocks == 0 || launch->counters.blocks == 0) return ST_OK;
-    LoopTime loop;
-    Status st = loop_time(launch, info, text, warps, fit.blocks, &loop, err);
+static Status time_grid(const SgLaunch *launch, const SgKernelInfo *info, const SgText *text,
+                        int slots, Arena *arena, SgTime *time, Error *err) {
+    CodeTime code;
+    Status st = time_code(launch, info, text, slots, arena, &code, err);
     if (st != ST_OK) return st;
+    const DemandSource source = {.launch = launch,
+                                 .code = &code,
+                                 .spills = spill_rate(info, text),
+                                 .spills_by_mma = text->mma > 0,
+                                 .warps = warps_of(launch)};
     Profile profile = {0};
-    bool ok = profile_make(&profile, launch, &loop, spill_rate(info, text));
-    const Grid grid = {launch, &profile, &loop, fit.blocks, warps};
+    bool ok = profile_make(&profile, &source);
+    const Grid grid = {launch, &profile, code.count > 0, slots};
     double cycles[METHODS] = {0};
     for (int i = 0; i < METHODS && ok; i++) {
         cycles[i] = grid_cycles(&grid, (Method)i);
@@ -232,4 +212,25 @@ Status sg_clock(const SgLaunch *launch, const SgKernelInfo *info, const SgText *
     if (ok) fill(time, &grid, cycles);
     mem_free(profile.bin);
     return ok ? ST_OK : err_no_memory(err, sizeof(Demand));
+}
+
+Status sg_clock(const SgLaunch *launch, const SgKernelInfo *info, const SgText *text, SgTime *time,
+                Error *err) {
+    const GpuModel *m = launch->model;
+    const int threads = (int)(launch->block[0] * launch->block[1] * launch->block[2]);
+    const SgOccupancy fit = sg_occupancy(m, info, threads, launch->dynamic_smem);
+    const double least = m->launch_us * 1e-6;
+    *time = (SgTime){.seconds = least,
+                     .bound = "launch",
+                     .at_least = least,
+                     .estimate = least,
+                     .mean = least,
+                     .low = least,
+                     .high = least};
+    if (fit.blocks == 0 || launch->counters.blocks == 0) return ST_OK;
+    Arena *arena = arena_new();
+    if (arena == NULL) return err_no_memory(err, sizeof *time);
+    const Status st = time_grid(launch, info, text, fit.blocks, arena, time, err);
+    arena_free(arena);
+    return st;
 }

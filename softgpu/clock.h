@@ -1,12 +1,12 @@
-/* The clock: counters, code and ptxas figures to modelled time on a GpuModel.
+/* The clock: executions, counters, code and ptxas figures to modelled time on a GpuModel.
  *
  * Each block asks every pipe of its SM for some cycles (tensor, shared-memory port with spills,
  * ALU, FP32, SFU, issue). Three times come of it: `bound`, the largest demand; `estimate`, the
- * root of their squares' sum; `mean`, for kernels with a tensor loop, what 24 runs of an issue
- * model of that loop take on average (clock/code.h), the rest of the kernel as in the estimate.
- * Blocks, uneven ones too, are dispatched in order over SMs x occupancy; L2 and DRAM bound the
- * whole grid; launch cost on top. Not modelled: contention between kernels, clock and power, L1
- * hits, dependence latencies outside the tensor loop. */
+ * root of their squares' sum; `mean`, what the runs of an issue model of the code's regions take on
+ * average (clock/code.h), where the executor told how often each instruction was executed. Blocks,
+ * uneven ones too, are dispatched in order over SMs x occupancy; the model's factor scales their
+ * cycles; L2 and DRAM bound the whole grid; launch cost on top. Not modelled: contention between
+ * kernels, clock and power, L1 hits. */
 #ifndef SEQTUNE_SOFTGPU_CLOCK_H
 #define SEQTUNE_SOFTGPU_CLOCK_H
 
@@ -26,11 +26,11 @@ int sg_warps_by_registers(const GpuArch *arch, int registers);
 /* What the text of a kernel holds, to spread its spills over what was executed. */
 typedef struct SgText {
     uint64_t instructions, mma;
-    struct SgCode *code; /* owned; NULL: no loop is looked for */
+    struct SgCode *code; /* owned: times that were found; NULL: the counters alone tell */
 } SgText;
 
-/* Counts from the PTX text of entry `name`; zeros when there is no such entry. Text and name must
- * outlive the result, which sg_text_close frees. */
+/* Counts from the PTX text of entry `name`; zeros when there is no such entry. The
+ * result is freed by sg_text_close. */
 SgText sg_text_of(const char *ptx, const char *name);
 void sg_text_close(SgText *text);
 

@@ -15,7 +15,7 @@ typedef struct SoftgpuTraits {
     int can_sample;       /* 1: softgpuSetLaunchMode(1) is worth calling */
     char model[32];       /* "a100" */
     char description[96]; /* "NVIDIA A100-SXM4-80GB (modelled)" */
-    double factor;        /* scale on the modelled time */
+    double factor;        /* on the modelled time of an SM; 1: uncalibrated */
 } SoftgpuTraits;
 
 enum { SOFTGPU_FULL = 0, SOFTGPU_TIMING = 1 };

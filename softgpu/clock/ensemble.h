@@ -1,39 +1,57 @@
-/* The tensor loop of a kernel in cycles: fold, schedule and issue over an ensemble of settings. */
+/* The regions of a kernel in cycles: fold, schedule and issue over an ensemble of settings. */
 #ifndef SEQTUNE_SOFTGPU_CLOCK_ENSEMBLE_H
 #define SEQTUNE_SOFTGPU_CLOCK_ENSEMBLE_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/arena.h"
 #include "base/gpus.h"
 #include "base/status.h"
+#include "softgpu/ptx/ptx.h"
 
-typedef struct LoopSpan { /* cycles in which each warp on the SM does one iteration */
+/* Of an SM; ISSUE: the slots of its four schedulers. */
+typedef enum Pipe {
+    PIPE_TENSOR,
+    PIPE_SHARED,
+    PIPE_ALU,
+    PIPE_FP32,
+    PIPE_SFU,
+    PIPE_ISSUE,
+    PIPES
+} Pipe;
+
+typedef struct Span { /* cycles in which each warp on the SM executes a region once */
     double mean, low, high;
-} LoopSpan;
+    int count; /* members */
+} Span;
 
-typedef struct LoopTime {
-    bool units_are_mma; /* the kernel's text has mma.sync: spills are spread over them */
-    uint32_t mma;       /* mma.sync of one iteration; 0: no such loop, nothing below is set */
-    uint32_t raw_alu, kept_alu, raw_fp32, kept_fp32, kept_sfu, raw_all, kept_all; /* slots */
-    double port;       /* cycles of the SM's shared-memory port, spills included */
-    LoopSpan one, all; /* with one block on the SM, with all that fit */
-} LoopTime;
+typedef struct RegionTime {
+    int header;         /* instruction whose executions are those of the region */
+    double pipe[PIPES]; /* cycles of the SM for one execution by one warp, spills included */
+    Span one, all;      /* with one block on the SM, with all that fit */
+} RegionTime;
 
-typedef struct LoopKey { /* what the time of a loop depends on, but for its text */
+typedef struct CodeTime {
+    RegionTime *region;
+    int count;
+} CodeTime;
+
+typedef struct CodeKey { /* what the time of code depends on, but for its text */
     const GpuModel *model;
     int registers, spill_loads, spill_stores; /* bytes, as ptxas gives them */
     int warps, blocks;                        /* of a block; on the SM */
     int wavefronts; /* shared-memory wavefronts per 16 that are free of conflicts */
-} LoopKey;
+} CodeKey;
 
-typedef struct SgCode SgCode; /* a kernel's text and the times found for it; thread-safe */
+typedef struct SgCode SgCode; /* the times found for a kernel; thread-safe */
 
-/* `ptx` and `name` are kept, not copied. NULL: no memory. */
-SgCode *code_open(const char *ptx, const char *name);
+SgCode *code_open(void); /* NULL: no memory */
 void code_close(SgCode *code);
 
-/* Text that does not parse or has no tensor loop gives out->mma = 0. ST_NO_MEMORY only. */
-Status code_time(SgCode *code, const LoopKey *key, LoopTime *out, Error *err);
+/* Times of all regions, from `arena`. `visits`: executions
+ * of each instruction of `func`. ST_NO_MEMORY only. */
+Status code_time(SgCode *code, const PtxFunc *func, const uint64_t *visits, const CodeKey *key,
+                 Arena *arena, CodeTime *out, Error *err);
 
 #endif

@@ -1,6 +1,6 @@
-/* Folding: what of a PTX loop is left when ptxas has compiled it.
+/* Folding: what of a region is left when ptxas has compiled it.
  *
- * Every instruction of the loop becomes a node with the nodes that it reads. A fold makes a node
+ * Every instruction on the path becomes a node with the nodes that it reads. A fold makes a node
  * transparent (THROUGH: whoever reads it reads what it reads) or takes it away (GONE). The rules,
  * with the reason that each exists, stand at the functions fold_*; counts of mma, ldmatrix, sfu,
  * fp32, convert, min/max and shuffle are then those of the machine code (docs/softgpu.md).
@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "softgpu/clock/code.h"
+#include "softgpu/clock/classify.h"
 
 typedef enum State { KEEP, THROUGH, GONE } State;
 
@@ -19,8 +19,6 @@ typedef struct Use {
     bool address; /* read as an address */
 } Use;
 
-typedef enum Role { PLAIN, PRODUCT, WIDE_PRODUCT, SHIFT, SUM, LOGIC } Role;
-
 typedef struct Node {
     uint8_t kind, slots, state, matrices, role;
     bool side_effect, guarded;
@@ -29,7 +27,9 @@ typedef struct Node {
     bool merged;      /* already three operands */
     bool sole;        /* the only definition of what it defines */
     int instr, block; /* block: basic block of the loop */
-    uint32_t flops;
+    uint32_t flops, bytes;
+    uint8_t rate;
+    int8_t groups;
     Use *uses;
     int use_count;
     int readers, address_readers;
@@ -38,8 +38,11 @@ typedef struct Node {
 
 typedef struct Fold {
     const PtxFunc *func;
+    const int *owner; /* region of each instruction */
+    int id;
+    const uint64_t *visits; /* or NULL: all are on the path */
     Arena *arena;
-    CodeLoop *loop;
+    CodeRegion *region;
     Node *nodes;
     int count;
     int *producer; /* per register: the node that defined it last, or NONE */
@@ -51,131 +54,6 @@ typedef struct Fold {
 
 enum { NONE = -1, ENTRY = 1 << 28, DEPTH = 12 };
 
-/* Classes ---------------------------------------------------------------------- */
-
-static bool is(const char *form, const char *root) {
-    const size_t n = strlen(root);
-    return strncmp(form, root, n) == 0 && (form[n] == '.' || form[n] == '\0');
-}
-
-/* A modifier that begins so: "shared" finds .shared and .shared::cta. */
-static bool has(const char *form, const char *word) {
-    const size_t n = strlen(word);
-    for (const char *at = strchr(form, '.'); at != NULL; at = strchr(at + 1, '.'))
-        if (strncmp(at + 1, word, n) == 0) return true;
-    return false;
-}
-
-static const char *last_word(const char *form) {
-    const char *dot = strrchr(form, '.');
-    return dot == NULL ? form : dot + 1;
-}
-
-static int width_of(const char *type) {
-    while (*type != '\0' && (*type < '0' || *type > '9')) type++;
-    return atoi(type);
-}
-
-/* f16, bf16x2, tf32, e4m3x2 against s32, u32, b32. */
-static bool is_float(const char *type) {
-    return strchr("fte", type[0]) != NULL || strncmp(type, "bf", 2) == 0;
-}
-
-static CodeKind convert_kind(const char *form) {
-    const char *from = last_word(form);
-    const char *to = from - 1;
-    while (to > form && to[-1] != '.') to--;
-    if (is_float(from) && is_float(to))
-        return to[0] == 'f' && from[0] == 'f' && width_of(to) == width_of(from) ? CODE_SFU
-                                                                                : CODE_CONVERT;
-    if (is_float(from) || is_float(to)) return CODE_SFU;
-    if (width_of(to) > width_of(from)) return from[0] == 's' ? CODE_ALU : CODE_MOVE;
-    return width_of(to) < 32 && width_of(from) >= 32 ? CODE_ALU : CODE_MOVE;
-}
-
-static CodeKind memory_kind(const char *form, bool store) {
-    if (has(form, "shared")) return store ? CODE_SHARED_STORE : CODE_SHARED_LOAD;
-    if (has(form, "local")) return store ? CODE_SPILL_STORE : CODE_SPILL_LOAD;
-    if (has(form, "param") || has(form, "const")) return CODE_MOVE; /* constant-bank operand */
-    return store ? CODE_GLOBAL_STORE : CODE_GLOBAL_LOAD;
-}
-
-static const struct {
-    const char *root;
-    CodeKind kind;
-} roots[] = {
-    {"mma", CODE_MMA},
-    {"ldmatrix", CODE_LDMATRIX},
-    {"ex2", CODE_SFU},
-    {"lg2", CODE_SFU},
-    {"rcp", CODE_SFU},
-    {"rsqrt", CODE_SFU},
-    {"sqrt", CODE_SFU},
-    {"sin", CODE_SFU},
-    {"cos", CODE_SFU},
-    {"tanh", CODE_SFU},
-    {"min", CODE_MINMAX},
-    {"max", CODE_MINMAX},
-    {"shfl", CODE_SHUFFLE},
-    {"redux", CODE_SHUFFLE},
-    {"barrier", CODE_BARRIER},
-    {"bra", CODE_BRANCH},
-    {"brx", CODE_BRANCH},
-    {"ret", CODE_BRANCH},
-    {"exit", CODE_BRANCH},
-    {"call", CODE_BRANCH},
-    {"mov", CODE_MOVE},
-    {"cvta", CODE_MOVE},
-    {"membar", CODE_OTHER},
-    {"fence", CODE_OTHER},
-    {"nanosleep", CODE_OTHER},
-    {"mbarrier", CODE_SHARED_STORE},
-    {"atom", CODE_GLOBAL_STORE},
-    {"red", CODE_GLOBAL_STORE},
-    {"stmatrix", CODE_SHARED_STORE},
-    {"movmatrix", CODE_SHUFFLE},
-};
-
-static CodeKind kind_of(const char *form) {
-    for (size_t i = 0; i < sizeof roots / sizeof *roots; i++)
-        if (is(form, roots[i].root)) return roots[i].kind;
-    if (is(form, "wmma"))
-        return has(form, "mma")    ? CODE_MMA
-               : has(form, "load") ? CODE_SHARED_LOAD
-                                   : CODE_SHARED_STORE;
-    if (is(form, "cvt")) return convert_kind(form);
-    if (is(form, "ld") || is(form, "ldu")) return memory_kind(form, false);
-    if (is(form, "st")) return memory_kind(form, true);
-    if (is(form, "cp")) return has(form, "commit") || has(form, "wait") ? CODE_ASYNC : CODE_COPY;
-    if (is(form, "bar")) return has(form, "warp") ? CODE_OTHER : CODE_BARRIER;
-    const char *type = last_word(form);
-    /* A sign is an operand modifier of the machine's instructions. */
-    if ((is(form, "neg") || is(form, "abs")) && is_float(type)) return CODE_MOVE;
-    if (is(form, "setp") || is(form, "set") || is(form, "selp")) return CODE_ALU;
-    return is_float(type) ? CODE_FP32 : CODE_ALU;
-}
-
-/* 32-bit operations that a 64-bit one is made of. */
-static int slots_of(const char *form, CodeKind kind) {
-    if (is(form, "div") || is(form, "rem")) return kind == CODE_FP32 ? 8 : 16;
-    if (kind != CODE_ALU && kind != CODE_MINMAX) return 1;
-    if (width_of(last_word(form)) != 64 || is(form, "cvt")) return 1;
-    return (is(form, "mul") || is(form, "mad")) && has(form, "lo") ? 3 : 2;
-}
-
-static Role role_of(const char *form, CodeKind kind) {
-    if (kind == CODE_FP32)
-        return is(form, "mul") ? PRODUCT : is(form, "add") || is(form, "sub") ? SUM : PLAIN;
-    if (kind != CODE_ALU) return PLAIN;
-    if (is(form, "mul"))
-        return has(form, "wide") ? WIDE_PRODUCT : has(form, "lo") ? PRODUCT : PLAIN;
-    if (is(form, "shl")) return SHIFT;
-    if (is(form, "add") || is(form, "sub")) return has(form, "cc") ? PLAIN : SUM;
-    if (is(form, "and") || is(form, "or") || is(form, "xor") || is(form, "not"))
-        return width_of(last_word(form)) == 32 ? LOGIC : PLAIN;
-    return PLAIN;
-}
-
 /* Reading ---------------------------------------------------------------------- */
 
 static bool has_result(const PtxInstr *in) {
@@ -183,7 +61,8 @@ static bool has_result(const PtxInstr *in) {
                                           "exit",   "cp",      "bar",      "call",     "fence",
                                           "membar", "barrier", "stmatrix", "nanosleep"};
     for (size_t i = 0; i < sizeof without / sizeof *without; i++)
-        if (is(in->form, without[i])) return is(in->form, "bar") && has(in->form, "red");
+        if (form_is(in->form, without[i]))
+            return form_is(in->form, "bar") && form_has(in->form, "red");
     return in->operand_count > 0;
 }
 
@@ -242,31 +121,31 @@ static bool has_constant(const PtxInstr *in) {
 
 static bool packs(const PtxInstr *in) {
     for (int i = 0; i < in->operand_count; i++)
-        if (in->operands[i].kind == PTX_VECTOR) return width_of(last_word(in->form)) == 32;
+        if (in->operands[i].kind == PTX_VECTOR) return form_width(form_type(in->form)) == 32;
     return false;
-}
-
-static uint32_t flops_of(const char *form) {
-    unsigned m, n, k;
-    const char *at = strstr(form, ".m");
-    return at != NULL && sscanf(at, ".m%un%uk%u", &m, &n, &k) == 3 ? 2 * m * n * k : 0;
 }
 
 static Status read_node(Fold *f, int i, int block, Error *err) {
     const PtxInstr *in = &f->func->instrs[i];
     Node *n = &f->nodes[f->count];
-    const CodeKind kind = kind_of(in->form);
+    const CodeKind kind = form_kind(in->form);
     *n = (Node){.kind = kind, .instr = i, .block = block, .guarded = in->guard >= 0, .sole = true};
     /* A move under a guard, or of two halves into a register, is an operation. */
-    if (kind == CODE_MOVE && !is(in->form, "ld") && (n->guarded || packs(in))) n->kind = CODE_ALU;
-    n->slots = (uint8_t)slots_of(in->form, n->kind);
-    n->role = (uint8_t)role_of(in->form, n->kind);
+    if (kind == CODE_MOVE && !form_is(in->form, "ld") && (n->guarded || packs(in)))
+        n->kind = CODE_ALU;
+    n->slots = (uint8_t)form_slots(in->form, n->kind);
+    n->role = (uint8_t)form_role(in->form, n->kind);
     n->immediate = has_constant(in);
-    n->contracts = !has(in->form, "rn") && !has(in->form, "rz") && !has(in->form, "sat");
-    n->matrices = has(in->form, "x4") ? 4 : has(in->form, "x2") ? 2 : 1;
-    n->flops = kind == CODE_MMA ? flops_of(in->form) : 0;
+    n->contracts =
+        !form_has(in->form, "rn") && !form_has(in->form, "rz") && !form_has(in->form, "sat");
+    n->matrices = form_has(in->form, "x4") ? 4 : form_has(in->form, "x2") ? 2 : 1;
+    n->flops = kind == CODE_MMA ? form_flops(in->form) : 0;
+    n->rate = kind == CODE_MMA ? (uint8_t)form_rate(in->form) : 0;
+    n->bytes = instr_bytes(in, kind);
+    n->groups = kind == CODE_ASYNC ? (int8_t)instr_groups(in) : 0;
     n->side_effect = !has_result(in) || kind == CODE_BARRIER || kind == CODE_OTHER ||
-                     is(in->form, "atom") || is(in->form, "mbarrier") || has(in->form, "volatile");
+                     form_is(in->form, "atom") || form_is(in->form, "mbarrier") ||
+                     form_has(in->form, "volatile");
     f->use_count = 0;
     visit_sources(f, in, add_use);
     if (n->guarded) visit_results(f, in, add_use); /* what stays when the guard is false */
@@ -281,37 +160,59 @@ static Status read_node(Fold *f, int i, int block, Error *err) {
 }
 
 static bool is_branch(const PtxInstr *in) {
-    return is(in->form, "bra") && in->operand_count > 0 && in->operands[0].kind == PTX_LABEL;
+    return form_is(in->form, "bra") && in->operand_count > 0 && in->operands[0].kind == PTX_LABEL;
 }
 
-static Status read_loop(Fold *f, Error *err) {
+static bool on_path(const Fold *f, int i) {
+    return f->owner[i] == f->id && (f->visits == NULL || f->visits[i] > 0);
+}
+
+/* Uses of what a later instruction defines are of the execution before; what is outside of all
+ * loops has none. */
+static void tie_carried(Fold *f) {
+    for (int i = 0; i < f->count; i++) {
+        Node *n = &f->nodes[i];
+        int kept = 0;
+        for (int k = 0; k < n->use_count; k++) {
+            Use use = n->uses[k];
+            if (use.node >= ENTRY) {
+                if (f->region->parent < 0) continue;
+                use.node = f->producer[use.node - ENTRY];
+                f->nodes[use.node].escapes = true;
+            }
+            n->uses[kept++] = use;
+        }
+        n->use_count = kept;
+    }
+}
+
+static Status read_region(Fold *f, Error *err) {
     const PtxFunc *func = f->func;
-    CodeLoop *loop = f->loop;
+    CodeRegion *region = f->region;
     bool *leader = ARENA_ARRAY(f->arena, bool, (size_t)func->instr_count + 1);
     if (leader == NULL) return err_no_memory(err, sizeof *leader);
     for (int i = 0; i < func->instr_count; i++) {
         const PtxInstr *in = &func->instrs[i];
-        const bool inside = i >= loop->first && i < loop->end;
         if (is_branch(in)) leader[in->operands[0].reg] = leader[i + 1] = true;
-        if (inside)
+        if (on_path(f, i))
             visit_results(f, in, count_def);
         else
             visit_sources(f, in, mark_outside);
     }
-    int block = 0;
-    for (int i = loop->first; i < loop->end; i++) {
-        if (leader[i] && i > loop->first) block++;
+    int block = -1;
+    bool fresh = true; /* an instruction of another region lies between */
+    for (int i = region->first; i < region->end; i++) {
+        fresh |= leader[i] || !on_path(f, i);
+        if (!on_path(f, i)) continue;
+        if (fresh)
+            region->weight[++block] =
+                f->visits == NULL ? 1 : (double)f->visits[i] / region->executions;
+        fresh = false;
         const Status st = read_node(f, i, block, err);
         if (st != ST_OK) return st;
     }
-    loop->blocks = block + 1;
-    for (int i = 0; i < f->count; i++)
-        for (int k = 0; k < f->nodes[i].use_count; k++) {
-            Use *use = &f->nodes[i].uses[k];
-            if (!use->carried) continue;
-            use->node = f->producer[use->node - ENTRY];
-            f->nodes[use->node].escapes = true;
-        }
+    region->blocks = block + 1;
+    tie_carried(f);
     for (int r = 0; r < func->reg_count; r++)
         if (f->outside[r] && f->producer[r] != NONE) f->nodes[f->producer[r]].escapes = true;
     return ST_OK;
@@ -346,8 +247,8 @@ static void fold_unread(Fold *f) {
             continue;
         }
         if (n->kind == CODE_MOVE) n->state = THROUGH;
-        if (n->kind == CODE_ALU && n->role == SUM && n->immediate && !n->escapes && !n->guarded &&
-            n->readers == n->address_readers)
+        if (n->kind == CODE_ALU && n->role == ROLE_SUM && n->immediate && !n->escapes &&
+            !n->guarded && n->readers == n->address_readers)
             n->state = THROUGH;
         for (int k = 0; k < n->use_count; k++) {
             Node *from = &f->nodes[n->uses[k].node];
@@ -384,7 +285,7 @@ static bool joins(const Node *into, const Node *from, unsigned roles) {
 }
 
 /* Joins each node of `role` with one input of `roles`: the input's work is done by the node. */
-static void fold_pairs(Fold *f, CodeKind kind, Role role, unsigned roles) {
+static void fold_pairs(Fold *f, CodeKind kind, CodeRole role, unsigned roles) {
     for (int i = 0; i < f->count; i++) {
         Node *n = &f->nodes[i];
         if (n->state != KEEP || n->kind != kind || n->role != role) continue;
@@ -392,20 +293,14 @@ static void fold_pairs(Fold *f, CodeKind kind, Role role, unsigned roles) {
             Node *from = behind(f, &n->uses[k]);
             if (!joins(n, from, roles) || from->kind != kind) continue;
             if (kind == CODE_FP32 && !(from->contracts && n->contracts)) continue;
-            if (from->role == SHIFT && !from->immediate) continue;
-            if (from->role == PRODUCT && from->slots > 1) continue; /* 64-bit: not one IMAD */
-            if (from->role == WIDE_PRODUCT) n->slots = 1; /* IMAD.WIDE adds 64 bits at once */
+            if (from->role == ROLE_SHIFT && !from->immediate) continue;
+            if (from->role == ROLE_PRODUCT && from->slots > 1) continue; /* 64-bit: not one IMAD */
+            if (from->role == ROLE_WIDE_PRODUCT) n->slots = 1; /* IMAD.WIDE adds 64 bits at once */
             from->state = THROUGH;
             n->merged = true;
             break;
         }
     }
-}
-
-static void count_slots(const Fold *f, uint32_t counts[CODE_KINDS]) {
-    for (int i = 0; i < f->count; i++)
-        if (f->nodes[i].state == KEEP && f->nodes[i].kind != CODE_MOVE)
-            counts[f->nodes[i].kind] += f->nodes[i].slots;
 }
 
 /* Result ----------------------------------------------------------------------- */
@@ -433,10 +328,10 @@ static void resolve(const Fold *f, const int *index, const Use *use, bool carrie
 }
 
 static Status emit(const Fold *f, Error *err) {
-    CodeLoop *loop = f->loop;
+    CodeRegion *region = f->region;
     int *index = ARENA_ARRAY(f->arena, int, (size_t)f->count + 1);
-    loop->ops = ARENA_ARRAY(f->arena, CodeOp, (size_t)f->count + 1);
-    if (index == NULL || loop->ops == NULL) return err_no_memory(err, sizeof(CodeOp));
+    region->ops = ARENA_ARRAY(f->arena, CodeOp, (size_t)f->count + 1);
+    if (index == NULL || region->ops == NULL) return err_no_memory(err, sizeof(CodeOp));
     int kept = 0;
     for (int i = 0; i < f->count; i++) index[i] = f->nodes[i].state == KEEP ? kept++ : NONE;
     for (int i = 0; i < f->count; i++) {
@@ -444,70 +339,62 @@ static Status emit(const Fold *f, Error *err) {
         if (n->state != KEEP) continue;
         Edges edges = {.count = 0};
         for (int k = 0; k < n->use_count; k++) resolve(f, index, &n->uses[k], false, 0, &edges);
-        CodeOp *op = &loop->ops[loop->count++];
+        CodeOp *op = &region->ops[region->count++];
         *op = (CodeOp){.kind = n->kind,
                        .slots = n->slots,
                        .matrices = n->matrices,
                        .block = (uint16_t)n->block,
                        .flops = n->flops,
+                       .rate = n->rate,
+                       .bytes = n->bytes,
+                       .groups = n->groups,
                        .instr = n->instr,
                        .edge_count = edges.count};
         op->edges = ARENA_ARRAY(f->arena, CodeEdge, (size_t)edges.count + 1);
         if (op->edges == NULL) return err_no_memory(err, sizeof(CodeEdge));
         memcpy(op->edges, edges.at, (size_t)edges.count * sizeof(CodeEdge));
-        loop->mma += n->kind == CODE_MMA;
-        loop->mma_flops += n->flops;
+        region->mma += n->kind == CODE_MMA;
+        region->mma_flops += n->flops;
     }
     return ST_OK;
 }
 
-static bool find_loop(const PtxFunc *func, CodeLoop *loop) {
-    int most = -1, extent = 0;
-    for (int i = 0; i < func->instr_count; i++) {
-        const PtxInstr *in = &func->instrs[i];
-        if (!is_branch(in) || in->operands[0].reg > i) continue;
-        const int first = in->operands[0].reg;
-        int mma = 0;
-        for (int k = first; k <= i; k++) mma += kind_of(func->instrs[k].form) == CODE_MMA;
-        if (mma < most || (mma == most && i + 1 - first >= extent)) continue;
-        most = mma;
-        extent = i + 1 - first;
-        loop->first = first;
-        loop->end = i + 1;
-    }
-    return most >= 0;
+static void count_slots(const Fold *f, uint32_t counts[CODE_KINDS]) {
+    for (int i = 0; i < f->count; i++)
+        if (f->nodes[i].state == KEEP && f->nodes[i].kind != CODE_MOVE)
+            counts[f->nodes[i].kind] += f->nodes[i].slots;
 }
 
-const char *code_kind_name(CodeKind kind) {
-    static const char *const names[] = {
-#define KIND(id, name) name,
-#include "softgpu/clock/kinds.def"
-#undef KIND
-    };
-    return names[kind];
+static bool fold_new(Fold *f) {
+    const size_t regs = (size_t)f->func->reg_count + 1;
+    const size_t instrs = (size_t)(f->region->end - f->region->first) + 1;
+    f->nodes = ARENA_ARRAY(f->arena, Node, instrs);
+    f->producer = ARENA_ARRAY(f->arena, int, regs);
+    f->defs = ARENA_ARRAY(f->arena, int, regs);
+    f->outside = ARENA_ARRAY(f->arena, bool, regs);
+    f->region->weight = ARENA_ARRAY(f->arena, double, instrs);
+    if (f->nodes == NULL || f->producer == NULL || f->defs == NULL || f->outside == NULL ||
+        f->region->weight == NULL)
+        return false;
+    for (size_t r = 0; r < regs; r++) f->producer[r] = NONE;
+    return true;
 }
 
-Status code_fold(const PtxFunc *func, Arena *arena, CodeLoop *loop, Error *err) {
-    *loop = (CodeLoop){0};
-    if (!find_loop(func, loop)) return ST_OK;
-    const size_t regs = (size_t)func->reg_count + 1;
-    Fold f = {.func = func, .arena = arena, .loop = loop};
-    f.nodes = ARENA_ARRAY(arena, Node, (size_t)(loop->end - loop->first) + 1);
-    f.producer = ARENA_ARRAY(arena, int, regs);
-    f.defs = ARENA_ARRAY(arena, int, regs);
-    f.outside = ARENA_ARRAY(arena, bool, regs);
-    if (f.nodes == NULL || f.producer == NULL || f.defs == NULL || f.outside == NULL)
-        return err_no_memory(err, regs * sizeof(int));
-    for (size_t r = 0; r < regs; r++) f.producer[r] = NONE;
-    const Status st = read_loop(&f, err);
+Status code_fold(const PtxFunc *func, const int *owner, int id, const uint64_t *visits,
+                 Arena *arena, CodeRegion *region, Error *err) {
+    Fold f = {
+        .func = func, .owner = owner, .id = id, .visits = visits, .arena = arena, .region = region};
+    if (!fold_new(&f)) return err_no_memory(err, (size_t)func->reg_count * sizeof(int));
+    const Status st = read_region(&f, err);
     if (st != ST_OK) return st;
-    count_slots(&f, loop->raw);
-    fold_invariant(&f);
+    count_slots(&f, region->raw);
+    if (region->parent >= 0) fold_invariant(&f);
     fold_unread(&f);
-    fold_pairs(&f, CODE_FP32, SUM, 1u << PRODUCT);
-    fold_pairs(&f, CODE_ALU, SUM, 1u << PRODUCT | 1u << WIDE_PRODUCT | 1u << SHIFT);
-    fold_pairs(&f, CODE_ALU, SUM, 1u << SUM);
-    fold_pairs(&f, CODE_ALU, LOGIC, 1u << LOGIC);
-    count_slots(&f, loop->folded);
+    fold_pairs(&f, CODE_FP32, ROLE_SUM, 1u << ROLE_PRODUCT);
+    fold_pairs(&f, CODE_ALU, ROLE_SUM,
+               1u << ROLE_PRODUCT | 1u << ROLE_WIDE_PRODUCT | 1u << ROLE_SHIFT);
+    fold_pairs(&f, CODE_ALU, ROLE_SUM, 1u << ROLE_SUM);
+    fold_pairs(&f, CODE_ALU, ROLE_LOGIC, 1u << ROLE_LOGIC);
+    count_slots(&f, region->folded);
     return emit(&f, err);
 }

@@ -1,10 +1,12 @@
-/* Issue: one sub-core of an SM runs the scheduled loop with the warps that it holds.
+/* Issue: one sub-core of an SM executes the scheduled region with the warps that it holds.
  *
  * Each warp issues in order, one instruction per cycle and sub-core; an instruction waits for its
- * operands, for its pipe and, at a barrier, for its block's other warps on the sub-core (those of
- * other sub-cores are taken to be in step). The shared-memory port serves four sub-cores, so each
- * wavefront holds a quarter's share. Progress is counted in fractions of an iteration over a
- * common window: whole iterations would be off by several per cent. */
+ * operands, for its pipe, for the async copies that it names and, at a barrier, for its block's
+ * other warps on the sub-core (those of other sub-cores are taken to be in step). The shared-memory
+ * port and the way to L2 serve four sub-cores, so each use holds a quarter's share. A basic block
+ * that is on the path in part of the executions is executed as often, evenly. Progress is counted
+ * in fractions of an execution over a common window: whole ones would be off by several per cent.
+ */
 #include <math.h>
 
 #include "base/mem.h"
@@ -12,74 +14,79 @@
 
 enum {
     MAX_WARPS = 16,
-    BARRIER_CYCLES = 15, /* release, measured on sm_90 and sm_120 (FlashGPU-Sim) */
-    WARM_UP = 512,       /* instructions per warp that are not counted, and one iteration */
-    COUNTED = 4,         /* iterations of each warp in the window */
-    LSU_QUEUE = 64,      /* cycles of work that a pipe takes in before it blocks issue */
+    WARM_UP = 512,  /* instructions per warp that are not counted, and one execution */
+    LSU_QUEUE = 64, /* cycles of work that a pipe takes in before it blocks issue */
     SFU_QUEUE = 32,
+    GROUPS = 8, /* async copy groups told apart; the ISA sets no limit, kernels use up to 4 */
 };
 
-typedef enum Port { TENSOR, VECTOR, FP, SPECIAL, MEMORY, FREE, PORTS } Port;
+static double later(double a, double b) {
+    return a > b ? a : b;
+}
 
-static const uint8_t port_of[CODE_KINDS] = {
-    [CODE_MOVE] = FREE,
-    [CODE_MMA] = TENSOR,
-    [CODE_LDMATRIX] = MEMORY,
-    [CODE_SFU] = SPECIAL,
-    [CODE_FP32] = FP,
-    [CODE_ALU] = VECTOR,
-    [CODE_MINMAX] = VECTOR,
-    [CODE_CONVERT] = VECTOR,
-    [CODE_SHUFFLE] = MEMORY,
-    [CODE_SHARED_LOAD] = MEMORY,
-    [CODE_SHARED_STORE] = MEMORY,
-    [CODE_GLOBAL_LOAD] = MEMORY,
-    [CODE_GLOBAL_STORE] = MEMORY,
-    [CODE_COPY] = MEMORY,
-    [CODE_ASYNC] = FREE,
-    [CODE_SPILL_LOAD] = MEMORY,
-    [CODE_SPILL_STORE] = MEMORY,
-    [CODE_BARRIER] = FREE,
-    [CODE_BRANCH] = FREE,
-    [CODE_OTHER] = FREE,
-};
-static const double queue_of[PORTS] = {[SPECIAL] = SFU_QUEUE, [MEMORY] = LSU_QUEUE};
+static const double queue_of[PORTS] = {[SFU] = SFU_QUEUE, [SHARED] = LSU_QUEUE};
 
 typedef struct Runner {
-    int at, iteration;
+    int at, turn;
     double ready;    /* operands of the next op */
-    double *done[2]; /* per op: result, of this and of the last iteration */
+    double *done[2]; /* per op: result, of this and of the last execution */
     int barriers;    /* passed or waiting at */
     bool waiting;
+    double group[GROUPS]; /* when the copies of a closed group have arrived; a ring */
+    int groups;
+    double open; /* the same of the group that is not closed */
 } Runner;
 
 typedef struct Core {
-    const CodeLoop *loop;
+    const CodeRegion *region;
     const CodeCosts *costs;
     const CodeShare *share;
     Runner warp[MAX_WARPS];
     int warps;
-    double now, free[PORTS];
+    double now, free[PORTS], l2;
     int last;       /* warp that issued last */
     int64_t issued; /* by all warps */
     double *memory;
 } Core;
 
+/* True when the path of this execution leads through the block: floor(weight * turns) of them. */
+static bool on_path(const Core *c, const Runner *w, int block) {
+    const double weight = c->region->weight[block];
+    return weight >= 1 || floor(weight * (w->turn + 1) + 1e-9) > floor(weight * w->turn + 1e-9);
+}
+
+static void wait_for_groups(Runner *w, int in_flight) {
+    for (int i = 0; i < GROUPS - in_flight && i < w->groups - in_flight; i++)
+        w->ready = later(w->ready, w->group[(w->groups - in_flight - 1 - i) % GROUPS]);
+}
+
 static void operands(Core *c, Runner *w) {
-    const CodeOp *op = &c->loop->ops[w->at];
+    const CodeOp *op = &c->region->ops[w->at];
     for (int k = 0; k < op->edge_count; k++) {
         const CodeEdge *e = &op->edges[k];
-        if (e->order || (e->carried && w->iteration == 0)) continue;
-        w->ready = fmax(w->ready, w->done[(w->iteration - e->carried) & 1][e->from]);
+        if (e->order || (e->carried && w->turn == 0)) continue;
+        w->ready = later(w->ready, w->done[(w->turn - e->carried) & 1][e->from]);
     }
+    if (op->kind == CODE_ASYNC && op->groups >= 0) wait_for_groups(w, op->groups);
+}
+
+static void enter(Core *c, Runner *w) {
+    const CodeRegion *r = c->region;
+    for (;;) {
+        if (w->at == r->count) {
+            w->at = 0;
+            w->turn++;
+        }
+        const int block = r->ops[w->at].block;
+        if ((w->at > 0 && r->ops[w->at - 1].block == block) || on_path(c, w, block)) break;
+        while (w->at < r->count && r->ops[w->at].block == block) w->at++;
+    }
+    operands(c, w);
 }
 
 static void advance(Core *c, Runner *w) {
-    if (++w->at == c->loop->count) {
-        w->at = 0;
-        w->iteration++;
-    }
-    operands(c, w);
+    w->at++;
+    enter(c, w);
 }
 
 static void meet(Core *c, int index) {
@@ -89,19 +96,36 @@ static void meet(Core *c, int index) {
         if (!mates[i].waiting || mates[i].barriers != mates[0].barriers) return;
     for (int i = 0; i < c->share->warps; i++) {
         mates[i].waiting = false;
-        mates[i].ready = c->now + BARRIER_CYCLES;
+        mates[i].ready = c->now + c->costs->barrier;
         advance(c, &mates[i]);
+    }
+}
+
+/* Async copies: when they have arrived; commit closes their group. */
+static void track(Core *c, Runner *w, const CodeOp *op, double begin) {
+    if (op->bytes > 0) {
+        c->l2 = later(c->l2, begin) + c->costs->l2 * op->bytes;
+        const double arrival = c->l2 + c->costs->latency[op->kind];
+        if (op->kind == CODE_COPY)
+            w->open = later(w->open, arrival); /* no register to wait for */
+        else
+            w->done[w->turn & 1][w->at] = arrival;
+    }
+    if (op->kind == CODE_ASYNC && op->groups < 0) {
+        w->group[w->groups++ % GROUPS] = w->open;
+        w->open = 0;
     }
 }
 
 static void start_op(Core *c, int index) {
     Runner *w = &c->warp[index];
-    const CodeOp *op = &c->loop->ops[w->at];
-    const int port = port_of[op->kind];
+    const CodeOp *op = &c->region->ops[w->at];
+    const CodePort port = code_port(op->kind);
     const double busy = code_interval(c->costs, op);
-    const double begin = fmax(c->now, port == FREE ? 0 : c->free[port]);
+    const double begin = later(c->now, port == FREE ? 0 : c->free[port]);
     if (port != FREE) c->free[port] = begin + busy;
-    w->done[w->iteration & 1][w->at] = begin + busy + c->costs->latency[op->kind];
+    w->done[w->turn & 1][w->at] = begin + busy + c->costs->latency[op->kind];
+    track(c, w, op, begin + busy);
     w->ready = c->now + op->slots;
     c->last = index;
     c->issued++;
@@ -117,8 +141,8 @@ static void start_op(Core *c, int index) {
 /* When the warp's next op may issue. */
 static double issue_time(const Core *c, const Runner *w) {
     if (w->waiting) return INFINITY;
-    const int port = port_of[c->loop->ops[w->at].kind];
-    return port == FREE ? w->ready : fmax(w->ready, c->free[port] - queue_of[port]);
+    const CodePort port = code_port(c->region->ops[w->at].kind);
+    return port == FREE ? w->ready : later(w->ready, c->free[port] - queue_of[port]);
 }
 
 static int candidate(const Core *c, int i) {
@@ -135,7 +159,7 @@ static void step(Core *c) {
     int chosen = 0;
     for (int i = 0; i < c->warps; i++) {
         const int index = candidate(c, i);
-        const double at = fmax(issue_time(c, &c->warp[index]), c->now);
+        const double at = later(issue_time(c, &c->warp[index]), c->now);
         if (at >= soonest) continue;
         soonest = at;
         chosen = index;
@@ -145,39 +169,58 @@ static void step(Core *c) {
     c->now += 1;
 }
 
-/* What the busiest pipe needs for one iteration of one warp. */
-static double busiest(const CodeLoop *loop, const CodeCosts *costs) {
+/* What the busiest pipe needs for one execution by one warp. */
+static double busiest(const CodeRegion *region, const CodeCosts *costs) {
     double sum[PORTS] = {0}, most = 0;
-    for (int i = 0; i < loop->count; i++)
-        sum[port_of[loop->ops[i].kind]] += code_interval(costs, &loop->ops[i]);
-    for (int p = 0; p < FREE; p++) most = fmax(most, sum[p]);
+    for (int i = 0; i < region->count; i++) {
+        const CodeOp *op = &region->ops[i];
+        sum[code_port(op->kind)] += region->weight[op->block] * code_interval(costs, op);
+    }
+    for (int p = 0; p < FREE; p++) most = later(most, sum[p]);
     return most;
 }
 
-double code_issue(const CodeLoop *loop, const CodeCosts *costs, const CodeShare *share) {
-    Core c = {.loop = loop, .costs = costs, .share = share};
-    const size_t n = (size_t)loop->count;
-    c.warps = share->warps * share->blocks;
-    if (c.warps > MAX_WARPS) c.warps = MAX_WARPS / share->warps * share->warps;
-    c.memory = mem_alloc((size_t)c.warps * 2 * n * sizeof *c.memory);
-    if (c.memory == NULL) return -1;
-    const double period = busiest(loop, costs) * share->warps;
-    for (int i = 0; i < c.warps; i++) {
-        Runner *w = &c.warp[i];
-        w->done[0] = c.memory + (size_t)i * 2 * n;
+/* Operations of one execution, on average. */
+static double length(const CodeRegion *region) {
+    double sum = 0;
+    for (int i = 0; i < region->count; i++) sum += fmin(1, region->weight[region->ops[i].block]);
+    return sum;
+}
+
+static bool core_new(Core *c, const CodeRegion *region, const CodeCosts *costs,
+                     const CodeShare *share) {
+    const size_t n = (size_t)region->count;
+    *c = (Core){.region = region, .costs = costs, .share = share};
+    c->warps = share->warps * share->blocks;
+    if (c->warps > MAX_WARPS) c->warps = MAX_WARPS / share->warps * share->warps;
+    c->memory = mem_alloc((size_t)c->warps * 2 * n * sizeof *c->memory);
+    if (c->memory == NULL) return false;
+    const double period = busiest(region, costs) * share->warps;
+    for (int i = 0; i < c->warps; i++) {
+        Runner *w = &c->warp[i];
+        w->done[0] = c->memory + (size_t)i * 2 * n;
         w->done[1] = w->done[0] + n;
         w->ready = floor(i / share->warps * share->phase * period);
-        operands(&c, w);
+        enter(c, w);
     }
-    /* Each op is its part of an iteration. A policy may starve a warp, so that no warp's own
+    return true;
+}
+
+double code_issue(const CodeRegion *region, const CodeCosts *costs, const CodeShare *share) {
+    Core c;
+    const double each = length(region);
+    if (each < 1) return 0;
+    if (!core_new(&c, region, costs, share)) return -1;
+    /* Each op is its part of an execution. A policy may starve a warp, so that no warp's own
      * progress may end this. */
-    const int64_t once = (int64_t)c.warps * loop->count;
-    const int64_t warm_up = once * (1 + WARM_UP / loop->count);
+    const double once = c.warps * each;
+    const int64_t warm_up = (int64_t)(once * (1 + (int)(WARM_UP / each)));
     while (c.issued < warm_up) step(&c);
     const double from = c.now;
-    const int64_t until = c.issued + COUNTED * once;
+    const int64_t until = c.issued + (int64_t)(share->turns * once);
+    const double counted = (double)(until - c.issued) / once;
     while (c.issued < until) step(&c);
-    const double cycles = (c.now - from) / COUNTED;
+    const double cycles = (c.now - from) / counted;
     mem_free(c.memory);
     return cycles * share->warps * share->blocks / c.warps;
 }

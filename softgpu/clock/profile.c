@@ -8,37 +8,40 @@
 
 enum { WARP = 32, SUB_CORES = 4, BINS = 1024 /* demands told apart along a dimension */ };
 
-/* A spill is one 4-byte LDL or STL, which asks the L1 tags as well: two cycles of the port [U]. */
-static const double SPILL_CYCLES = 2;
-
-/* The executor counts integer operations as PTX has them; what the fold takes off the loop was not
- * executed by the machine. */
-static double folded(double counted, double loops, uint32_t raw, uint32_t kept) {
-    return fmax(counted - loops * ((double)raw - kept), loops * kept);
+static Demand by_code(const DemandSource *s, const uint64_t *visits) {
+    Demand d = {{0}};
+    for (int r = 0; r < s->code->count; r++) {
+        const RegionTime *t = &s->code->region[r];
+        const double turns = (double)visits[t->header], each = turns / s->warps;
+        for (int p = 0; p < PIPES; p++) d.cycles[p] += turns * t->pipe[p];
+        d.cycles[ALONE] += each * t->one.mean;
+        d.cycles[TOGETHER] += each * t->all.mean;
+        d.cycles[TOGETHER_LOW] += each * t->all.low;
+        d.cycles[TOGETHER_HIGH] += each * t->all.high;
+    }
+    return d;
 }
 
-static Demand demand_of(const SgCounters *c, const GpuModel *m, const LoopTime *loop,
-                        double spills_per_unit) {
-    const double spills =
-        spills_per_unit * (double)(loop->units_are_mma ? c->mma : c->warp_instructions);
-    const double rate = m->mma_f16_f32 > 0 ? m->mma_f16_f32 : 1;
-    const double loops = loop->mma > 0 ? (double)c->mma / loop->mma : 0;
-    Demand d;
-    d.cycles[LOOPS] = loops;
-    d.cycles[TENSOR] = (double)c->mma_flops / rate;
+/* Without code nothing can be folded: integer operations as PTX has them. */
+static Demand by_counters(const DemandSource *s, const SgCounters *c) {
+    const GpuModel *m = s->launch->model;
+    const double spills = s->spills * (double)(s->spills_by_mma ? c->mma : c->warp_instructions);
+    Demand d = {{0}};
+    d.cycles[PIPE_TENSOR] = (double)c->mma_flops / m->mma[GPU_MMA_F16_F32];
     /* Shuffles go through the same port, one wavefront each; so do global accesses. */
-    d.cycles[SHARED] = ((double)c->shared_wavefronts * 128 / m->smem_bytes_clk) +
-                       (double)(c->shuffle + c->global_load + c->global_store + c->local_access) +
-                       SPILL_CYCLES * spills;
-    d.cycles[ALU] = folded((double)(c->alu + c->convert), loops, loop->raw_alu, loop->kept_alu) *
-                    WARP / m->alu_lanes;
-    d.cycles[FP32] =
-        folded((double)c->fma, loops, loop->raw_fp32, loop->kept_fp32) * WARP / m->fp32_lanes;
-    d.cycles[SFU] = (double)c->sfu * WARP / m->sfu_lanes;
-    d.cycles[ISSUE] =
-        (folded((double)c->warp_instructions, loops, loop->raw_all, loop->kept_all) + spills) /
-        SUB_CORES;
+    d.cycles[PIPE_SHARED] =
+        ((double)c->shared_wavefronts * 128 / m->smem_bytes_clk) +
+        (double)(c->shuffle + c->global_load + c->global_store + c->local_access) +
+        m->spill_port * spills;
+    d.cycles[PIPE_ALU] = (double)(c->alu + c->convert) * WARP / m->alu_lanes;
+    d.cycles[PIPE_FP32] = (double)c->fma * WARP / m->fp32_lanes;
+    d.cycles[PIPE_SFU] = (double)c->sfu * WARP / m->sfu_lanes;
+    d.cycles[PIPE_ISSUE] = ((double)c->warp_instructions + spills) / SUB_CORES;
     return d;
+}
+
+static Demand demand_of(const DemandSource *s, const SgCounters *c, const uint64_t *visits) {
+    return s->code->count > 0 && visits != NULL ? by_code(s, visits) : by_counters(s, c);
 }
 
 static Demand demand_scale(const Demand *a, double factor) {
@@ -148,17 +151,18 @@ static void profile_match(Profile *p, const SgLaunch *launch, const Demand *coun
 }
 
 /* False: no memory. */
-bool profile_make(Profile *p, const SgLaunch *launch, const LoopTime *loop, double spills) {
+bool profile_make(Profile *p, const DemandSource *source) {
+    const SgLaunch *launch = source->launch;
     const size_t n = launch->sample_count;
     const SgCounters *all = &launch->counters;
     const double ran = all->blocks_run > 0 ? (double)all->blocks_run : (double)all->blocks;
-    const Demand counted = demand_of(all, launch->model, loop, spills);
+    const Demand counted = demand_of(source, all, launch->visits);
     Demand *samples = mem_alloc((n + 1) * sizeof *samples);
     Point *points = mem_alloc((n + 1) * sizeof *points);
     *p = (Profile){.grid = launch->grid};
     double best = INFINITY;
     for (size_t i = 0; samples != NULL && i < n; i++)
-        samples[i] = demand_of(&launch->samples[i].counters, launch->model, loop, spills);
+        samples[i] = demand_of(source, &launch->samples[i].counters, launch->samples[i].visits);
     for (int d = 0; samples != NULL && points != NULL && n > 0 && d < 3; d++) {
         double roughness;
         if (launch->grid[d] < 2) continue;

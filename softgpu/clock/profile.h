@@ -5,8 +5,9 @@
 #include "softgpu/clock/ensemble.h"
 #include "softgpu/exec/exec.h"
 
-/* LOOPS is no pipe: iterations of the tensor loop, summed over the warps of the block. */
-typedef enum Pipe { TENSOR, SHARED, ALU, FP32, SFU, ISSUE, PIPES, LOOPS = PIPES, DEMANDS } Pipe;
+/* Behind the pipes: cycles that a block takes by the issue model, on an SM of its own and among as
+ * many as fit, and the least and the most of the ensemble. 0 without code. */
+enum { ALONE = PIPES, TOGETHER, TOGETHER_LOW, TOGETHER_HIGH, DEMANDS };
 
 typedef struct Demand {
     double cycles[DEMANDS]; /* of one SM */
@@ -19,9 +20,16 @@ typedef struct Profile {
     const uint32_t *grid;
 } Profile;
 
+typedef struct DemandSource { /* what turns counts into cycles */
+    const SgLaunch *launch;
+    const CodeTime *code; /* its regions and their executions; count 0: the counters alone */
+    double spills;        /* without code: spill instructions per mma, or per instruction */
+    bool spills_by_mma;
+    int warps; /* of a block */
+} DemandSource;
+
 /* False: no memory (profile->bin may be set all the same). */
-bool profile_make(Profile *profile, const SgLaunch *launch, const LoopTime *loop,
-                  double spills_per_unit);
+bool profile_make(Profile *profile, const DemandSource *source);
 size_t profile_bin(const Profile *profile, uint64_t block);
 Demand profile_sum(const Profile *profile);
 

@@ -9,67 +9,11 @@
 #include "softgpu/clock/code.h"
 
 enum {
-    /* Registers of a thread that hold no value of the loop: addresses, bounds, what the loop only
-     * reads. 14 to 43, median 33, over ptxas's figures for FA2's kernels; ptxas is the better
-     * scheduler, so it is left a little more. */
-    RESERVED = 25,
-    MARGIN = 8,       /* above what the file's own order needs */
     LONG_STALL = 16,  /* cycles: half of what a ldmatrix takes to come back */
     RELOAD_AHEAD = 6, /* operations between a reload and its reader */
     LSU_QUEUE = 64,   /* cycles of work that the pipe takes in before it blocks issue */
     SFU_QUEUE = 32,
 };
-
-/* Costs ------------------------------------------------------------------------ */
-
-CodeCosts code_costs(const GpuModel *m, double conflicts) {
-    enum { SUB_CORES = 4, WARP = 32 };
-    CodeCosts c;
-    const double alu = (double)WARP * SUB_CORES / m->alu_lanes;
-    /* One 128-byte wavefront of the port that four sub-cores share. */
-    const double wavefront = SUB_CORES * 128.0 / m->smem_bytes_clk;
-    for (int k = 0; k < CODE_KINDS; k++) {
-        c.interval[k] = 1;
-        c.latency[k] = 0;
-    }
-    static const CodeKind by_alu[] = {CODE_ALU, CODE_MINMAX, CODE_CONVERT};
-    for (size_t i = 0; i < sizeof by_alu / sizeof *by_alu; i++) {
-        c.interval[by_alu[i]] = alu;
-        c.latency[by_alu[i]] = 4; /* fixed-latency pipes of all parts since sm_70 */
-    }
-    c.interval[CODE_FP32] = (double)WARP * SUB_CORES / m->fp32_lanes;
-    c.latency[CODE_FP32] = 4;
-    c.interval[CODE_SFU] = (double)WARP * SUB_CORES / m->sfu_lanes;
-    c.latency[CODE_SFU] = 18; /* ex2 chain 18.9 (H100), 21 (RTX 5090) cycles, measured */
-    c.interval[CODE_MMA] = 4096.0 * SUB_CORES / (m->mma_f16_f32 > 0 ? m->mma_f16_f32 : 1);
-    c.latency[CODE_MMA] = m->mma_latency - c.interval[CODE_MMA];
-    if (c.latency[CODE_MMA] < 0) c.latency[CODE_MMA] = 0;
-    c.interval[CODE_LDMATRIX] = wavefront * conflicts;
-    c.latency[CODE_LDMATRIX] = m->smem_latency;
-    c.interval[CODE_SHUFFLE] = wavefront;
-    c.latency[CODE_SHUFFLE] = 23; /* [U] */
-    c.interval[CODE_SHARED_LOAD] = c.interval[CODE_SHARED_STORE] = wavefront * conflicts;
-    c.latency[CODE_SHARED_LOAD] = m->smem_latency;
-    c.interval[CODE_GLOBAL_LOAD] = c.interval[CODE_GLOBAL_STORE] = wavefront;
-    c.latency[CODE_GLOBAL_LOAD] = m->l2_latency;
-    c.interval[CODE_COPY] = 4 * wavefront; /* 16 bytes of 32 lanes */
-    /* A spill asks the L1 tags as well: the port twice [U]. */
-    c.interval[CODE_SPILL_LOAD] = c.interval[CODE_SPILL_STORE] = 2 * wavefront;
-    c.latency[CODE_SPILL_LOAD] = m->smem_latency;
-    return c;
-}
-
-double code_interval(const CodeCosts *c, const CodeOp *op) {
-    if (op->kind == CODE_MMA) return c->interval[CODE_MMA] * op->flops / 4096.0;
-    if (op->kind == CODE_LDMATRIX) return c->interval[CODE_LDMATRIX] * op->matrices;
-    return c->interval[op->kind] * op->slots;
-}
-
-bool code_on_port(int kind) {
-    return kind == CODE_LDMATRIX || kind == CODE_SHUFFLE ||
-           (kind >= CODE_SHARED_LOAD && kind <= CODE_COPY) || kind == CODE_SPILL_LOAD ||
-           kind == CODE_SPILL_STORE;
-}
 
 /* Spills and order edges ------------------------------------------------------- */
 
@@ -84,90 +28,6 @@ static bool is_memory(int kind) {
     return kind == CODE_LDMATRIX || (kind >= CODE_SHARED_LOAD && kind <= CODE_ASYNC) ||
            kind == CODE_OTHER;
 }
-
-static bool add_edge(Build *b, int to, CodeEdge edge) {
-    CodeOp *op = &b->ops[to];
-    for (int i = 0; i < op->edge_count; i++)
-        if (op->edges[i].from == edge.from && !op->edges[i].carried) return true;
-    CodeEdge *edges = ARENA_ARRAY(b->arena, CodeEdge, (size_t)op->edge_count + 1);
-    if (edges == NULL) return false;
-    for (int i = 0; i < op->edge_count; i++) edges[i] = op->edges[i];
-    edges[op->edge_count++] = edge;
-    op->edges = edges;
-    return true;
-}
-
-/* Copies the loop with `loads` and `stores` spread evenly over it. */
-static bool add_spills(Build *b, const CodeLoop *loop, int loads, int stores) {
-    const int total = loop->count + loads + stores;
-    int *moved = ARENA_ARRAY(b->arena, int, (size_t)loop->count + 1);
-    b->ops = ARENA_ARRAY(b->arena, CodeOp, (size_t)total + 1);
-    if (moved == NULL || b->ops == NULL) return false;
-    const int spills = loads + stores;
-    for (int i = 0, done = 0; i < loop->count; i++) {
-        /* After op i there are spills * (i + 1) / count of them; loads and stores in turn. */
-        moved[i] = b->count;
-        b->ops[b->count++] = loop->ops[i];
-        const int due = (int)((int64_t)spills * (i + 1) / loop->count);
-        for (; done < due; done++) {
-            const bool store =
-                (int64_t)stores * (done + 1) / spills > (int64_t)stores * done / spills;
-            b->ops[b->count++] = (CodeOp){.kind = store ? CODE_SPILL_STORE : CODE_SPILL_LOAD,
-                                          .slots = 1,
-                                          .block = loop->ops[i].block,
-                                          .instr = -1};
-        }
-    }
-    for (int i = 0; i < loop->count; i++) {
-        CodeOp *op = &b->ops[moved[i]];
-        op->edges = ARENA_ARRAY(b->arena, CodeEdge, (size_t)op->edge_count + 1);
-        if (op->edges == NULL) return false;
-        for (int k = 0; k < op->edge_count; k++) {
-            op->edges[k] = loop->ops[i].edges[k];
-            op->edges[k].from = moved[op->edges[k].from];
-        }
-    }
-    /* A store takes what was computed before it; a reload is read a few operations on. */
-    for (int i = 0; i < b->count; i++) {
-        const int near = b->ops[i].kind == CODE_SPILL_STORE  ? i - 1
-                         : b->ops[i].kind == CODE_SPILL_LOAD ? i + RELOAD_AHEAD
-                                                             : -1;
-        if (near < 0 || near >= b->count || b->ops[near].block != b->ops[i].block) continue;
-        const CodeEdge edge = {.from = near < i ? near : i};
-        if (!add_edge(b, near < i ? i : near, edge)) return false;
-    }
-    return true;
-}
-
-/* Barriers keep accesses on their side; async copies stay in order and behind the reads of the
- * buffer that they overwrite; shared stores and loads keep their order. */
-static bool add_order(Build *b) {
-    int barrier = -1, async = -1, store = -1;
-    for (int i = 0; i < b->count; i++) {
-        const int kind = b->ops[i].kind;
-        bool ok = true;
-        if (kind == CODE_BARRIER || kind == CODE_COPY || kind == CODE_SHARED_STORE)
-            for (int k = i - 1; k > barrier && ok; k--) {
-                const int before = b->ops[k].kind;
-                const bool read = before == CODE_LDMATRIX || before == CODE_SHARED_LOAD;
-                if (kind == CODE_BARRIER ? is_memory(before) : read)
-                    ok = add_edge(b, i, (CodeEdge){.from = k, .order = true});
-            }
-        const bool copies = kind == CODE_COPY || kind == CODE_ASYNC;
-        const bool reads = kind == CODE_LDMATRIX || kind == CODE_SHARED_LOAD;
-        if (ok && barrier >= 0 && (is_memory(kind) || kind == CODE_BARRIER))
-            ok = add_edge(b, i, (CodeEdge){.from = barrier, .order = true});
-        if (ok && copies && async >= 0) ok = add_edge(b, i, (CodeEdge){async, false, true});
-        if (ok && reads && store >= 0) ok = add_edge(b, i, (CodeEdge){store, false, true});
-        if (!ok) return false;
-        if (kind == CODE_BARRIER) barrier = i;
-        if (copies) async = i;
-        if (kind == CODE_SHARED_STORE) store = i;
-    }
-    return true;
-}
-
-/* Registers -------------------------------------------------------------------- */
 
 static int size_of(const CodeOp *op) {
     switch (op->kind) {
@@ -185,6 +45,101 @@ static int size_of(const CodeOp *op) {
     default: return op->slots > 2 ? 2 : op->slots;
     }
 }
+
+static bool add_edge(Build *b, int to, CodeEdge edge) {
+    CodeOp *op = &b->ops[to];
+    for (int i = 0; i < op->edge_count; i++)
+        if (op->edges[i].from == edge.from && !op->edges[i].carried) return true;
+    CodeEdge *edges = ARENA_ARRAY(b->arena, CodeEdge, (size_t)op->edge_count + 1);
+    if (edges == NULL) return false;
+    for (int i = 0; i < op->edge_count; i++) edges[i] = op->edges[i];
+    edges[op->edge_count++] = edge;
+    op->edges = edges;
+    return true;
+}
+
+/* Copies the loop with `loads` and `stores` spread evenly over it. */
+static bool add_spills(Build *b, const CodeRegion *region, int loads, int stores) {
+    const int total = region->count + loads + stores;
+    int *moved = ARENA_ARRAY(b->arena, int, (size_t)region->count + 1);
+    b->ops = ARENA_ARRAY(b->arena, CodeOp, (size_t)total + 1);
+    if (moved == NULL || b->ops == NULL) return false;
+    const int spills = loads + stores;
+    for (int i = 0, done = 0; i < region->count; i++) {
+        /* After op i there are spills * (i + 1) / count of them; loads and stores in turn. */
+        moved[i] = b->count;
+        b->ops[b->count++] = region->ops[i];
+        const int due = (int)((int64_t)spills * (i + 1) / region->count);
+        for (; done < due; done++) {
+            const bool store =
+                (int64_t)stores * (done + 1) / spills > (int64_t)stores * done / spills;
+            b->ops[b->count++] = (CodeOp){.kind = store ? CODE_SPILL_STORE : CODE_SPILL_LOAD,
+                                          .slots = 1,
+                                          .block = region->ops[i].block,
+                                          .instr = -1};
+        }
+    }
+    for (int i = 0; i < region->count; i++) {
+        CodeOp *op = &b->ops[moved[i]];
+        op->edges = ARENA_ARRAY(b->arena, CodeEdge, (size_t)op->edge_count + 1);
+        if (op->edges == NULL) return false;
+        for (int k = 0; k < op->edge_count; k++) {
+            op->edges[k] = region->ops[i].edges[k];
+            op->edges[k].from = moved[op->edges[k].from];
+        }
+    }
+    /* A store takes what was computed before it; a reload is read a few operations on. They keep
+     * their order: where ptxas puts them is where the values are. */
+    for (int i = 0, last = -1; i < b->count; i++) {
+        const int near = b->ops[i].kind == CODE_SPILL_STORE  ? i - 1
+                         : b->ops[i].kind == CODE_SPILL_LOAD ? i + RELOAD_AHEAD
+                                                             : -1;
+        if (near < 0 && b->ops[i].kind != CODE_SPILL_STORE) continue;
+        if (last >= 0 && !add_edge(b, i, (CodeEdge){.from = last, .order = true})) return false;
+        last = i;
+        if (near < 0 || near >= b->count || b->ops[near].block != b->ops[i].block) continue;
+        if (near < i && size_of(&b->ops[near]) == 0) continue;
+        const CodeEdge edge = {.from = near < i ? near : i};
+        if (!add_edge(b, near < i ? i : near, edge)) return false;
+    }
+    return true;
+}
+
+/* Barriers keep accesses on their side; async copies stay in order and behind the reads of the
+ * buffer that they overwrite; shared stores and loads keep their order. A wait for copies is not
+ * hoisted above the mma that hide them. */
+static bool add_order(Build *b) {
+    int barrier = -1, async = -1, store = -1, wait = -1;
+    for (int i = 0; i < b->count; i++) {
+        const int kind = b->ops[i].kind;
+        bool ok = true;
+        if (kind == CODE_BARRIER || kind == CODE_COPY || kind == CODE_SHARED_STORE)
+            for (int k = i - 1; k > barrier && ok; k--) {
+                const int before = b->ops[k].kind;
+                const bool read = before == CODE_LDMATRIX || before == CODE_SHARED_LOAD;
+                if (kind == CODE_BARRIER ? is_memory(before) : read)
+                    ok = add_edge(b, i, (CodeEdge){.from = k, .order = true});
+            }
+        if (kind == CODE_ASYNC && b->ops[i].groups >= 0)
+            for (int k = i - 1; k > wait && ok; k--)
+                if (b->ops[k].kind == CODE_MMA)
+                    ok = add_edge(b, i, (CodeEdge){.from = k, .order = true});
+        const bool copies = kind == CODE_COPY || kind == CODE_ASYNC;
+        const bool reads = kind == CODE_LDMATRIX || kind == CODE_SHARED_LOAD;
+        if (ok && barrier >= 0 && (is_memory(kind) || kind == CODE_BARRIER))
+            ok = add_edge(b, i, (CodeEdge){.from = barrier, .order = true});
+        if (ok && copies && async >= 0) ok = add_edge(b, i, (CodeEdge){async, false, true});
+        if (ok && reads && store >= 0) ok = add_edge(b, i, (CodeEdge){store, false, true});
+        if (!ok) return false;
+        if (kind == CODE_BARRIER) barrier = i;
+        if (copies) async = i;
+        if (kind == CODE_ASYNC && b->ops[i].groups >= 0) wait = i;
+        if (kind == CODE_SHARED_STORE) store = i;
+    }
+    return true;
+}
+
+/* Registers -------------------------------------------------------------------- */
 
 typedef struct Pressure {
     const CodeOp *ops;
@@ -253,7 +208,8 @@ typedef struct List {
     Pressure pressure;
     int limit;
     double *path;  /* cycles behind the op in its block */
-    double *start; /* cycle at which it was issued; negative: not yet */
+    double *start; /* cycle at which it was issued */
+    double *from;  /* cycle from which its operands are there; set when its last input is issued */
     int *waits;    /* edges from ops of its block that were not issued */
     int **readers; /* ops of its block that wait for it */
     int *reader_count;
@@ -264,23 +220,41 @@ typedef struct List {
     int issued;
 } List;
 
-static double done_after(const List *l, const CodeEdge *e) {
+/* Cycles from the issue of e->from until `to` may issue, as far as a compiler knows. */
+static double done_after(const List *l, const CodeEdge *e, const CodeOp *to) {
     const CodeOp *from = &l->b->ops[e->from];
+    const bool closes = from->kind == CODE_ASYNC && from->groups < 0;
+    if (closes && to->kind == CODE_ASYNC && to->groups >= 0) return l->costs->latency[CODE_COPY];
     if (e->order) return 1;
     return l->costs->latency[from->kind] + code_interval(l->costs, from);
 }
 
-static double earliest(const List *l, int i) {
+static double later(double a, double b) {
+    return a > b ? a : b;
+}
+
+static double operands_at(const List *l, int i) {
     const CodeOp *op = &l->b->ops[i];
-    double at = l->now;
+    double at = 0;
     for (int k = 0; k < op->edge_count; k++)
         if (!op->edges[k].carried)
-            at = fmax(at, l->start[op->edges[k].from] + done_after(l, &op->edges[k]));
-    if (op->kind == CODE_MMA) at = fmax(at, l->tensor);
-    if (op->kind == CODE_SFU) at = fmax(at, l->sfu - SFU_QUEUE);
-    if (code_on_port(op->kind)) at = fmax(at, l->lsu - LSU_QUEUE);
-    if (op->kind == CODE_LDMATRIX) at = fmax(at, l->ldmatrix);
+            at = later(at, l->start[op->edges[k].from] + done_after(l, &op->edges[k], op));
     return at;
+}
+
+static double earliest(const List *l, int i) {
+    const int kind = l->b->ops[i].kind;
+    double at = later(l->now, l->from[i]);
+    if (kind == CODE_MMA) at = later(at, l->tensor);
+    if (kind == CODE_SFU) at = later(at, l->sfu - SFU_QUEUE);
+    if (code_port(kind) == SHARED) at = later(at, l->lsu - LSU_QUEUE);
+    if (kind == CODE_LDMATRIX) at = later(at, l->ldmatrix);
+    return at;
+}
+
+static void make_ready(List *l, int i) {
+    l->from[i] = operands_at(l, i);
+    l->ready[l->ready_count++] = i;
 }
 
 static void issue(List *l, int at, double when) {
@@ -290,14 +264,14 @@ static void issue(List *l, int at, double when) {
     l->start[i] = when;
     l->now = when + op->slots;
     if (op->kind == CODE_MMA) l->tensor = when + busy;
-    if (op->kind == CODE_SFU) l->sfu = fmax(l->sfu, when) + busy;
-    if (code_on_port(op->kind)) l->lsu = fmax(l->lsu, when) + busy;
+    if (op->kind == CODE_SFU) l->sfu = later(l->sfu, when) + busy;
+    if (code_port(op->kind) == SHARED) l->lsu = later(l->lsu, when) + busy;
     if (op->kind == CODE_LDMATRIX) l->ldmatrix = when + l->setting->spacing;
     pressure_change(&l->pressure, i, true);
     l->order[l->issued++] = i;
     l->ready[at] = l->ready[--l->ready_count];
     for (int k = 0; k < l->reader_count[i]; k++)
-        if (--l->waits[l->readers[i][k]] == 0) l->ready[l->ready_count++] = l->readers[i][k];
+        if (--l->waits[l->readers[i][k]] == 0) make_ready(l, l->readers[i][k]);
 }
 
 static void choose(List *l) {
@@ -354,13 +328,13 @@ static bool list_block(List *l, int first, int end) {
         for (int k = 0; k < op->edge_count; k++) {
             const CodeEdge *e = &op->edges[k];
             if (e->carried || e->from < first) continue;
-            l->path[e->from] = fmax(l->path[e->from], l->path[i] + done_after(l, e));
+            l->path[e->from] = later(l->path[e->from], l->path[i] + done_after(l, e, op));
             l->readers[e->from][l->reader_count[e->from]++] = i;
         }
     }
     l->ready_count = 0;
     for (int i = first; i < end; i++)
-        if (l->waits[i] == 0) l->ready[l->ready_count++] = i;
+        if (l->waits[i] == 0) make_ready(l, i);
     while (l->ready_count > 0) choose(l);
     return true;
 }
@@ -370,18 +344,19 @@ static bool list_new(List *l, Build *b, const CodeCosts *costs, const CodeSettin
     *l = (List){.b = b, .costs = costs, .setting = setting};
     l->path = ARENA_ARRAY(b->arena, double, n);
     l->start = ARENA_ARRAY(b->arena, double, n);
+    l->from = ARENA_ARRAY(b->arena, double, n);
     l->waits = ARENA_ARRAY(b->arena, int, n);
     l->readers = ARENA_ARRAY(b->arena, int *, n);
     l->reader_count = ARENA_ARRAY(b->arena, int, n);
     l->ready = ARENA_ARRAY(b->arena, int, n);
     l->order = ARENA_ARRAY(b->arena, int, n);
-    return l->path != NULL && l->start != NULL && l->waits != NULL && l->readers != NULL &&
-           l->reader_count != NULL && l->ready != NULL && l->order != NULL &&
+    return l->path != NULL && l->start != NULL && l->from != NULL && l->waits != NULL &&
+           l->readers != NULL && l->reader_count != NULL && l->ready != NULL && l->order != NULL &&
            pressure_new(&l->pressure, b);
 }
 
 /* Ops in the order issued, edges renamed. */
-static bool list_emit(const List *l, CodeLoop *out) {
+static bool list_emit(const List *l, CodeRegion *out) {
     const Build *b = l->b;
     int *at = ARENA_ARRAY(b->arena, int, (size_t)b->count + 1);
     out->ops = ARENA_ARRAY(b->arena, CodeOp, (size_t)b->count + 1);
@@ -396,24 +371,23 @@ static bool list_emit(const List *l, CodeLoop *out) {
     return true;
 }
 
-Status code_schedule(const CodeLoop *loop, const CodeCosts *costs, const CodeSetting *setting,
-                     Arena *arena, CodeLoop *out, Error *err) {
+Status code_schedule(const CodeRegion *region, const CodeCosts *costs, const CodeSetting *setting,
+                     Arena *arena, CodeRegion *out, Error *err) {
     Build b = {.arena = arena, .err = err};
     List l;
-    *out = *loop;
-    bool ok =
-        loop->count == 0 || (add_spills(&b, loop, setting->spill_loads, setting->spill_stores) &&
-                             add_order(&b) && list_new(&l, &b, costs, setting));
-    if (!ok) return err_no_memory(err, (size_t)loop->count * sizeof(CodeOp));
-    if (loop->count == 0) return ST_OK;
+    *out = *region;
+    bool ok = region->count == 0 || (add_spills(&b, region, (int)lround(setting->spill_loads),
+                                                (int)lround(setting->spill_stores)) &&
+                                     add_order(&b) && list_new(&l, &b, costs, setting));
+    if (!ok) return err_no_memory(err, (size_t)region->count * sizeof(CodeOp));
+    if (region->count == 0) return ST_OK;
     out->live = pressure_peak(&l.pressure, b.count);
-    l.limit = setting->registers - RESERVED;
-    if (l.limit < out->live + MARGIN) l.limit = out->live + MARGIN;
+    l.limit = setting->registers - setting->reserved + (int)lround(setting->spill_stores);
     pressure_start(&l.pressure, b.count);
     for (int first = 0, end; ok && first < b.count; first = end) {
         for (end = first; end < b.count && b.ops[end].block == b.ops[first].block;) end++;
         ok = list_block(&l, first, end);
     }
     ok = ok && list_emit(&l, out);
-    return ok ? ST_OK : err_no_memory(err, (size_t)loop->count * sizeof(CodeOp));
+    return ok ? ST_OK : err_no_memory(err, (size_t)region->count * sizeof(CodeOp));
 }

@@ -1,4 +1,6 @@
 list(APPEND SOFTGPU_SOURCES
+     ${CMAKE_CURRENT_LIST_DIR}/classify.c ${CMAKE_CURRENT_LIST_DIR}/costs.c
      ${CMAKE_CURRENT_LIST_DIR}/ensemble.c ${CMAKE_CURRENT_LIST_DIR}/fold.c
      ${CMAKE_CURRENT_LIST_DIR}/issue.c ${CMAKE_CURRENT_LIST_DIR}/profile.c
-     ${CMAKE_CURRENT_LIST_DIR}/schedule.c ${CMAKE_CURRENT_LIST_DIR}/waves.c)
+     ${CMAKE_CURRENT_LIST_DIR}/regions.c ${CMAKE_CURRENT_LIST_DIR}/schedule.c
+     ${CMAKE_CURRENT_LIST_DIR}/waves.c)

@@ -76,10 +76,12 @@ static void every_model_is_whole(void **state) {
         assert_ptr_equal(gpu_model_find(m->name), m);
         assert_true(m->sms > 0 && m->clock_mhz > 0 && m->mem_clock_mhz > 0 && m->power_watt > 0);
         assert_true(m->dram_gbs > 0 && m->dram_gbs < m->dram_peak_gbs);
-        assert_true(m->l2_gbs > m->dram_gbs && m->mma_f16_f32 > 0 && m->fp32_lanes > 0);
+        assert_true(m->l2_gbs > m->dram_gbs && m->mma[GPU_MMA_F16_F32] > 0 && m->fp32_lanes > 0);
         assert_true(m->smem_latency > 0 && m->mma_latency > 0);
+        assert_true(m->alu_latency > 0 && m->sfu_latency > 0 && m->shuffle_latency > 0);
+        assert_true(m->barrier_latency > 0 && m->spill_port > 0);
         assert_true(m->l2_latency > m->smem_latency && m->dram_latency > m->l2_latency);
-        assert_true(m->launch_us > 0 && m->block_us > 0 && m->factor == 1);
+        assert_true(m->launch_us > 0 && m->block_us > 0 && m->factor > 0.5 && m->factor < 2);
         /* Memory clock x width x 2 transfers per clock is the peak, within 2 %. */
         double peak = m->mem_clock_mhz * 1e6 * 2 * m->mem_bus_bits / 8 / 1e9;
         assert_true(peak > m->dram_peak_gbs * 0.98 && peak < m->dram_peak_gbs * 1.02);

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "softgpu/clock/code.h"
+#include "softgpu/clock/classify.h"
 
 #define HEAD                                                                                       \
     ".version 8.0\n.target sm_80\n.address_size 64\n"                                              \
@@ -19,16 +19,23 @@
 typedef struct Folded {
     Arena *arena;
     PtxModule *module;
-    CodeLoop loop;
+    CodeRegions regions;
+    CodeRegion loop; /* the last region: of a kernel with one loop, that */
 } Folded;
 
-static Folded fold(const char *ptx) {
+static Folded fold_with(const char *ptx, const uint64_t *visits) {
     Folded f = {.arena = arena_new()};
     Error err = {0};
     assert_non_null(f.arena);
     if (ptx_parse(ptx, strlen(ptx), f.arena, &f.module, &err) != ST_OK) fail_msg("%s", err.message);
-    assert_int_equal(code_fold(ptx_func(f.module, "k"), f.arena, &f.loop, &err), ST_OK);
+    assert_int_equal(code_regions(ptx_func(f.module, "k"), visits, f.arena, &f.regions, &err),
+                     ST_OK);
+    f.loop = f.regions.region[f.regions.count - 1];
     return f;
+}
+
+static Folded fold(const char *ptx) {
+    return fold_with(ptx, NULL);
 }
 
 typedef struct Row {
@@ -150,25 +157,91 @@ static void a_value_moved_at_the_end_is_read_by_the_next_iteration(void **state)
     "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%f1,%f2,%f3,%f4}, {%r5,%r6,%r7,%r8}, "     \
     "{%r9,%r10}, {%f1,%f2,%f3,%f4};\n"
 
-static void the_loop_with_most_mma_is_taken_the_smaller_of_two(void **state) {
+static void every_loop_is_a_region_without_the_loops_inside(void **state) {
     (void)state;
-    Folded f = fold(HEAD "mov.u32 %r1, 0;\nA:\n" MMA "add.s32 %r1, %r1, 1;\n"
-                         "setp.lt.s32 %p1, %r1, 9;\nxor.b32 %r2, %r1, %r2;\n@%p1 bra A;\nB:\n" MMA
-                         "add.s32 %r1, %r1, 1;\nsetp.lt.s32 %p1, %r1, 99;\n@%p1 bra B;\n"
+    Folded f = fold(HEAD "mov.u32 %r1, 0;\nA:\n" MMA "B:\n" MMA MMA "add.s32 %r2, %r2, 1;\n"
+                         "setp.lt.s32 %p1, %r2, 9;\n@%p1 bra B;\nadd.s32 %r1, %r1, 1;\n"
+                         "setp.lt.s32 %p1, %r1, 99;\n@%p1 bra A;\n" MMA MMA MMA
                          "C:\nadd.s32 %r1, %r1, 1;\nsetp.lt.s32 %p1, %r1, 9;\n@%p1 bra C;\n" TAIL);
-    assert_int_equal(f.loop.mma, 1);
-    assert_int_equal(f.loop.mma_flops, 4096);
-    assert_int_equal(f.loop.count, 4); /* loop B */
-    const int mma = op_of(&f, "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32", 0);
-    assert_true(reads(&f, mma, mma, true));
+    /* By the end of each loop: B, A, C behind what is outside of all. */
+    static const uint32_t mma[] = {3, 2, 1, 0};
+    static const int parents[] = {-1, 2, 0, 0};
+    assert_int_equal(f.regions.count, 4);
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(f.regions.region[i].mma, mma[i]);
+        assert_int_equal(f.regions.region[i].mma_flops, 4096 * mma[i]);
+        assert_int_equal(f.regions.region[i].parent, parents[i]);
+    }
+    assert_int_equal(f.regions.region[3].count, 3);
     arena_free(f.arena);
 }
 
-static void a_kernel_without_a_loop_has_none(void **state) {
+static void a_value_of_the_inner_loop_is_ready_outside(void **state) {
     (void)state;
-    Folded f = fold(HEAD MMA TAIL);
-    assert_int_equal(f.loop.count, 0);
+    Folded f = fold(HEAD "mov.u32 %r1, 0;\nB:\n" MMA "add.s32 %r1, %r1, 1;\n"
+                         "setp.lt.s32 %p1, %r1, 9;\n@%p1 bra B;\nex2.approx.f32 %f5, %f1;\n"
+                         "st.global.f32 [%d1], %f5;\n" TAIL);
+    const CodeRegion *outside = &f.regions.region[0];
+    assert_int_equal(outside->folded[CODE_SFU], 1);
+    assert_int_equal(outside->ops[0].kind, CODE_SFU);
+    assert_int_equal(outside->ops[0].edge_count, 0);
     arena_free(f.arena);
+}
+
+static void a_kernel_without_a_loop_is_one_region(void **state) {
+    (void)state;
+    Folded f = fold(HEAD MMA "st.global.f32 [%d1], %f1;\n" TAIL);
+    assert_int_equal(f.regions.count, 1);
+    assert_int_equal(f.regions.region[0].mma, 1);
+    arena_free(f.arena);
+}
+
+/* Instructions: 0 mov; loop 1 ex2, 2 bra SKIP, 3 lg2, 4 sin, 5 (SKIP) add, 6 setp, 7 bra; 8 ... */
+#define BRANCHING                                                                                  \
+    HEAD "mov.u32 %r1, 0;\nL:\nex2.approx.f32 %f1, %f1;\n@%p2 bra SKIP;\n"                         \
+         "lg2.approx.f32 %f1, %f1;\nsin.approx.f32 %f1, %f1;\nSKIP:\nadd.s32 %r1, %r1, 1;\n"       \
+         "setp.lt.s32 %p1, %r1, 64;\n@%p1 bra L;\nst.global.f32 [%d1], %f1;\n" TAIL
+
+static void blocks_weigh_as_often_as_they_were_executed(void **state) {
+    (void)state;
+    const uint64_t quarter[] = {2, 128, 128, 32, 32, 128, 128, 128, 2, 2};
+    Folded f = fold_with(BRANCHING, quarter);
+    assert_true(f.loop.executions == 128);
+    assert_int_equal(f.loop.blocks, 3);
+    assert_true(f.loop.weight[0] == 1 && f.loop.weight[1] == 0.25 && f.loop.weight[2] == 1);
+    assert_int_equal(f.loop.folded[CODE_SFU], 3);
+    arena_free(f.arena);
+    const uint64_t never[] = {2, 128, 128, 0, 0, 128, 128, 128, 2, 2};
+    f = fold_with(BRANCHING, never);
+    assert_int_equal(f.loop.folded[CODE_SFU], 1); /* what is off the path is not there */
+    arena_free(f.arena);
+}
+
+static void types_decide_the_rate_of_an_mma(void **state) {
+    (void)state;
+    static const struct {
+        const char *form;
+        GpuMma rate;
+        uint32_t flops;
+    } forms[] = {
+        {"mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32", GPU_MMA_F16_F32, 4096},
+        {"mma.sync.aligned.m16n8k16.row.col.f16.f16.f16.f16", GPU_MMA_F16_F16, 4096},
+        {"mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32", GPU_MMA_TF32, 2048},
+        {"mma.sync.aligned.m16n8k32.row.col.s32.s8.u8.s32", GPU_MMA_INT8, 8192},
+        {"mma.sync.aligned.m16n8k32.row.col.satfinite.s32.s8.s8.s32", GPU_MMA_INT8, 8192},
+        {"mma.sync.aligned.m16n8k32.row.col.f32.e4m3.e5m2.f32", GPU_MMA_FP8, 8192},
+        {"mma.sync.aligned.m8n8k4.row.col.f64.f64.f64.f64", GPU_MMA_F64, 512},
+    };
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+        assert_int_equal(form_rate(forms[i].form), forms[i].rate);
+        assert_int_equal(form_flops(forms[i].form), forms[i].flops);
+    }
+    /* H100: int8 at twice the rate of f16, so one of twice the FLOP takes as long. */
+    const CodeCosts c = code_costs(gpu_model_find("h100"), 1, false);
+    const CodeOp f16 = {.kind = CODE_MMA, .rate = GPU_MMA_F16_F32, .flops = 4096};
+    const CodeOp int8 = {.kind = CODE_MMA, .rate = GPU_MMA_INT8, .flops = 8192};
+    assert_true(code_interval(&c, &f16) > 5.99 && code_interval(&c, &f16) < 6.01);
+    assert_true(code_interval(&c, &int8) > 5.99 && code_interval(&c, &int8) < 6.01);
 }
 
 int main(void) {
@@ -176,8 +249,11 @@ int main(void) {
         cmocka_unit_test(folds_leave_what_ptxas_keeps),
         cmocka_unit_test(values_pass_through_what_was_folded),
         cmocka_unit_test(a_value_moved_at_the_end_is_read_by_the_next_iteration),
-        cmocka_unit_test(the_loop_with_most_mma_is_taken_the_smaller_of_two),
-        cmocka_unit_test(a_kernel_without_a_loop_has_none),
+        cmocka_unit_test(every_loop_is_a_region_without_the_loops_inside),
+        cmocka_unit_test(a_value_of_the_inner_loop_is_ready_outside),
+        cmocka_unit_test(a_kernel_without_a_loop_is_one_region),
+        cmocka_unit_test(blocks_weigh_as_often_as_they_were_executed),
+        cmocka_unit_test(types_decide_the_rate_of_an_mma),
     };
     return cmocka_run_group_tests_name("softgpu clock fold", tests, NULL, NULL);
 }

@@ -74,25 +74,24 @@ static double cpu_ms(void) {
     return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
 }
 
-/* What the executor would count in one block that does nothing but the loop. */
-static SgCounters block_counters(const CodeLoop *loop, const Tile *t) {
+/* What the executor would count in one block that does nothing but the loop with most mma. */
+static void count_block(const CodeRegions *regions, const PtxFunc *func, const Tile *t,
+                        SgBlockSample *sample) {
+    const CodeRegion *loop = &regions->region[0];
+    for (int i = 1; i < regions->count; i++)
+        if (loop->parent < 0 || regions->region[i].mma > loop->mma) loop = &regions->region[i];
     const uint64_t turns = (uint64_t)LENGTH / (uint64_t)t->n * (uint64_t)t->warps;
     const uint32_t *raw = loop->raw;
-    return (SgCounters){
+    sample->counters = (SgCounters){
         .blocks = 1,
         .blocks_run = 1,
         .mma = turns * loop->mma,
         .mma_flops = turns * loop->mma_flops,
-        .alu = turns * (raw[CODE_ALU] + raw[CODE_MINMAX]),
-        .fma = turns * raw[CODE_FP32],
-        .sfu = turns * raw[CODE_SFU],
-        .convert = turns * raw[CODE_CONVERT],
-        .shuffle = turns * raw[CODE_SHUFFLE],
-        .ldmatrix = turns * raw[CODE_LDMATRIX],
-        .cp_async = turns * raw[CODE_COPY],
         .shared_wavefronts = turns * 4 * (raw[CODE_LDMATRIX] + raw[CODE_COPY]),
         .warp_instructions = turns * (uint64_t)loop->count,
     };
+    for (int i = 0; i < func->instr_count; i++)
+        sample->visits[i] = i >= loop->first && i < loop->end ? turns : 0;
 }
 
 static void counters_scale(SgCounters *c, uint64_t times) {
@@ -137,10 +136,12 @@ static Result run_tile(const GenLibrary *library, const Nvrtc *nvrtc, const Tile
     must(gen_emit(&problem, &gpu, &config, arena, &output, &err), &err);
     must(build_compile(nvrtc, &output, arena, &artifact, &err), &err);
     must(gen_launches(&problem, &gpu, &config, steps, &count, &workspace, &err), &err);
-    PtxModule *module;
-    CodeLoop loop;
-    must(ptx_parse(artifact.ptx, artifact.ptx_size, arena, &module, &err), &err);
-    must(code_fold(ptx_func(module, "attn_prefill"), arena, &loop, &err), &err);
+    SgModule *module;
+    CodeRegions regions;
+    must(sg_module_load(artifact.ptx, artifact.ptx_size, model->arch, 13000, &module, &err), &err);
+    const SgKernel *kernel = sg_module_kernel(module, "attn_prefill");
+    const PtxFunc *func = sg_kernel_func(kernel);
+    must(code_regions(func, NULL, arena, &regions, &err), &err);
     const ArtifactEntry *e = &artifact.entries[0];
     const SgKernelInfo info = {.name = "attn_prefill",
                                .static_smem = e->smem,
@@ -148,15 +149,22 @@ static Result run_tile(const GenLibrary *library, const Nvrtc *nvrtc, const Tile
                                          .registers = e->registers,
                                          .spill_stores = e->spill_stores,
                                          .spill_loads = e->spill_loads}};
-    SgBlockSample sample = {.counters = block_counters(&loop, t)};
-    SgLaunch launch = {.block = {(uint32_t)steps[0].block[0], 1, 1},
+    SgBlockSample sample = {.visits = ARENA_ARRAY(arena, uint64_t, (size_t)func->instr_count)};
+    uint64_t *visits = ARENA_ARRAY(arena, uint64_t, (size_t)func->instr_count);
+    assert_true(sample.visits != NULL && visits != NULL);
+    count_block(&regions, func, t, &sample);
+    SgLaunch launch = {.kernel = kernel,
+                       .visits = visits,
+                       .block = {(uint32_t)steps[0].block[0], 1, 1},
                        .dynamic_smem = (uint32_t)steps[0].smem,
                        .model = model,
                        .counters = sample.counters,
                        .samples = &sample,
                        .sample_count = 1};
     for (int i = 0; i < 3; i++) launch.grid[i] = (uint32_t)steps[0].grid[i];
-    counters_scale(&launch.counters, (uint64_t)launch.grid[0] * launch.grid[1] * launch.grid[2]);
+    const uint64_t blocks = (uint64_t)launch.grid[0] * launch.grid[1] * launch.grid[2];
+    counters_scale(&launch.counters, blocks);
+    for (int i = 0; i < func->instr_count; i++) visits[i] = sample.visits[i] * blocks;
     Result r = {.registers = e->registers,
                 .spill = e->spill_stores + e->spill_loads,
                 .blocks = sg_occupancy(model, &info, t->warps * 32, launch.dynamic_smem).blocks,
@@ -167,6 +175,7 @@ static Result run_tile(const GenLibrary *library, const Nvrtc *nvrtc, const Tile
         const SgTime second = time_of(artifact.ptx, &info, &launch, &ms);
         assert_memory_equal(&second, &r.time, sizeof second);
     }
+    sg_module_free(module);
     arena_free(arena);
     return r;
 }
