@@ -1,4 +1,4 @@
-/* Attention: description <-> problem <-> parameters, and the public functions of the family. */
+/* Attention: description <-> problem <-> parameters. The public functions: attention_run.c. */
 #include <math.h>
 #include <stddef.h>
 #include <string.h>
@@ -21,19 +21,37 @@ static const PlanField fields[] = {
     FIELD(max_len_kv, 0, false, true, offsetof(Desc, max_len_q), "longest key sequence"),
 };
 
+/* An enumerator's range, or that of a flag. */
+typedef struct EnumField {
+    const char *name;
+    int value, max;
+    const char *names;
+} EnumField;
+
 static Status check_enums(const Desc *d, Error *err) {
-    if ((int)d->dtype < 0 || d->dtype > SEQTUNE_BF16)
-        return err_set(err, ST_INVALID, "dtype is %d: must be SEQTUNE_F16 or SEQTUNE_BF16",
-                       (int)d->dtype);
-    if ((int)d->mask < 0 || d->mask > SEQTUNE_MASK_CAUSAL)
-        return err_set(err, ST_INVALID, "mask is %d: must be SEQTUNE_MASK_NONE or _CAUSAL",
-                       (int)d->mask);
-    if ((int)d->window.kind < 0 || d->window.kind > SEQTUNE_WINDOW_BOTH)
-        return err_set(err, ST_INVALID,
-                       "window.kind is %d: must be SEQTUNE_WINDOW_OFF, _LEFT or _BOTH",
-                       (int)d->window.kind);
-    if (d->want_lse != 0 && d->want_lse != 1)
-        return err_set(err, ST_INVALID, "want_lse is %d: must be 0 or 1", d->want_lse);
+    const EnumField rows[] = {
+        {"dtype", (int)d->dtype, SEQTUNE_BF16, "SEQTUNE_F16 or SEQTUNE_BF16"},
+        {"mask", (int)d->mask, SEQTUNE_MASK_CAUSAL_TOP_LEFT,
+         "SEQTUNE_MASK_NONE, _CAUSAL or _CAUSAL_TOP_LEFT"},
+        {"window.kind", (int)d->window.kind, SEQTUNE_WINDOW_BOTH,
+         "SEQTUNE_WINDOW_OFF, _LEFT or _BOTH"},
+        {"want_lse", d->want_lse, 1, "0 or 1"},
+        {"kv", (int)d->kv, SEQTUNE_KV_PAGED, "SEQTUNE_KV_DENSE, _RAGGED or _PAGED"},
+        {"kv_dtype", (int)d->kv_dtype, SEQTUNE_KV_INT8, "SEQTUNE_KV_SAME, _E4M3 or _INT8"},
+        {"ragged_q", d->ragged_q, 1, "0 or 1"},
+        {"device_lengths", d->device_lengths, 1, "0 or 1"},
+        {"page_table", (int)d->page_table, SEQTUNE_PAGES_CSR,
+         "SEQTUNE_PAGES_TABLE or SEQTUNE_PAGES_CSR"},
+        {"page_order", (int)d->page_order, SEQTUNE_PAGES_HND,
+         "SEQTUNE_PAGES_NHD or SEQTUNE_PAGES_HND"},
+        {"scale_per_head", d->scale_per_head, 1, "0 or 1"},
+        {"flags", d->flags, SEQTUNE_BATCH_INVARIANT | SEQTUNE_CHECKED,
+         "SEQTUNE_BATCH_INVARIANT, SEQTUNE_CHECKED or both"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        if (rows[i].value < 0 || rows[i].value > rows[i].max)
+            return err_set(err, ST_INVALID, "%s is %d: must be %s", rows[i].name, rows[i].value,
+                           rows[i].names);
     if (!isfinite(d->scale) || d->scale < 0)
         return err_set(err, ST_INVALID,
                        "scale is %g: must be positive and finite, or 0 for 1 / sqrt(head_dim)",
@@ -66,46 +84,89 @@ static Status check_window(Desc *d, Error *err) {
     return ST_OK;
 }
 
+/* Where K and V are. Fills in the table's stride; lengths of ragged and paged ones are always read
+ * on the device. */
+static Status check_kv(Desc *d, Error *err) {
+    const bool paged = d->kv == SEQTUNE_KV_PAGED;
+    if (!paged && (d->page_size != 0 || d->pages != 0 || d->block_table_stride != 0))
+        return err_set(
+            err, ST_INVALID,
+            "page_size is %lld, pages %lld, block_table_stride %lld: they belong to kv = "
+            "SEQTUNE_KV_PAGED",
+            (long long)d->page_size, (long long)d->pages, (long long)d->block_table_stride);
+    if (d->ragged_q || d->kv != SEQTUNE_KV_DENSE) d->device_lengths = 1;
+    if (d->total_q == 0 && d->ragged_q) d->total_q = d->batch * d->max_len_q;
+    if (d->total_q < 0 || (d->total_q != 0 && !d->ragged_q))
+        return err_set(err, ST_INVALID,
+                       "total_q is %lld: it belongs to ragged_q, where it is "
+                       "the number of tokens of Q (0: batch * max_len_q)",
+                       (long long)d->total_q);
+    if (!paged) return ST_OK;
+    if (d->page_size < 1 || d->page_size > 65536)
+        return err_set(err, ST_INVALID, "page_size is %lld: must be 1..65536 tokens",
+                       (long long)d->page_size);
+    if (d->pages < 1 || d->pages > int_max)
+        return err_set(err, ST_INVALID, "pages is %lld: must be 1..%lld", (long long)d->pages,
+                       (long long)int_max);
+    const int64_t each = (d->max_len_kv + d->page_size - 1) / d->page_size;
+    if (d->block_table_stride == 0) d->block_table_stride = each > 0 ? each : 1;
+    if (d->page_table == SEQTUNE_PAGES_TABLE && d->block_table_stride < each)
+        return err_set(err, ST_INVALID,
+                       "block_table_stride is %lld: max_len_kv %lld in pages of %lld needs %lld "
+                       "entries",
+                       (long long)d->block_table_stride, (long long)d->max_len_kv,
+                       (long long)d->page_size, (long long)each);
+    return ST_OK;
+}
+
+/* Ragged tensors have no batch axis, those of pages a page axis in its place. */
+static PlanTensor tensor_of(const char *name, int64_t batch, int64_t tokens, int64_t heads,
+                            int64_t *stride_batch, int64_t *stride_token, int64_t *stride_head,
+                            const Desc *d, bool hnd) {
+    PlanTensor t = {name,
+                    {"batch", "token", "head"},
+                    {batch, tokens, heads},
+                    {stride_batch, stride_token, stride_head},
+                    3,
+                    d->head_dim,
+                    8, /* 16-byte rows for 16-byte copies */
+                    false};
+    if (hnd) {
+        t.axis[1] = "head", t.axis[2] = "token";
+        t.count[1] = heads, t.count[2] = tokens;
+        t.stride[1] = stride_head, t.stride[2] = stride_token;
+    }
+    return t;
+}
+
 static Status check_strides(Desc *d, Error *err) {
-    enum { ALIGN = 8 }; /* 16-byte rows for 16-byte copies */
-    const PlanTensor tensors[] = {
-        {"q",
-         {"batch", "token", "head"},
-         {d->batch, d->max_len_q, d->heads_q},
-         {&d->q_stride_batch, &d->q_stride_token, &d->q_stride_head},
-         3,
-         d->head_dim,
-         ALIGN,
-         false},
-        {"k",
-         {"batch", "token", "head"},
-         {d->batch, d->max_len_kv, d->heads_kv},
-         {&d->k_stride_batch, &d->k_stride_token, &d->k_stride_head},
-         3,
-         d->head_dim,
-         ALIGN,
-         false},
-        {"v",
-         {"batch", "token", "head"},
-         {d->batch, d->max_len_kv, d->heads_kv},
-         {&d->v_stride_batch, &d->v_stride_token, &d->v_stride_head},
-         3,
-         d->head_dim,
-         ALIGN,
-         false},
-        {"o",
-         {"batch", "token", "head"},
-         {d->batch, d->max_len_q, d->heads_q},
-         {&d->o_stride_batch, &d->o_stride_token, &d->o_stride_head},
-         3,
-         d->head_dim,
-         ALIGN,
-         true},
+    const bool paged = d->kv == SEQTUNE_KV_PAGED;
+    const bool hnd = paged && d->page_order == SEQTUNE_PAGES_HND;
+    const bool ragged_kv = d->kv == SEQTUNE_KV_RAGGED;
+    const int64_t q_batch = d->ragged_q ? 1 : d->batch;
+    const int64_t q_tokens = d->ragged_q ? d->total_q : d->max_len_q;
+    const int64_t kv_batch = paged ? d->pages : ragged_kv ? 1 : d->batch;
+    const int64_t kv_tokens = paged       ? d->page_size
+                              : ragged_kv ? d->batch * d->max_len_kv
+                                          : d->max_len_kv;
+    PlanTensor tensors[] = {
+        tensor_of("q", q_batch, q_tokens, d->heads_q, &d->q_stride_batch, &d->q_stride_token,
+                  &d->q_stride_head, d, false),
+        tensor_of("k", kv_batch, kv_tokens, d->heads_kv, &d->k_stride_batch, &d->k_stride_token,
+                  &d->k_stride_head, d, hnd),
+        tensor_of("v", kv_batch, kv_tokens, d->heads_kv, &d->v_stride_batch, &d->v_stride_token,
+                  &d->v_stride_head, d, hnd),
+        tensor_of("o", q_batch, q_tokens, d->heads_q, &d->o_stride_batch, &d->o_stride_token,
+                  &d->o_stride_head, d, false),
     };
+    if (d->kv_dtype != SEQTUNE_KV_SAME) tensors[1].align = tensors[2].align = 16;
+    tensors[3].written = true;
     for (size_t i = 0; i < sizeof tensors / sizeof tensors[0]; i++) {
         Status st = plan_check_tensor(&tensors[i], err);
         if (st != ST_OK) return st;
     }
+    if (d->ragged_q) d->q_stride_batch = d->o_stride_batch = 0;
+    if (ragged_kv) d->k_stride_batch = d->v_stride_batch = 0;
     return ST_OK;
 }
 
@@ -122,7 +183,10 @@ static Status normalise(const PlanDesc *desc, PlanDesc *out, Error *err) {
     st = plan_check_fields(d, fields, sizeof fields / sizeof fields[0], "attention", err);
     if (st == ST_OK) st = check_enums(d, err);
     if (st == ST_OK) st = check_window(d, err);
+    if (st == ST_OK) st = check_kv(d, err);
     if (st != ST_OK) return st;
+    if (d->splits < 0 || d->splits > 1024)
+        return err_set(err, ST_INVALID, "splits is %lld: must be 0..1024", (long long)d->splits);
     if (d->heads_q % d->heads_kv != 0)
         return err_set(err, ST_INVALID, "heads_kv is %lld: must divide heads_q (%lld)",
                        (long long)d->heads_kv, (long long)d->heads_q);
@@ -135,7 +199,39 @@ static Status normalise(const PlanDesc *desc, PlanDesc *out, Error *err) {
 static void window_of(const Desc *d, int64_t *left, int64_t *right) {
     *left = d->window.kind == SEQTUNE_WINDOW_OFF ? -1 : d->window.left;
     *right = d->window.kind == SEQTUNE_WINDOW_BOTH ? d->window.right : -1;
-    if (d->mask == SEQTUNE_MASK_CAUSAL) *right = 0;
+    if (d->mask != SEQTUNE_MASK_NONE) *right = 0;
+}
+
+/* A dimension that only some kernels have: the others serve its first value only. */
+static Status set_optional(GenProblem *out, const char *name, int64_t value, const char *what,
+                           Error *err) {
+    int64_t preset = 0;
+    if (gen_problem_get(out, name, &preset)) return gen_problem_set(out, name, value, err);
+    if (value == 0) return ST_OK;
+    return err_set(err, ST_UNSUPPORTED, "%s has no %s", gen_spec_name(out->spec), what);
+}
+
+static Status set_serving(const Desc *d, GenProblem *out, Error *err) {
+    const struct {
+        const char *name;
+        int64_t value;
+        const char *what;
+    } rows[] = {
+        {"kv", d->kv == SEQTUNE_KV_PAGED, "paged K/V"},
+        {"lengths", d->device_lengths, "lengths on the device"},
+        {"page_size", d->page_size, "paged K/V"},
+        {"top_left", d->mask == SEQTUNE_MASK_CAUSAL_TOP_LEFT, "top-left causal mask"},
+        {"kv_dtype", (int64_t)d->kv_dtype, "8-bit K/V"},
+        {"invariant", (d->flags & SEQTUNE_BATCH_INVARIANT) != 0, NULL},
+        {"max_splits", d->splits, NULL},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        int64_t unused = 0;
+        if (rows[i].what == NULL && !gen_problem_get(out, rows[i].name, &unused)) continue;
+        Status st = set_optional(out, rows[i].name, rows[i].value, rows[i].what, err);
+        if (st != ST_OK) return st;
+    }
+    return ST_OK;
 }
 
 static Status set_problem(const PlanDesc *desc, GenProblem *out, Error *err) {
@@ -143,7 +239,7 @@ static Status set_problem(const PlanDesc *desc, GenProblem *out, Error *err) {
     bool window = d->window.kind != SEQTUNE_WINDOW_OFF;
     int64_t left = -1, right = -1;
     if (window) window_of(d, &left, &right);
-    const char *mask = window ? "window" : d->mask == SEQTUNE_MASK_CAUSAL ? "causal" : "none";
+    const char *mask = window ? "window" : d->mask != SEQTUNE_MASK_NONE ? "causal" : "none";
     Status st = gen_problem_set_word(out, "dtype", d->dtype == SEQTUNE_BF16 ? "bf16" : "f16", err);
     if (st == ST_OK) st = gen_problem_set_word(out, "mask", mask, err);
     const struct {
@@ -156,7 +252,7 @@ static Status set_problem(const PlanDesc *desc, GenProblem *out, Error *err) {
     };
     for (size_t i = 0; i < sizeof dims / sizeof dims[0] && st == ST_OK; i++)
         st = gen_problem_set(out, dims[i].name, dims[i].value, err);
-    return st;
+    return st != ST_OK ? st : set_serving(d, out, err);
 }
 
 static int64_t dim(const GenProblem *problem, const char *name) {
@@ -188,6 +284,17 @@ static Status describe(const GenProblem *problem, PlanDesc *out, Error *err) {
     if (is_word(problem, "mask", "window"))
         d->window = (seqtune_window){SEQTUNE_WINDOW_BOTH, dim(problem, "window_left"),
                                      dim(problem, "window_right")};
+    if (dim(problem, "top_left")) d->mask = SEQTUNE_MASK_CAUSAL_TOP_LEFT;
+    d->device_lengths = is_word(problem, "lengths", "device");
+    d->kv_dtype = (seqtune_kv_dtype)dim(problem, "kv_dtype");
+    if (dim(problem, "invariant")) d->flags = SEQTUNE_BATCH_INVARIANT;
+    d->splits = dim(problem, "max_splits");
+    if (is_word(problem, "kv", "paged")) {
+        d->kv = SEQTUNE_KV_PAGED;
+        d->page_size = dim(problem, "page_size");
+        d->pages = d->batch * ((dim(problem, "len_kv") + d->page_size - 1) / d->page_size);
+        if (d->pages == 0) d->pages = 1;
+    }
     return ST_OK;
 }
 
@@ -208,14 +315,17 @@ static void set_params(const PlanDesc *desc, PlanParams *out) {
         .o_batch = d->o_stride_batch,
         .o_token = d->o_stride_token,
         .o_head = d->o_stride_head,
-        .lse_batch = d->heads_q * d->max_len_q,
-        .lse_head = d->max_len_q,
+        .lse_batch = d->ragged_q ? 0 : d->heads_q * d->max_len_q,
+        .lse_head = d->ragged_q ? d->total_q : d->max_len_q,
+        .table_stride = d->block_table_stride,
         .batch = (int)d->batch,
         .heads_q = (int)d->heads_q,
         .heads_kv = (int)d->heads_kv,
         .group = (int)(d->heads_q / d->heads_kv),
         .window_left = (int)left,
         .window_right = (int)right,
+        .top_left = d->mask == SEQTUNE_MASK_CAUSAL_TOP_LEFT,
+        .scale_heads = d->scale_per_head,
         .scale = d->scale,
         .scale_log2 = (float)((double)d->scale * 1.4426950408889634), /* log2(e) */
     };
@@ -225,91 +335,4 @@ const PlanFamily *attention_family(void) {
     static const PlanFamily family = {"attn_prefill", "attn",   normalise,
                                       set_problem,    describe, set_params};
     return &family;
-}
-
-/* ---- run ---- */
-
-/* A length argument: 0 is the plan's, SEQTUNE_LENGTH_ZERO is 0. */
-static Status take_length(const char *name, int64_t given, int64_t max, int64_t *out, Error *err) {
-    *out = given == 0 ? max : given == SEQTUNE_LENGTH_ZERO ? 0 : given;
-    if (*out < 0 || *out > max)
-        return err_set(err, ST_INVALID, "%s is %lld: must be 0..%lld, what the plan was made for",
-                       name, (long long)given, (long long)max);
-    return ST_OK;
-}
-
-static Status check_args(const seqtune_plan *plan, const seqtune_attention_args *args,
-                         AttnParams *p, Error *err) {
-    const Desc *d = &plan->desc.u.attention;
-    int64_t len_q = 0, len_kv = 0;
-    Status st = take_length("len_q", args->len_q, d->max_len_q, &len_q, err);
-    if (st == ST_OK) st = take_length("len_kv", args->len_kv, d->max_len_kv, &len_kv, err);
-    if (st != ST_OK) return st;
-    p->len_q = (int)len_q;
-    p->len_kv = (int)len_kv;
-    if (len_q == 0) return ST_OK;
-    st = plan_check_pointer("q", args->q, 16, err);
-    if (st == ST_OK) st = plan_check_pointer("o", args->o, 16, err);
-    if (st == ST_OK && len_kv > 0) st = plan_check_pointer("k", args->k, 16, err);
-    if (st == ST_OK && len_kv > 0) st = plan_check_pointer("v", args->v, 16, err);
-    if (st == ST_OK && d->want_lse) st = plan_check_pointer("lse", args->lse, 4, err);
-    if (st == ST_OK && !d->want_lse && args->lse != 0)
-        st = err_set(err, ST_INVALID, "lse is given, but the description had want_lse = 0");
-    return st;
-}
-
-static Status run(const seqtune_plan *plan, const seqtune_attention_args *args,
-                  seqtune_device_ptr workspace, seqtune_stream stream, Error *err) {
-    static const char *const names[] = {"len_q", "len_kv"};
-    if (plan->desc.kind != PLAN_ATTENTION)
-        return err_set(err, ST_INVALID, "the plan is not one of seqtune_plan_attention");
-    if (args == NULL) return err_set(err, ST_INVALID, "args is NULL");
-    Status st = plan_check_size("attention arguments", args->size, sizeof *args,
-                                "SEQTUNE_ATTENTION_ARGS_INIT", err);
-    PlanParams params = plan->params;
-    if (st == ST_OK) st = check_args(plan, args, &params.attn, err);
-    if (st == ST_OK) st = plan_check_workspace(plan, workspace, err);
-    if (st != ST_OK || params.attn.len_q == 0) return st;
-    params.attn.q = args->q;
-    params.attn.k = args->k;
-    params.attn.v = args->v;
-    params.attn.o = args->o;
-    params.attn.lse = args->lse;
-    params.attn.workspace = workspace;
-    const int64_t values[] = {params.attn.len_q, params.attn.len_kv};
-    GenLaunch space[GEN_MAX_STEPS];
-    const GenLaunch *launches = NULL;
-    size_t count = 0;
-    st = plan_launches_for(plan, names, values, 2, space, &launches, &count, err);
-    return st != ST_OK ? st : plan_launch(plan, launches, count, &params, stream, err);
-}
-
-seqtune_status seqtune_run_attention(const seqtune_plan *plan, const seqtune_attention_args *args,
-                                     seqtune_device_ptr workspace, seqtune_stream stream) {
-    if (plan == NULL) return SEQTUNE_INVALID;
-    Error err;
-    Status st = run(plan, args, workspace, stream, &err);
-    if (st != ST_OK) err_wrap(&err, "seqtune_run_attention");
-    return context_fail(plan->ctx, st, &err);
-}
-
-seqtune_status seqtune_plan_attention(seqtune_context *ctx, const seqtune_attention_desc *desc,
-                                      seqtune_plan **out) {
-    if (out != NULL) *out = NULL;
-    if (ctx == NULL || desc == NULL || out == NULL) return SEQTUNE_INVALID;
-    Error err = {0};
-    PlanDesc any = {.kind = PLAN_ATTENTION, .u.attention = *desc};
-    Status st = plan_create(ctx, NULL, &any, NULL, out, &err);
-    if (st != ST_OK) err_wrap(&err, "seqtune_plan_attention");
-    return context_fail(ctx, st, &err);
-}
-
-seqtune_status seqtune_supports_attention(seqtune_context *ctx,
-                                          const seqtune_attention_desc *desc) {
-    if (ctx == NULL || desc == NULL) return SEQTUNE_INVALID;
-    Error err = {0};
-    PlanDesc any = {.kind = PLAN_ATTENTION, .u.attention = *desc};
-    Status st = plan_supported(ctx, &any, &err);
-    if (st != ST_OK) err_wrap(&err, "seqtune_supports_attention");
-    return context_fail(ctx, st, &err);
 }

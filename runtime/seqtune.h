@@ -142,9 +142,15 @@ SEQTUNE_API seqtune_status seqtune_device_synchronize(seqtune_context *ctx);
 
 typedef enum seqtune_dtype { SEQTUNE_DTYPE_DEFAULT = 0, SEQTUNE_F16, SEQTUNE_BF16 } seqtune_dtype;
 
+typedef enum seqtune_rope_style {
+    SEQTUNE_ROPE_NEOX = 0,   /* pairs (i, i + rotary_dim/2) */
+    SEQTUNE_ROPE_INTERLEAVED /* pairs (2i, 2i + 1) */
+} seqtune_rope_style;
+
 typedef enum seqtune_mask {
     SEQTUNE_MASK_NONE = 0,
-    SEQTUNE_MASK_CAUSAL /* bottom-right: the last query sees every key */
+    SEQTUNE_MASK_CAUSAL,         /* bottom-right: the last query sees every key */
+    SEQTUNE_MASK_CAUSAL_TOP_LEFT /* query i sees keys 0..i, whatever the lengths */
 } seqtune_mask;
 
 typedef enum seqtune_window_kind {
@@ -153,21 +159,60 @@ typedef enum seqtune_window_kind {
     SEQTUNE_WINDOW_BOTH  /* and up to `right` after it, inclusive */
 } seqtune_window_kind;
 
-/* The own position of query i is key i + len_kv - len_q. -1: open on that side. With
- * SEQTUNE_MASK_CAUSAL nothing after the own position is seen, whatever `right` says. */
+/* The own position of query i is key i + len_kv - len_q (with SEQTUNE_MASK_CAUSAL_TOP_LEFT: key i).
+ * -1: open on that side. With a causal mask nothing after the own position is seen, whatever
+ * `right` says. */
 typedef struct seqtune_window {
     seqtune_window_kind kind;
     int64_t left;
     int64_t right; /* SEQTUNE_WINDOW_BOTH only; else 0 */
 } seqtune_window;
 
-/* 0 means the default everywhere. Strides 0: packed [batch, token, head, head_dim], behind what the
- * given strides of the faster axes span; given ones are positive multiples of 8 elements (16-byte
- * rows). The rows of O may not overlap. */
+/* Where K and V are. */
+typedef enum seqtune_kv_kind {
+    SEQTUNE_KV_DENSE = 0, /* [batch, token, head, head_dim] by strides */
+    SEQTUNE_KV_RAGGED, /* sequences one after the other: [token, head, head_dim], cu_seqlens_kv */
+    SEQTUNE_KV_PAGED   /* a pool of pages: [page, token in page, head, head_dim] by strides */
+} seqtune_kv_kind;
+
+/* Element type of K and V. Eight-bit ones are converted on load: value = stored * scale. */
+typedef enum seqtune_kv_dtype {
+    SEQTUNE_KV_SAME = 0, /* that of Q */
+    SEQTUNE_KV_E4M3,     /* fp8, 4 exponent bits, no infinity */
+    SEQTUNE_KV_INT8      /* signed */
+} seqtune_kv_dtype;
+
+/* How a sequence's pages are told. Page ids are int32 in [0, pages). */
+typedef enum seqtune_page_table {
+    SEQTUNE_PAGES_TABLE = 0, /* block_table: int32 [batch, block_table_stride] */
+    SEQTUNE_PAGES_CSR        /* page_indices: int32; page_indptr: int32 [batch + 1] into it */
+} seqtune_page_table;
+
+/* Order of the default strides of a page: of tokens then heads, or of heads then tokens. */
+typedef enum seqtune_page_order { SEQTUNE_PAGES_NHD = 0, SEQTUNE_PAGES_HND } seqtune_page_order;
+
+enum {
+    /* The bits of a sequence's output do not depend on the batch it is in, nor on how many keys
+     * the other sequences have: one configuration and one split size for all lengths. */
+    SEQTUNE_BATCH_INVARIANT = 1,
+    /* Every run first checks page tables and lengths on the device and waits for the answer: a page
+     * id outside the pool or a length above its capacity is SEQTUNE_INVALID with its place. Not
+     * for capture. */
+    SEQTUNE_CHECKED = 2
+};
+
+/* 0 means the default everywhere. Strides 0: packed [batch, token, head, head_dim] (pages: by
+ * page_order), behind what the given strides of the faster axes span; given ones are positive
+ * multiples of 16 bytes. The rows of O may not overlap.
+ *
+ * Lengths: max_len_q and max_len_kv are per sequence. With device_lengths the lengths of each
+ * sequence are read on the device in every run, so that a captured launch serves growing sequences;
+ * the maxima are then capacities and size the grid. Ragged Q and O (cu_seqlens_q) have no batch
+ * axis: *_stride_batch is ignored. */
 typedef struct seqtune_attention_desc {
     size_t size;
     seqtune_dtype dtype; /* of Q, K, V, O; default f16 */
-    int64_t batch;       /* default 1 */
+    int64_t batch;       /* sequences; default 1 */
     int64_t heads_q;
     int64_t heads_kv; /* default heads_q; must divide heads_q */
     int64_t head_dim;
@@ -176,29 +221,54 @@ typedef struct seqtune_attention_desc {
     seqtune_mask mask;
     seqtune_window window;
     float scale;  /* default 1 / sqrt(head_dim) */
-    int want_lse; /* 1: args.lse is written, float [batch, heads_q, max_len_q] */
+    int want_lse; /* 1: args.lse is written, float [batch, heads_q, max_len_q]; ragged Q: float
+                     [heads_q, total_q] */
     int64_t q_stride_batch, q_stride_token, q_stride_head;
-    int64_t k_stride_batch, k_stride_token, k_stride_head;
+    int64_t k_stride_batch, k_stride_token, k_stride_head; /* paged: "batch" is the page */
     int64_t v_stride_batch, v_stride_token, v_stride_head;
     int64_t o_stride_batch, o_stride_token, o_stride_head;
+    seqtune_kv_kind kv;
+    seqtune_kv_dtype kv_dtype;
+    int ragged_q;       /* 1: Q and O are [token, head, head_dim], args.cu_seqlens_q */
+    int device_lengths; /* 1: args.lens_kv or cu_seqlens_kv is read on the device; paged and ragged
+                           K/V always do */
+    int64_t total_q;    /* ragged Q: tokens of Q, O and LSE in all; default batch * max_len_q */
+    int64_t page_size;  /* tokens of a page, paged only; any from 1 */
+    int64_t pages;      /* pages of the pool, paged only */
+    seqtune_page_table page_table;
+    seqtune_page_order page_order;
+    int64_t block_table_stride; /* entries; default max_len_kv / page_size rounded up */
+    int scale_per_head;         /* 8-bit K/V: 1: k_scale, v_scale are [heads_kv]; 0: one value */
+    int flags;                  /* SEQTUNE_BATCH_INVARIANT | SEQTUNE_CHECKED */
+    int64_t splits;             /* decode: at most so many parts of K/V per sequence; 0: chosen */
 } seqtune_attention_desc;
 
 #define SEQTUNE_ATTENTION_DESC_INIT                                                                \
     {                                                                                              \
         sizeof(seqtune_attention_desc), SEQTUNE_DTYPE_DEFAULT, 0, 0, 0, 0, 0, 0,                   \
             SEQTUNE_MASK_NONE, {SEQTUNE_WINDOW_OFF, 0, 0}, 0.0f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,  \
-            0, 0                                                                                   \
+            0, 0, SEQTUNE_KV_DENSE, SEQTUNE_KV_SAME, 0, 0, 0, 0, 0, SEQTUNE_PAGES_TABLE,           \
+            SEQTUNE_PAGES_NHD, 0, 0, 0, 0                                                          \
     }
 
+/* Device arrays are those the description asks for; others are 0. Lengths and tables may change
+ * between replays of a captured run. Slots beyond a length are never read into the result: they may
+ * hold anything, NaN included. */
 typedef struct seqtune_attention_args {
     size_t size;
     seqtune_device_ptr q, k, v, o; /* 16-byte aligned */
     seqtune_device_ptr lse;        /* 4-byte aligned; 0 unless want_lse */
     int64_t len_q, len_kv; /* 0: the description's maxima; never above them; SEQTUNE_LENGTH_ZERO */
+    seqtune_device_ptr cu_seqlens_q; /* ragged_q: int32 [batch + 1], first token of each sequence */
+    seqtune_device_ptr cu_seqlens_kv; /* SEQTUNE_KV_RAGGED: the same for K and V */
+    seqtune_device_ptr lens_kv;       /* int32 [batch]: keys of each sequence, at most max_len_kv */
+    seqtune_device_ptr block_table;   /* SEQTUNE_PAGES_TABLE */
+    seqtune_device_ptr page_indptr, page_indices; /* SEQTUNE_PAGES_CSR */
+    seqtune_device_ptr k_scale, v_scale;          /* float; 8-bit K/V; 0: 1.0 */
 } seqtune_attention_args;
 
 #define SEQTUNE_ATTENTION_ARGS_INIT                                                                \
-    { sizeof(seqtune_attention_args), 0, 0, 0, 0, 0, 0, 0 }
+    { sizeof(seqtune_attention_args), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 SEQTUNE_API seqtune_status seqtune_plan_attention(seqtune_context *ctx,
                                                   const seqtune_attention_desc *desc,
@@ -214,11 +284,6 @@ SEQTUNE_API seqtune_status seqtune_supports_attention(seqtune_context *ctx,
                                                       const seqtune_attention_desc *desc);
 
 /* ---- RoPE ---- */
-
-typedef enum seqtune_rope_style {
-    SEQTUNE_ROPE_NEOX = 0,   /* pairs (i, i + rotary_dim/2) */
-    SEQTUNE_ROPE_INTERLEAVED /* pairs (2i, 2i + 1) */
-} seqtune_rope_style;
 
 typedef struct seqtune_rope_desc {
     size_t size;

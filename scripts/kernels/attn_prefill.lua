@@ -1,41 +1,11 @@
--- attn_prefill: O = softmax(scale * Q K^T + mask) V in one pass over dense K/V.
-local frag, tile = require "fragments", require "tile"
+-- attn_prefill: O = softmax(scale * Q K^T + mask) V in one pass over dense, ragged or paged K/V.
+local frag, tile, shape = require "fragments", require "tile", require "attention"
 
 kernel "attn_prefill" {
-  title = "flash attention over dense K/V",
+  title = "flash attention over dense, ragged or paged K/V",
   generation = 1,
-  problem = {
-    dim "dtype"        { enum = { "f16", "bf16" }, static = true, doc = "of Q, K, V and O" },
-    dim "head_dim"     { ints = { 64, 96, 128 }, static = true, preset = 128, doc = "elements of one head" },
-    dim "mask"         { enum = { "none", "causal", "window" }, static = true, doc = "bottom-right aligned" },
-    dim "batch"        { min = 1, max = 65535, key = "ignore", preset = 1, doc = "sequences" },
-    dim "heads_q"      { min = 1, max = 65535, key = "ignore", preset = 32, doc = "query heads" },
-    dim "heads_kv"     { min = 1, max = 65535, key = "ignore", preset = 8, doc = "key and value heads" },
-    dim "len_q"        { min = 0, max = 1048576, key = "log2/4", preset = 512, doc = "queries per sequence" },
-    dim "len_kv"       { min = 0, max = 1048576, key = "log2/4", preset = 512, doc = "keys per sequence" },
-    dim "window_left"  { min = -1, max = 1048576, key = "log2/4", preset = -1,
-                         doc = "keys before the query's own, inclusive; -1: open; only with mask = window" },
-    dim "window_right" { min = -1, max = 1048576, key = "log2/4", preset = -1, doc = "keys after it, the same" },
-    dim "group"        { derive = "heads_q // heads_kv", key = "exact", doc = "query heads per K/V head" },
-    dim "work"         { derive = "batch * heads_q", key = "log2/4", doc = "independent heads" },
-    -- Visible (query, key) pairs of one head. upto(x) = pairs with key <= own key + x, a sum of
-    -- min(max(i, 0), len_kv) over consecutive i: with c(n) = min(max(n, 0), len_kv) it is
-    -- T(n) = c(c+1)/2 + max(n - len_kv, 0) * len_kv, from n = len_kv - len_q + x to len_kv + x.
-    dim "reach_right"  { derive = "mask == 'causal' and 0 or (window_right < 0 and len_q + len_kv or window_right)",
-                         key = "ignore" },
-    dim "reach_left"   { derive = "window_left < 0 and len_q + len_kv or window_left", key = "ignore" },
-    dim "pairs_right"  { derive = "min(max(len_kv + reach_right, 0), len_kv) * (min(max(len_kv + reach_right, 0), len_kv) + 1) // 2"
-                               .. " + max(reach_right, 0) * len_kv"
-                               .. " - min(max(len_kv - len_q + reach_right, 0), len_kv) * (min(max(len_kv - len_q + reach_right, 0), len_kv) + 1) // 2"
-                               .. " - max(reach_right - len_q, 0) * len_kv", key = "ignore" },
-    dim "pairs_left"   { derive = "max(len_kv - reach_left - 1, 0) * (max(len_kv - reach_left - 1, 0) + 1) // 2"
-                               .. " - max(len_kv - len_q - reach_left - 1, 0) * (max(len_kv - len_q - reach_left - 1, 0) + 1) // 2",
-                         key = "ignore" },
-  },
-  require = {
-    need("heads_q % heads_kv == 0", "heads_kv must divide heads_q"),
-    need("mask == 'window' or (window_left == -1 and window_right == -1)", "window_left and window_right belong to mask = window"),
-  },
+  problem = shape.problem { head_dims = { 64, 96, 128, 192, 256 }, serving = true },
+  require = shape.serving_require,
   space = {
     axis "block_m"    { 64, 128, 256 },                  -- rows of Q per block
     axis "block_n"    { 32, 48, 64, 80, 96, 112, 128 },  -- keys per tile
@@ -49,6 +19,7 @@ kernel "attn_prefill" {
     pipe "attn/prefill_mma" { needs = { "mma_k8", "ldmatrix" }, when = "dtype == 'f16'" },
   },
   derive = {
+    let("kv_element", "2"),   -- bytes
     let("engine", "gpu.cp_async and 'cp_async' or 'staged'"),
     let("rows_per_warp", "block_m // warps"),
     let("swizzle_cols", "head_dim % 64 == 0 and 64 or 32"),   -- the swizzle's period: 8 or 4 chunks of 16 bytes
@@ -73,8 +44,8 @@ kernel "attn_prefill" {
     let("live_regs", "o_regs + s_regs + q_regs + staging_regs + rows_per_warp // 4"),
     -- What ptxas 13.0 fits without a spill, measured over every tile near the limit: it has less room to
     -- schedule when S is the larger part (head_dim 64, 96) or with 8 warps, less from sm_90 on, least on
-    -- sm_75, whose staged chunks come on top.
-    let("reg_room", "gpu.cc == 75 and 184 or ((head_dim == 128 and warps == 4 or gpu.cc < 90 and head_dim == 64) and 208 or 199)"),
+    -- sm_75, whose staged chunks come on top (head_dim 256 at 184 spills 112 bytes).
+    let("reg_room", "gpu.cc == 75 and (head_dim == 256 and 183 or 184) or ((head_dim == 128 and warps == 4 or gpu.cc < 90 and head_dim == 64) and 208 or 199)"),
     let("est_regs", "min(live_regs + 46, 255)"),
     let("launch_margin", "gpu.cc == 75 and 72 or 64"),
     let("rows", "len_q * (pack_group == 1 and group or 1)"),
@@ -129,12 +100,13 @@ kernel "attn_prefill" {
   },
   parts = {
     kv = { by = "engine", cp_async = "kv/cp_async", staged = "kv/staged" },
+    rows = { by = "kv", dense = "rows/dense", paged = "rows/paged" },
     mask = { by = "mask", none = "mask/none", causal = "mask/causal", window = "mask/window" },
     softmax = "softmax/online",
     epilogue = "epilogue/store_o",
   },
   params = "attn",
-  flops = "4 * batch * heads_q * (pairs_right - pairs_left) * head_dim",
+  flops = "4 * batch * heads_q * pairs * head_dim",
   bytes = "2 * batch * head_dim * 2 * (heads_q * len_q + heads_kv * len_kv)",
   seeds = {
     -- 64 KB of shared memory per SM, K/V staged in registers: 16 rows per warp, and two blocks per SM.

@@ -5,8 +5,8 @@
 // Invariant at each loop head, per row: o = sum over the tiles seen of exp2(scale_log2 * (s - top))
 // * v, sum = the same without v, top = the largest s (parts/softmax).
 //
-// Slots: kv (copies of Q, K, V and the barriers that order them), mask (key_bounds), softmax,
-// epilogue. Tiles that a mask or the end of K cuts come first, in a loop of their own; the loop
+// Slots: rows (where K and V are: strides or pages), kv (copies of Q, K, V and the barriers that
+// order them), mask (key_bounds), softmax, epilogue. Tiles that a mask or the end of K cuts come first, in a loop of their own; the loop
 // over whole tiles has no mask code. The kv part names what each barrier is for.
 //
 //   S (accumulator, m16n8)  ->  P (operand A, m16k16): two neighbouring 8-column blocks of S,
@@ -19,6 +19,7 @@
 //% lib ldmatrix
 //% lib mma
 //% lib attn_rows
+//% lib attn_sequence
 
 static_assert(rows_per_warp % 16 == 0 && block_n % 16 == 0 && head_dim % 32 == 0,
               "whole mma blocks");
@@ -86,6 +87,7 @@ __device__ __forceinline__ void query_load(Query &query, int lane) {
 
 //% slot mask
 //% slot softmax
+//% slot rows
 //% slot kv
 //% slot epilogue
 
@@ -234,7 +236,8 @@ __device__ __forceinline__ u32 query_tile(u32 shared, int warp_index) {
 // blocks_per_sm is the spec's estimate: what shared memory and registers allow. Naming it keeps
 // ptxas from aiming at an occupancy of its own and spilling for it.
 extern "C" __global__ void __launch_bounds__(threads, launch_blocks)
-    attn_prefill(const __grid_constant__ AttnParams p) {
+    attn_prefill(const __grid_constant__ AttnParams all) {
+    const AttnParams p = of_sequence(all, int(blockIdx.y));
     const BlockWork work = block_work(p);
     if (work.first_row >= work.rows) return; // the grid is made for the plan's largest length
     const int last_row = min(work.first_row + block_m, work.rows) - 1;

@@ -46,18 +46,6 @@ __device__ __forceinline__ u64 lse_address(const AttnParams &p, const BlockWork 
     return p.lse + u64(element * 4);
 }
 
-__device__ __forceinline__ u64 k_address(const AttnParams &p, const BlockWork &work, int token) {
-    const i64 element =
-        i64(work.batch) * p.k_batch + i64(work.head_kv) * p.k_head + i64(token) * p.k_token;
-    return p.k + u64(element * 2);
-}
-
-__device__ __forceinline__ u64 v_address(const AttnParams &p, const BlockWork &work, int token) {
-    const i64 element =
-        i64(work.batch) * p.v_batch + i64(work.head_kv) * p.v_head + i64(token) * p.v_token;
-    return p.v + u64(element * 2);
-}
-
 // A thread's place in a copy of copy_rows rows: span_chunks neighbours read one 128-byte (head_dim
 // 96: 64-byte) piece of a row; its swizzle phase is the same in every pass.
 __device__ __forceinline__ int thread_row() {

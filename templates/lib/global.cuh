@@ -18,6 +18,12 @@ __device__ __forceinline__ void store_global_16(u64 address, Bytes16 v) {
                  : "memory");
 }
 
+__device__ __forceinline__ int load_global_i32(u64 address) {
+    int v;
+    asm volatile("ld.global.s32 %0, [%1];" : "=r"(v) : "l"(address));
+    return v;
+}
+
 __device__ __forceinline__ void store_global_u32(u64 address, u32 value) {
     asm volatile("st.global.u32 [%0], %1;" ::"l"(address), "r"(value) : "memory");
 }

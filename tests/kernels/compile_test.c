@@ -47,6 +47,20 @@ static const char *const attention_problems[] = {
     "dtype=bf16 head_dim=96 mask=window window_left=255 window_right=0",
     "dtype=bf16 head_dim=128 mask=none",
     "dtype=bf16 head_dim=128 mask=window window_left=255 window_right=0",
+    "dtype=f16 head_dim=192 mask=causal",
+    "dtype=bf16 head_dim=192 mask=window window_left=255 window_right=0",
+    NULL};
+/* Besides those: where K and V are in pages, and where lengths are read on the device. */
+static const char *const serving_problems[] = {
+    "dtype=bf16 head_dim=128 mask=causal kv=paged lengths=device page_size=16",
+    "dtype=f16 head_dim=64 mask=causal lengths=device",
+    "dtype=f16 head_dim=96 mask=window window_left=255 window_right=0 kv=paged lengths=device "
+    "page_size=64",
+    "dtype=f16 head_dim=64 mask=none kv=paged lengths=device page_size=1",
+    "dtype=f16 head_dim=256 mask=none",
+    "dtype=bf16 head_dim=256 mask=causal kv=paged lengths=device page_size=16",
+    "dtype=f16 head_dim=192 mask=causal kv=paged lengths=device page_size=128",
+    "dtype=f16 head_dim=128 mask=window window_left=255 window_right=0 lengths=device",
     NULL};
 static const char *const rope_problems[] = {
     "dtype=bf16 style=neox head_dim=128 rotary_dim=128",
@@ -235,6 +249,11 @@ static void attn_prefill_compiles_without_spills(void **state) {
     compile_all("attn_prefill", attention_problems);
 }
 
+static void serving_attention_compiles_without_spills(void **state) {
+    (void)state;
+    compile_all("attn_prefill", serving_problems);
+}
+
 static void attn_naive_compiles_without_spills(void **state) {
     (void)state;
     compile_all("attn_naive", attention_problems);
@@ -272,6 +291,7 @@ static int close_run(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(attn_prefill_compiles_without_spills),
+        cmocka_unit_test(serving_attention_compiles_without_spills),
         cmocka_unit_test(attn_naive_compiles_without_spills),
         cmocka_unit_test(rope_compiles_without_spills),
     };

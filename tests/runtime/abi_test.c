@@ -14,12 +14,14 @@ static void structs_have_the_layout_of_version_0(void **state) {
     assert_int_equal(offsetof(seqtune_options, jit), 48);
     assert_int_equal(sizeof(seqtune_device_info), 72);
     assert_int_equal(sizeof(seqtune_window), 24);
-    assert_int_equal(sizeof(seqtune_attention_desc), 200);
+    assert_int_equal(sizeof(seqtune_attention_desc), 272);
+    assert_int_equal(offsetof(seqtune_attention_desc, kv), 200);
     assert_int_equal(offsetof(seqtune_attention_desc, batch), 16);
     assert_int_equal(offsetof(seqtune_attention_desc, window), 72);
     assert_int_equal(offsetof(seqtune_attention_desc, scale), 96);
     assert_int_equal(offsetof(seqtune_attention_desc, q_stride_batch), 104);
-    assert_int_equal(sizeof(seqtune_attention_args), 64);
+    assert_int_equal(sizeof(seqtune_attention_args), 128);
+    assert_int_equal(offsetof(seqtune_attention_args, cu_seqlens_q), 64);
     assert_int_equal(sizeof(seqtune_rope_desc), 104);
     assert_int_equal(sizeof(seqtune_rope_args), 64);
     assert_int_equal(sizeof(seqtune_plan_info), 144);

@@ -78,8 +78,23 @@ static void every_bad_field_of_attention_is_named(void **state) {
         A(max_len_q, I64, -5, "max_len_q"),
         A(max_len_kv, I64, -7, "max_len_kv"),
         A(max_len_kv, I64, 1e12, "max_len_kv"),
+        A(kv, INT, 3, "kv is 3: must be SEQTUNE_KV_DENSE"),
+        A(kv, INT, 2, "page_size is 0: must be 1..65536"),
+        A(kv_dtype, INT, 3, "kv_dtype is 3"),
+        A(kv_dtype, INT, 1, "attn_prefill has no 8-bit K/V"),
+        A(ragged_q, INT, 2, "ragged_q is 2"),
+        A(device_lengths, INT, -1, "device_lengths is -1"),
+        A(page_size, I64, 16, "page_size is 16, pages 0"),
+        A(pages, I64, 4, "they belong to kv = SEQTUNE_KV_PAGED"),
+        A(block_table_stride, I64, 4, "SEQTUNE_KV_PAGED"),
+        A(total_q, I64, 7, "total_q is 7: it belongs to ragged_q"),
+        A(page_table, INT, 2, "page_table is 2"),
+        A(page_order, INT, 2, "page_order is 2"),
+        A(scale_per_head, INT, 3, "scale_per_head is 3"),
+        A(flags, INT, 4, "flags is 4"),
+        A(splits, I64, -1, "splits is -1: must be 0..1024"),
         A(max_len_kv, I64, 2e6, "len_kv"),
-        A(mask, INT, 2, "mask is 2"),
+        A(mask, INT, 3, "mask is 3"),
         A(window.kind, INT, 7, "window.kind is 7"),
         A(window.left, I64, 5, "window.left is 5, but window.kind is SEQTUNE_WINDOW_OFF"),
         A(window.right, I64, 5, "window.right is 5"),
@@ -192,6 +207,48 @@ static void masks_and_windows_become_the_specs_dimensions(void **state) {
     }
 }
 
+static void pages_and_ragged_sequences_become_dimensions_and_strides(void **state) {
+    (void)state;
+    Error err = {0};
+    GenProblem p;
+    PlanParams params;
+    PlanDesc any = {.kind = PLAN_ATTENTION, .u.attention = attention()}, out;
+    seqtune_attention_desc *d = &any.u.attention;
+    d->kv = SEQTUNE_KV_PAGED;
+    d->page_size = 16;
+    d->pages = 40;
+    d->page_order = SEQTUNE_PAGES_HND;
+    assert_ok(plan_problem(gen_spec_find(library, "attn_prefill"), &any, &p, &err), err);
+    assert_string_equal(gen_problem_word(&p, "kv"), "paged");
+    assert_string_equal(gen_problem_word(&p, "lengths"), "device");
+    assert_int_equal(dim(&p, "page_size"), 16);
+    assert_ok(attention_family()->normalise(&any, &out, &err), err);
+    assert_int_equal(out.u.attention.block_table_stride, 7); /* 100 tokens in pages of 16 */
+    assert_int_equal(out.u.attention.k_stride_token, 64);
+    assert_int_equal(out.u.attention.k_stride_head, 16 * 64);
+    assert_int_equal(out.u.attention.k_stride_batch, 2 * 16 * 64);
+    d->block_table_stride = 6;
+    assert_int_equal(attention_family()->normalise(&any, &out, &err), ST_INVALID);
+    assert_has(err.message, "max_len_kv 100 in pages of 16 needs 7 entries");
+
+    *d = attention();
+    d->ragged_q = 1;
+    d->kv = SEQTUNE_KV_RAGGED;
+    d->batch = 5;
+    d->mask = SEQTUNE_MASK_CAUSAL_TOP_LEFT;
+    assert_ok(plan_problem(gen_spec_find(library, "attn_prefill"), &any, &p, &err), err);
+    assert_string_equal(gen_problem_word(&p, "kv"), "dense");
+    assert_string_equal(gen_problem_word(&p, "lengths"), "device");
+    assert_int_equal(dim(&p, "top_left"), 1);
+    assert_ok(attention_family()->normalise(&any, &out, &err), err);
+    attention_family()->set_params(&out, &params);
+    assert_int_equal(params.attn.q_batch, 0);
+    assert_int_equal(params.attn.k_batch, 0);
+    assert_int_equal(params.attn.lse_batch, 0);
+    assert_int_equal(params.attn.lse_head, 500);
+    assert_int_equal(params.attn.top_left, 1);
+}
+
 static void defaults_and_packed_strides_are_filled_in(void **state) {
     (void)state;
     Error err = {0};
@@ -265,6 +322,8 @@ static void a_problem_described_and_planned_is_the_same_problem(void **state) {
         {"attn_prefill", "mask=window window_left=-1 window_right=0"},
         {"attn_prefill", "mask=window window_left=4096 window_right=0 len_q=17 len_kv=17"},
         {"attn_prefill", "len_q=0"},
+        {"attn_prefill", "mask=causal kv=paged lengths=device page_size=16 batch=3"},
+        {"attn_prefill", "mask=causal lengths=device top_left=1 batch=3 head_dim=256"},
         {"attn_prefill", "len_kv=0"},
         {"attn_naive", "mask=causal head_dim=64"},
         {"rope", "style=interleaved rotary_dim=64 rotary_offset=8 tokens=3"},
@@ -322,6 +381,7 @@ int main(void) {
         cmocka_unit_test(every_bad_field_of_rope_is_named),
         cmocka_unit_test(a_window_open_on_both_sides_is_no_window),
         cmocka_unit_test(masks_and_windows_become_the_specs_dimensions),
+        cmocka_unit_test(pages_and_ragged_sequences_become_dimensions_and_strides),
         cmocka_unit_test(defaults_and_packed_strides_are_filled_in),
         cmocka_unit_test(lengths_may_really_be_zero),
         cmocka_unit_test(rope_knows_the_alignment_of_its_strides),

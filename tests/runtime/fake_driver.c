@@ -2,6 +2,7 @@
  * an A100, contexts per thread as CUDA has them, launches kept for inspection. It has no traits,
  * so its times count as measured. */
 #include "tests/runtime/fake.h"
+#include "runtime/plan_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -191,7 +192,7 @@ CuResult cuLaunchKernel(CuFunction function, unsigned grid_x, unsigned grid_y, u
     l->context = current();
     l->stream = stream;
     /* The one parameter is a struct no larger than PlanParams. */
-    memcpy(l->params, params[0], 128);
+    memcpy(l->params, params[0], sizeof(PlanParams));
     return CUDA_SUCCESS;
 }
 

@@ -181,7 +181,7 @@ static void attention_passes_window_scale_and_strides(void **state) {
     a.lse = 0x10004;
     assert_int_equal(seqtune_run_attention(plan, &a, 0, NULL), SEQTUNE_OK);
     AttnParams p;
-    memcpy(&p, fake->launch[0].params, 128); /* what the fake keeps */
+    memcpy(&p, fake->launch[0].params, sizeof p);
     assert_int_equal(p.lse, 0x10004);
     assert_int_equal(p.q_token, 256);
     assert_int_equal(p.q_head, 64);

@@ -26,8 +26,8 @@
 //% lib attn_rows
 
 struct KvPipe {
-    u64 k_from, v_from; // global address of this thread's first chunk of tile 0
-    u32 to;             // and in the first buffer of K in shared memory
+    KvRows rows;        // where this thread's chunks of K and V come from
+    u32 to;             // its first chunk in the first buffer of K in shared memory
     u32 k_read, v_read; // byte offset of the buffer that is read, among K's and V's
 };
 
@@ -46,19 +46,21 @@ __device__ __forceinline__ u32 ring(u32 offset, int steps, int buffers) {
 // One tile. With `cut`, only `rows_left` rows from this thread's first one on exist; zeros for the
 // others, since 0 * NaN would reach the output through V.
 template <bool cut>
-__device__ __forceinline__ void copy_tile(u32 to, u64 from, i64 token_stride, int rows_left) {
+__device__ __forceinline__ void copy_tile(u32 to, RowWalk from, int rows_left) {
     opaque(to);
 #pragma unroll
     for (int row = 0; row < block_n; row += copy_rows) {
+        const bool exists = !cut || row < rows_left;
+        const u64 address = row_address(from, exists);
 #pragma unroll
         for (int column = 0; column < head_dim; column += swizzle_cols) {
             if constexpr (cut)
-                copy_async_16_zfill(to + KV_offset(row, column), from + u64(column) * 2,
-                                    row < rows_left ? 16 : 0);
+                copy_async_16_zfill(to + KV_offset(row, column), address + u64(column) * 2,
+                                    exists ? 16 : 0);
             else
-                copy_async_16(to + KV_offset(row, column), from + u64(column) * 2);
+                copy_async_16(to + KV_offset(row, column), address + u64(column) * 2);
         }
-        from += u64(token_stride * (copy_rows * 2));
+        walk_on(from);
     }
 }
 
@@ -68,8 +70,7 @@ __device__ __forceinline__ void issue_k(const AttnParams &p, const KvPipe &kv, i
                                         u32 buffer) {
     if (tile >= 0) {
         const int first = tile * block_n;
-        copy_tile<cut>(kv.to + buffer, kv.k_from + u64(first * p.k_token * 2), p.k_token,
-                       p.len_kv - first - thread_row());
+        copy_tile<cut>(kv.to + buffer, k_walk(p, kv.rows, first), p.len_kv - first - thread_row());
     }
     copy_async_commit();
 }
@@ -79,8 +80,8 @@ __device__ __forceinline__ void issue_v(const AttnParams &p, const KvPipe &kv, i
                                         u32 buffer) {
     if (tile >= 0) {
         const int first = tile * block_n;
-        copy_tile<cut>(kv.to + (v_base - k_base) + buffer, kv.v_from + u64(first * p.v_token * 2),
-                       p.v_token, p.len_kv - first - thread_row());
+        copy_tile<cut>(kv.to + (v_base - k_base) + buffer, v_walk(p, kv.rows, first),
+                       p.len_kv - first - thread_row());
     }
     copy_async_commit();
 }
@@ -106,8 +107,7 @@ __device__ __forceinline__ void copy_q(const AttnParams &p, const BlockWork &wor
 __device__ __forceinline__ void kv_begin(const AttnParams &p, const BlockWork &work,
                                          const TileList &tiles, KvPipe &kv, Query &query,
                                          u32 shared, int warp_row, int lane) {
-    kv.k_from = k_address(p, work, thread_row()) + thread_chunk() * 16;
-    kv.v_from = v_address(p, work, thread_row()) + thread_chunk() * 16;
+    kv.rows = kv_rows(p, work);
     kv.to = shared + k_base + KV_offset(thread_row(), thread_chunk() * 8);
     kv.k_read = kv.v_read = 0;
     copy_q(p, work, query.tile, warp_row, lane);

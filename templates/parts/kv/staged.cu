@@ -23,26 +23,28 @@ enum : int {
 
 struct KvPipe {
     Bytes16 staged[staged_chunks];
-    u64 k_from, v_from;                    // global address of this thread's first chunk of tile 0
-    u32 to;                                // and in K's buffer in shared memory
+    KvRows rows;                           // where this thread's chunks of K and V come from
+    u32 to;                                // its first chunk in K's buffer in shared memory
     enum : u32 { k_read = 0, v_read = 0 }; // one buffer each
 };
 
 // With `cut`, only `rows_left` rows from this thread's first one on exist; zeros for the others,
 // since 0 * NaN would reach the output through V.
 template <bool cut>
-__device__ __forceinline__ void load_tile(KvPipe &kv, u64 from, i64 token_stride, int rows_left) {
+__device__ __forceinline__ void load_tile(KvPipe &kv, RowWalk from, int rows_left) {
     int i = 0;
 #pragma unroll
     for (int row = 0; row < block_n; row += copy_rows) {
+        const bool exists = !cut || row < rows_left;
+        const u64 address = row_address(from, exists);
 #pragma unroll
         for (int column = 0; column < head_dim; column += swizzle_cols, ++i) {
-            if (!cut || row < rows_left)
-                kv.staged[i] = load_global_16(from + u64(column) * 2);
+            if (exists)
+                kv.staged[i] = load_global_16(address + u64(column) * 2);
             else
                 kv.staged[i] = Bytes16{{0, 0, 0, 0}};
         }
-        from += u64(token_stride * (copy_rows * 2));
+        walk_on(from);
     }
 }
 
@@ -61,15 +63,13 @@ template <bool cut>
 __device__ __forceinline__ void load_k(const AttnParams &p, KvPipe &kv, int tile) {
     if (tile < 0) return;
     const int first = tile * block_n;
-    load_tile<cut>(kv, kv.k_from + u64(first * p.k_token * 2), p.k_token,
-                   p.len_kv - first - thread_row());
+    load_tile<cut>(kv, k_walk(p, kv.rows, first), p.len_kv - first - thread_row());
 }
 
 template <bool cut>
 __device__ __forceinline__ void load_v(const AttnParams &p, KvPipe &kv, int tile) {
     const int first = tile * block_n;
-    load_tile<cut>(kv, kv.v_from + u64(first * p.v_token * 2), p.v_token,
-                   p.len_kv - first - thread_row());
+    load_tile<cut>(kv, v_walk(p, kv.rows, first), p.len_kv - first - thread_row());
 }
 
 // Q by the warp that will read it. Rows past the end are zero: their scores stay finite.
@@ -95,8 +95,7 @@ __device__ __forceinline__ void copy_q(const AttnParams &p, const BlockWork &wor
 __device__ __forceinline__ void kv_begin(const AttnParams &p, const BlockWork &work,
                                          const TileList &tiles, KvPipe &kv, Query &query,
                                          u32 shared, int warp_row, int lane) {
-    kv.k_from = k_address(p, work, thread_row()) + thread_chunk() * 16;
-    kv.v_from = v_address(p, work, thread_row()) + thread_chunk() * 16;
+    kv.rows = kv_rows(p, work);
     kv.to = shared + k_base + KV_offset(thread_row(), thread_chunk() * 8);
     copy_q(p, work, query.tile, warp_row, lane);
     load_k<true>(p, kv, tile_at(tiles, tiles.begin));

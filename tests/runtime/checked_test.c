@@ -1,0 +1,150 @@
+/* SEQTUNE_CHECKED on the software GPU: what a run refuses before it launches, and that it runs
+ * when the tables are right. */
+#include "tests/runtime/test.h"
+
+#include "runtime/seqtune.h"
+
+enum { BATCH = 2, PAGES = 6, PAGE = 16, CAPACITY = 48, DIM = 64, ROW = 3 };
+
+static seqtune_context *ctx;
+
+static seqtune_device_ptr device_ints(const int *values, size_t count) {
+    seqtune_device_ptr at = 0;
+    assert_int_equal(seqtune_device_alloc(ctx, count * sizeof *values, &at), SEQTUNE_OK);
+    assert_int_equal(seqtune_device_upload(ctx, at, values, count * sizeof *values), SEQTUNE_OK);
+    return at;
+}
+
+static seqtune_device_ptr device_zeros(size_t bytes) {
+    seqtune_device_ptr at = 0;
+    void *zeros = calloc(1, bytes);
+    assert_non_null(zeros);
+    assert_int_equal(seqtune_device_alloc(ctx, bytes, &at), SEQTUNE_OK);
+    assert_int_equal(seqtune_device_upload(ctx, at, zeros, bytes), SEQTUNE_OK);
+    free(zeros);
+    return at;
+}
+
+static seqtune_plan *paged_plan(seqtune_page_table table) {
+    seqtune_attention_desc d = SEQTUNE_ATTENTION_DESC_INIT;
+    d.heads_q = 1;
+    d.head_dim = DIM;
+    d.batch = BATCH;
+    d.max_len_q = 32;
+    d.max_len_kv = CAPACITY;
+    d.kv = SEQTUNE_KV_PAGED;
+    d.page_size = PAGE;
+    d.pages = PAGES;
+    d.page_table = table;
+    d.flags = SEQTUNE_CHECKED;
+    seqtune_plan *plan = NULL;
+    if (seqtune_plan_attention(ctx, &d, &plan) != SEQTUNE_OK)
+        fail_msg("%s", seqtune_last_error(ctx));
+    return plan;
+}
+
+typedef struct Row {
+    int lens[BATCH];
+    int pages[BATCH * ROW];
+    int indptr[BATCH + 1]; /* CSR rows only */
+    const char *part;      /* of the error; NULL: runs */
+} Row;
+
+static void run_rows(seqtune_page_table table, const Row *rows, size_t count) {
+    seqtune_plan *plan = paged_plan(table);
+    const size_t pool = (size_t)PAGES * PAGE * DIM * 2, queries = (size_t)BATCH * 32 * DIM * 2;
+    for (size_t i = 0; i < count; i++) {
+        seqtune_attention_args a = SEQTUNE_ATTENTION_ARGS_INIT;
+        a.q = device_zeros(queries);
+        a.o = device_zeros(queries);
+        a.k = device_zeros(pool);
+        a.v = device_zeros(pool);
+        a.lens_kv = device_ints(rows[i].lens, BATCH);
+        const seqtune_device_ptr pages = device_ints(rows[i].pages, BATCH * ROW);
+        if (table == SEQTUNE_PAGES_CSR) {
+            a.page_indptr = device_ints(rows[i].indptr, BATCH + 1);
+            a.page_indices = pages;
+        } else {
+            a.block_table = pages;
+        }
+        const seqtune_status got = seqtune_run_attention(plan, &a, 0, NULL);
+        if (rows[i].part == NULL) {
+            if (got != SEQTUNE_OK) fail_msg("row %zu: %s", i, seqtune_last_error(ctx));
+            assert_int_equal(seqtune_device_synchronize(ctx), SEQTUNE_OK);
+        } else {
+            if (got != SEQTUNE_INVALID) fail_msg("row %zu was run", i);
+            assert_has(seqtune_last_error(ctx), rows[i].part);
+        }
+        const seqtune_device_ptr all[] = {a.q, a.k, a.v, a.o, a.lens_kv, pages, a.page_indptr};
+        for (size_t k = 0; k < sizeof all / sizeof all[0]; k++) seqtune_device_free(ctx, all[k]);
+    }
+    seqtune_plan_destroy(plan);
+}
+
+static void bad_block_tables_are_refused_with_their_place(void **state) {
+    (void)state;
+    static const Row rows[] = {
+        {{48, 17}, {0, 5, 2, 3, 4, -1}, {0}, NULL}, /* the entry past the length is nobody's */
+        {{48, 17}, {0, 6, 2, 3, 4, 1}, {0}, "block_table: page 1 of sequence 0 is 6: must be 0..5"},
+        {{48, 17}, {0, 5, 2, 3, -7, 1}, {0}, "page 1 of sequence 1 is -7"},
+        {{49, 17}, {0, 1, 2, 3, 4, 5}, {0}, "lens_kv[0] is 49: must be 0..48"},
+        {{0, -1}, {0, 1, 2, 3, 4, 5}, {0}, "lens_kv[1] is -1"},
+    };
+    run_rows(SEQTUNE_PAGES_TABLE, rows, sizeof rows / sizeof rows[0]);
+}
+
+static void bad_page_rows_are_refused_with_their_place(void **state) {
+    (void)state;
+    static const Row rows[] = {
+        {{20, 17}, {0, 5, 2, 3}, {0, 2, 4}, NULL},
+        {{33, 17}, {0, 5, 2, 3}, {0, 2, 4}, "gives sequence 0 2 pages, its length 33 needs 3"},
+        {{20, 17}, {0, 5, 2, 3}, {0, 2, 1}, "page_indptr[1] is 2 and page_indptr[2] is 1"},
+        {{20, 17}, {0, 5, 9, 3}, {0, 2, 4}, "page_indices: page 0 of sequence 1 is 9"},
+    };
+    run_rows(SEQTUNE_PAGES_CSR, rows, sizeof rows / sizeof rows[0]);
+}
+
+static void missing_arrays_are_named(void **state) {
+    (void)state;
+    seqtune_plan *plan = paged_plan(SEQTUNE_PAGES_TABLE);
+    seqtune_attention_args a = SEQTUNE_ATTENTION_ARGS_INIT;
+    a.q = a.k = a.v = a.o = 0x10000;
+    assert_int_equal(seqtune_run_attention(plan, &a, 0, NULL), SEQTUNE_INVALID);
+    assert_has(seqtune_last_error(ctx), "lens_kv is a null device pointer");
+    a.lens_kv = 0x10000;
+    assert_int_equal(seqtune_run_attention(plan, &a, 0, NULL), SEQTUNE_INVALID);
+    assert_has(seqtune_last_error(ctx), "block_table is a null device pointer");
+    a.block_table = 0x10002;
+    assert_int_equal(seqtune_run_attention(plan, &a, 0, NULL), SEQTUNE_INVALID);
+    assert_has(seqtune_last_error(ctx), "must be 4-byte aligned");
+    a.block_table = 0x10000;
+    a.cu_seqlens_q = 0x10000;
+    assert_int_equal(seqtune_run_attention(plan, &a, 0, NULL), SEQTUNE_INVALID);
+    assert_has(seqtune_last_error(ctx), "cu_seqlens_q is given, but the description has no");
+    seqtune_plan_destroy(plan);
+}
+
+static int open_soft(void **state) {
+    (void)state;
+    seqtune_options options = SEQTUNE_OPTIONS_INIT;
+    options.driver = "soft:a100";
+    options.database = options.cache_dir = "";
+    if (seqtune_open(&ctx, &options) == SEQTUNE_OK) return 0;
+    print_error("%s\n", seqtune_open_error());
+    return -1;
+}
+
+static int close_soft(void **state) {
+    (void)state;
+    seqtune_close(ctx);
+    return 0;
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(bad_block_tables_are_refused_with_their_place),
+        cmocka_unit_test(bad_page_rows_are_refused_with_their_place),
+        cmocka_unit_test(missing_arrays_are_named),
+    };
+    return cmocka_run_group_tests(tests, open_soft, close_soft);
+}
