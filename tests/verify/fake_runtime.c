@@ -215,7 +215,8 @@ seqtune_status seqtune_run_attention(const seqtune_plan *plan, const seqtune_att
                         .len_kv = length(args->len_kv, d->max_len_kv)};
     a->window_left = d->window.kind == SEQTUNE_WINDOW_OFF ? -1 : d->window.left;
     a->window_right = d->window.kind == SEQTUNE_WINDOW_BOTH ? d->window.right : -1;
-    if (d->mask == SEQTUNE_MASK_CAUSAL) a->window_right = 0;
+    if (d->mask != SEQTUNE_MASK_NONE) a->window_right = 0;
+    a->top_left = d->mask == SEQTUNE_MASK_CAUSAL_TOP_LEFT;
     a->scale = d->scale > 0 ? (double)d->scale : (double)(float)(1 / sqrt((double)d->head_dim));
     const Strides qs = {d->q_stride_batch, d->q_stride_token, d->q_stride_head};
     const Strides ks = {d->k_stride_batch, d->k_stride_token, d->k_stride_head};

@@ -64,17 +64,20 @@ static const int groups[] = {1, 3, 4, 7, 8};
 typedef struct Family {
     const char *spec;
     bool attention;
-    const char *triples[4][3]; /* by axis name; axes that a family lacks drop the triple */
+    const char *triples[7][3]; /* by axis name; axes that a family lacks drop the triple */
 } Family;
 
 static const Family families[] = {
     {"attn_prefill",
      true,
-     {{"mask", "window", "lengths"},
+     {{"mask", "window", "length"},
       {"mask", "window", "pack_group"},
-      {"window", "lengths", "pack_group"},
-      {"mask", "lengths", "pack_group"}}},
-    {"attn_naive", true, {{"mask", "window", "lengths"}}},
+      {"mask", "window", "kv"},
+      {"mask", "length", "kv"},
+      {"pack_group", "ragged", "kv"},
+      {"window", "length", "pack_group"},
+      {"mask", "length", "pack_group"}}},
+    {"attn_naive", true, {{"mask", "window", "length"}}},
     {"rope", false, {{NULL}}},
 };
 
@@ -113,14 +116,24 @@ static int value(const Sample *s, const CoverRow *row, const char *name) {
 static const int64_t rope_dims[] = {128, 64, 80, 20};
 static const int64_t rope_rotary[] = {128, 64, 32, 20};
 static const int64_t rope_align[] = {8, 4, 2, 1};
+/* None, a tile's divisor, a tile's multiple, and one that is neither. */
+static const int64_t page_sizes[] = {0, 16, 128, 5};
 
 static size_t dim_values(const GenDim *dim, const int64_t **values) {
     *values = dim->ints;
     if (dim->kind == GEN_DIM_ENUM || dim->ints) return dim->count;
     if (strcmp(dim->name, "head_dim") == 0) return *values = rope_dims, COUNT(rope_dims);
     if (strcmp(dim->name, "rotary_dim") == 0) return *values = rope_rotary, COUNT(rope_rotary);
+    if (strcmp(dim->name, "page_size") == 0) return *values = page_sizes, COUNT(page_sizes);
     fail_msg("the test knows no values for the static dimension %s", dim->name);
     return 0;
+}
+
+static bool has_dim(const GenSpec *spec, const char *name) {
+    GenProblem problem;
+    int64_t unused;
+    gen_problem_init(spec, &problem);
+    return gen_problem_get(&problem, name, &unused);
 }
 
 static void collect_axes(Sample *s) {
@@ -137,9 +150,11 @@ static void collect_axes(Sample *s) {
     s->cover.expensive = s->cover.axis_count; /* so far: what makes a source, to be compiled */
     if (s->family->attention) {
         add_axis(s, "window", COUNT(windows), FROM_CASE, 0);
-        add_axis(s, "lengths", COUNT(lengths), FROM_CASE, 0);
+        add_axis(s, "length", COUNT(lengths), FROM_CASE, 0);
         add_axis(s, "group", COUNT(groups), FROM_CASE, 0);
         add_axis(s, "layout", LAYOUT_COUNT, FROM_CASE, 0);
+        if (has_dim(s->spec, "top_left")) add_axis(s, "top_left", 2, FROM_CASE, 0);
+        if (has_dim(s->spec, "lengths")) add_axis(s, "ragged", 2, FROM_CASE, 0);
     } else {
         add_axis(s, "align", COUNT(rope_align), FROM_CASE, 0);
     }
@@ -173,9 +188,24 @@ static bool set_dim(const Sample *s, GenProblem *problem, size_t index, int pick
     return gen_problem_set(problem, dim->name, values[pick], NULL) == ST_OK;
 }
 
+/* What the case says of places and alignment; false where the variant or the mask has no such. */
+static bool make_serving(const Sample *s, const CoverRow *row, Item *item) {
+    const bool top_left = find_axis(s, "top_left") >= 0 && value(s, row, "top_left");
+    if (top_left && item->c.mask != SEQTUNE_MASK_CAUSAL) return false;
+    if (top_left) item->c.mask = SEQTUNE_MASK_CAUSAL_TOP_LEFT;
+    if (find_axis(s, "ragged") < 0) return true;
+    const bool ragged = value(s, row, "ragged");
+    const bool paged = strcmp(gen_problem_word(&item->problem, "kv"), "paged") == 0;
+    if (strcmp(gen_problem_word(&item->problem, "lengths"), "uniform") == 0) return !ragged;
+    item->c.batch = 3;
+    item->c.serving = paged ? (ragged ? SERVING_CSR : SERVING_PAGED)
+                            : (ragged ? SERVING_RAGGED : SERVING_LENGTHS);
+    return gen_problem_get(&item->problem, "page_size", &item->c.page_size);
+}
+
 static bool make_attention_case(const Sample *s, const CoverRow *row, Item *item) {
     const Window *w = &windows[value(s, row, "window")];
-    const Lengths *l = &lengths[value(s, row, "lengths")];
+    const Lengths *l = &lengths[value(s, row, "length")];
     const char *mask = gen_problem_word(&item->problem, "mask");
     if ((strcmp(mask, "window") == 0) != (w->kind != SEQTUNE_WINDOW_OFF)) return false;
     int64_t bm, bn;
@@ -191,7 +221,8 @@ static bool make_attention_case(const Sample *s, const CoverRow *row, Item *item
     item->c.window.left = w->left_tiles * bn + w->left_plus;
     item->c.window.right = w->right_tiles * bn + w->right_plus;
     if (item->c.len_q * item->c.group > 400) item->c.heads_kv = 1;
-    return gen_problem_set(&item->problem, "heads_q", item->c.heads_kv * item->c.group, NULL) ==
+    return make_serving(s, row, item) &&
+           gen_problem_set(&item->problem, "heads_q", item->c.heads_kv * item->c.group, NULL) ==
                ST_OK &&
            gen_problem_set(&item->problem, "heads_kv", item->c.heads_kv, NULL) == ST_OK;
 }

@@ -18,6 +18,8 @@ typedef struct Mask {
 static const Mask open_mask = {SEQTUNE_MASK_NONE, {SEQTUNE_WINDOW_OFF, 0, 0}};
 static const Mask causal_mask = {SEQTUNE_MASK_CAUSAL, {SEQTUNE_WINDOW_OFF, 0, 0}};
 
+static const Mask top_left_mask = {SEQTUNE_MASK_CAUSAL_TOP_LEFT, {SEQTUNE_WINDOW_OFF, 0, 0}};
+
 static Mask causal_window(int64_t left) {
     return (Mask){SEQTUNE_MASK_CAUSAL, {SEQTUNE_WINDOW_LEFT, left, 0}};
 }
@@ -40,6 +42,18 @@ static Mask usual(const AttentionShape *s) {
     return causal_window(s->block_n - 1);
 }
 
+/* With lengths on the device, every other case tells them the other way; three sequences differ. */
+static void serve(const List *list, AttentionCase *c) {
+    const bool odd = list->count % 2 == 0;
+    if (!list->shape->device_lengths) return;
+    c->batch = 3;
+    c->page_size = list->shape->page_size;
+    if (list->shape->paged)
+        c->serving = odd ? SERVING_CSR : SERVING_PAGED;
+    else
+        c->serving = odd ? SERVING_RAGGED : SERVING_LENGTHS;
+}
+
 /* Appends a plain case and returns it for changes. */
 static AttentionCase *add(List *list, Input input, Mask mask, int64_t len_q, int64_t len_kv) {
     assert(list->count < MAX_ATTENTION_CASES);
@@ -55,6 +69,7 @@ static AttentionCase *add(List *list, Input input, Mask mask, int64_t len_q, int
                          .layout = LAYOUT_PADDED,
                          .input = input,
                          .lse = 1};
+    serve(list, c);
     return c;
 }
 
@@ -69,11 +84,13 @@ static void quick(List *list) {
     /* Few queries over three tiles (stages of a pipeline wrap), heads, and batches where the group
      * leaves time for them. */
     AttentionCase *few = add(list, INPUT_RISING, usual(s), 3, 2 * bn + 1);
-    few->batch = s->group > 2 ? 1 : 2;
+    if (!s->device_lengths) few->batch = s->group > 2 ? 1 : 2;
     few->heads_kv = 2;
     add(list, INPUT_PROBE, usual(s), 18, 2 * bn + 1);
     add(list, INPUT_RANDOM, usual(s), 2, 0)->batch = 2;
     if (s->mask == MASK_KIND_NONE) return;
+    if (s->top_left && s->mask == MASK_KIND_CAUSAL)
+        add(list, INPUT_PROBE, top_left_mask, bn + 2, 2 * bn + 1);
     /* Rows whose last key is on either side of a tile edge. */
     add(list, INPUT_PROBE, usual(s), bn + 2, bn + 1)->layout = LAYOUT_PACKED;
     if (s->mask != MASK_KIND_WINDOW) return;
@@ -183,6 +200,19 @@ static void add_long(List *list) {
     add(list, INPUT_OFFSET, mask, 6, len_kv);
 }
 
+/* Top-left alignment with more keys than queries, as many, and fewer. */
+static void add_top_left(List *list) {
+    const AttentionShape *s = list->shape;
+    const int64_t bm = s->block_m, bn = s->block_n;
+    if (!s->top_left || s->mask == MASK_KIND_NONE) return;
+    Mask mask = top_left_mask;
+    if (s->mask == MASK_KIND_WINDOW) mask.window = (seqtune_window){SEQTUNE_WINDOW_LEFT, bn - 1, 0};
+    add(list, INPUT_RANDOM, mask, bm + 1, 2 * bn + 1);
+    add(list, INPUT_PROBE, mask, bn + 1, 2 * bn + 1);
+    add(list, INPUT_PROBE, mask, bn + 1, bn + 1);
+    add(list, INPUT_RANDOM, mask, 2 * bn + 3, bn - 1);
+}
+
 size_t attention_cases(const AttentionShape *shape, VerifyLevel level,
                        AttentionCase out[MAX_ATTENTION_CASES]) {
     List list = {shape, out, 0};
@@ -195,6 +225,7 @@ size_t attention_cases(const AttentionShape *shape, VerifyLevel level,
     add_properties(&list);
     add_lengths(&list);
     add_windows(&list);
+    add_top_left(&list);
     add_long(&list);
     return list.count;
 }
@@ -202,18 +233,23 @@ size_t attention_cases(const AttentionShape *shape, VerifyLevel level,
 void attention_case_text(const AttentionCase *c, Str *out) {
     static const char *const inputs[INPUT_COUNT] = {"random", "sharp", "rising", "offset",
                                                     "twins",  "ones",  "probe"};
+    static const char *const servings[SERVING_COUNT] = {"uniform", "lengths", "ragged", "paged",
+                                                        "csr"};
     int64_t left, right;
     attention_case_window(c, &left, &right);
     str_printf(out, "batch=%lld heads_q=%lld heads_kv=%lld len_q=%lld len_kv=%lld",
                (long long)c->batch, (long long)(c->heads_kv * c->group), (long long)c->heads_kv,
                (long long)c->len_q, (long long)c->len_kv);
-    str_printf(out, " window_left=%lld window_right=%lld layout=%s spare=%lld input=%s",
-               (long long)left, (long long)right, layout_name(c->layout), (long long)c->spare,
-               inputs[c->input]);
+    str_printf(out, " window_left=%lld window_right=%lld%s layout=%s spare=%lld input=%s",
+               (long long)left, (long long)right,
+               c->mask == SEQTUNE_MASK_CAUSAL_TOP_LEFT ? " top_left" : "", layout_name(c->layout),
+               (long long)c->spare, inputs[c->input]);
+    if (c->serving != SERVING_UNIFORM) str_printf(out, " serving=%s", servings[c->serving]);
+    if (c->page_size > 0) str_printf(out, " page_size=%lld", (long long)c->page_size);
 }
 
 void attention_case_window(const AttentionCase *c, int64_t *left, int64_t *right) {
     *left = c->window.kind == SEQTUNE_WINDOW_OFF ? -1 : c->window.left;
     *right = c->window.kind == SEQTUNE_WINDOW_BOTH ? c->window.right : -1;
-    if (c->mask == SEQTUNE_MASK_CAUSAL) *right = 0; /* never beyond the own position */
+    if (c->mask != SEQTUNE_MASK_NONE) *right = 0; /* never beyond the own position */
 }

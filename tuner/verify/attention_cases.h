@@ -5,6 +5,7 @@
 #ifndef SEQTUNE_TUNER_VERIFY_ATTENTION_CASES_H
 #define SEQTUNE_TUNER_VERIFY_ATTENTION_CASES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,12 +27,25 @@ typedef enum Input {
 
 typedef enum MaskKind { MASK_KIND_NONE, MASK_KIND_CAUSAL, MASK_KIND_WINDOW } MaskKind;
 
+/* How lengths and places of K and V are told. */
+typedef enum Serving {
+    SERVING_UNIFORM, /* by the description: all sequences alike */
+    SERVING_LENGTHS, /* dense K/V, lens_kv on the device */
+    SERVING_RAGGED,  /* cu_seqlens of Q and of K/V */
+    SERVING_PAGED,   /* block table */
+    SERVING_CSR,     /* page_indptr and page_indices, ragged Q */
+    SERVING_COUNT
+} Serving;
+
 /* What the cases of a variant depend on. */
 typedef struct AttentionShape {
     MaskKind mask;
     int64_t group;    /* query heads per K/V head */
     int group_static; /* 1: the source is for this group only */
     int64_t block_m, block_n;
+    bool device_lengths, paged;
+    bool top_left; /* the spec has that alignment too */
+    int64_t page_size;
 } AttentionShape;
 
 typedef struct AttentionCase {
@@ -43,6 +57,8 @@ typedef struct AttentionCase {
     Input input;
     float scale; /* 0: 1 / sqrt(head_dim) */
     int lse;     /* 1: wanted */
+    Serving serving;
+    int64_t page_size;
 } AttentionCase;
 
 enum { MAX_ATTENTION_CASES = 256 };

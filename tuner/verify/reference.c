@@ -9,8 +9,8 @@
 /* ---- attention ---- */
 
 bool ref_attention_sees(const RefAttention *a, int64_t i, int64_t j) {
-    const int64_t centre =
-        i + a->len_kv - a->len_q; /* bottom-right: the last query's is the last key */
+    /* Bottom-right: the last query's own key is the last one. */
+    const int64_t centre = a->top_left ? i : i + a->len_kv - a->len_q;
     if (a->window_left >= 0 && j < centre - a->window_left) return false;
     if (a->window_right >= 0 && j > centre + a->window_right) return false;
     return true;

@@ -16,6 +16,7 @@ typedef struct RefAttention {
     int64_t batch, heads_q, heads_kv; /* heads_kv divides heads_q */
     int64_t head_dim, len_q, len_kv;
     int64_t window_left, window_right; /* -1: open; causal is right = 0 */
+    bool top_left;                     /* own position of query i is key i, else bottom-right */
     double scale;
     double soft_cap; /* s -> cap * tanh(s / cap); 0: none */
     const double *q; /* [batch, len_q, heads_q, head_dim] */

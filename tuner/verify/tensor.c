@@ -103,29 +103,3 @@ size_t view_elements(const View *v) {
     if (v->batch * v->tokens * v->heads == 0) return 0;
     return (size_t)(view_offset(v, v->batch - 1, v->tokens - 1, v->heads - 1) + v->dim);
 }
-
-void view_store(const View *v, Guarded *g, Dtype type, int64_t len, const double *values) {
-    uint16_t *image = guarded_image(g);
-    for (int64_t b = 0; b < v->batch; b++) {
-        for (int64_t t = 0; t < len; t++) {
-            for (int64_t h = 0; h < v->heads; h++) {
-                uint16_t *row = image + view_offset(v, b, t, h);
-                for (int64_t d = 0; d < v->dim; d++) row[d] = dtype_encode(type, *values++);
-            }
-        }
-    }
-}
-
-void view_load(const View *v, Guarded *g, Dtype type, int64_t len, double *values) {
-    const uint16_t *result = guarded_result(g);
-    uint16_t *image = guarded_image(g);
-    for (int64_t b = 0; b < v->batch; b++) {
-        for (int64_t t = 0; t < len; t++) {
-            for (int64_t h = 0; h < v->heads; h++) {
-                const int64_t at = view_offset(v, b, t, h);
-                for (int64_t d = 0; d < v->dim; d++) *values++ = dtype_decode(type, result[at + d]);
-                memcpy(image + at, result + at, (size_t)v->dim * sizeof *image);
-            }
-        }
-    }
-}

@@ -53,10 +53,4 @@ View view_make(Layout layout, int64_t batch, int64_t tokens, int64_t heads, int6
 int64_t view_offset(const View *v, int64_t batch, int64_t token, int64_t head); /* elements */
 size_t view_elements(const View *v); /* from the first to the end of the last, gaps included */
 
-/* Copies packed [batch, len, head, dim] values, each representable in `type`, into the image. */
-void view_store(const View *v, Guarded *g, Dtype type, int64_t len, const double *values);
-/* Reads packed values from the downloaded bytes, and accepts these elements into the image, so that
- * guarded_difference then speaks of everything else. */
-void view_load(const View *v, Guarded *g, Dtype type, int64_t len, double *values);
-
 #endif
