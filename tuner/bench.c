@@ -3,11 +3,11 @@
 
 #include "base/mem.h"
 #include "runtime/plan.h"
+#include "tuner/bench_inputs.h"
 #include "tuner/process.h"
 #include "tuner/stats.h"
 
 enum {
-    MAX_BUFFERS = 6,
     WARMUP = 3,     /* the first launches pay for instruction cache and clock ramp */
     MIN_ROUNDS = 7, /* 7 medians are within 2.3 % of the truth on public data, 1 within 8.5 % */
     MAX_ROUNDS = 31,
@@ -21,8 +21,7 @@ struct Bench {
     const Driver *driver;
     const GenProblem *problem;
     PlanDesc desc;
-    CuDeviceptr buffer[MAX_BUFFERS];
-    size_t buffer_count;
+    CuDeviceptr buffer[BENCH_MAX_BUFFERS]; /* 0: the description asks for none */
     CuDeviceptr flush, workspace;
     size_t flush_bytes, workspace_bytes;
     CuStream stream;
@@ -59,50 +58,28 @@ static Status fill(Bench *b, CuDeviceptr at, size_t bytes, Error *err) {
     return st;
 }
 
-/* One buffer; its address in *at. Sampled launches do not look at contents. */
-static Status buffer(Bench *b, double bytes, CuDeviceptr *at, Error *err) {
-    if (bytes > 1e15) return err_set(err, ST_LIMIT, "a tensor of %.3g bytes", bytes);
-    size_t size = bytes < 16 ? 16 : (size_t)bytes;
+/* Sampled launches do not look at contents, but at lengths and tables. */
+static Status buffer(Bench *b, const BenchBuffer *wanted, CuDeviceptr *at, Error *err) {
+    if (wanted->bytes > 1e15)
+        return err_set(err, ST_LIMIT, "a tensor of %.3g bytes", wanted->bytes);
+    const size_t size = wanted->bytes < 16 ? 16 : (size_t)wanted->bytes;
     TRY(MemAlloc(at, size), "cuMemAlloc");
-    b->buffer[b->buffer_count++] = *at;
+    if (wanted->ints != NULL)
+        return driver_check(b->driver,
+                            b->driver->MemcpyHtoD(*at, wanted->ints, (size_t)wanted->bytes),
+                            "cuMemcpyHtoD", err);
     return b->ctx->device.traits.can_sample ? ST_OK : fill(b, *at, size, err);
 }
 
-static int64_t or_one(int64_t n) {
-    return n > 0 ? n : 1;
-}
-
-/* Packed tensors of a description; the workload has no strides of its own. */
-static Status attention_buffers(Bench *b, Error *err) {
-    const seqtune_attention_desc *d = &b->desc.u.attention;
-    int64_t heads_kv = d->heads_kv ? d->heads_kv : d->heads_q;
-    int64_t len_kv = d->max_len_kv ? d->max_len_kv : d->max_len_q;
-    double per_head = (double)or_one(d->batch) * (double)d->head_dim * 2;
-    double q = per_head * (double)d->heads_q * (double)d->max_len_q;
-    double k = per_head * (double)heads_kv * (double)len_kv;
-    double lse = (double)or_one(d->batch) * (double)d->heads_q * (double)d->max_len_q * 4;
-    const double sizes[] = {q, k, k, q, d->want_lse ? lse : 0};
-    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-        CuDeviceptr at;
-        Status st = buffer(b, sizes[i], &at, err);
-        if (st != ST_OK) return st;
-    }
-    return ST_OK;
-}
-
-static Status rope_buffers(Bench *b, Error *err) {
-    seqtune_rope_desc *d = &b->desc.u.rope;
-    int64_t rotary = d->rotary_dim ? d->rotary_dim : d->head_dim;
-    int64_t rows = d->table_rows ? d->table_rows : d->max_tokens;
-    double x = (double)d->max_tokens * (double)d->heads * (double)d->head_dim * 2;
-    double table = (double)rows * (double)(rotary / 2) * 4;
-    const double sizes[] = {x, x, table, table};
-    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-        CuDeviceptr at;
-        Status st = buffer(b, sizes[i], &at, err);
-        if (st != ST_OK) return st;
-    }
-    return ST_OK;
+static Status buffers(Bench *b, Error *err) {
+    BenchBuffer all[BENCH_MAX_BUFFERS] = {{0}};
+    Arena *arena = arena_new();
+    if (arena == NULL) return err_no_memory(err, 1);
+    Status st = bench_inputs(&b->desc, arena, all, err);
+    for (int i = 0; i < BENCH_MAX_BUFFERS && st == ST_OK; i++)
+        if (all[i].bytes > 0) st = buffer(b, &all[i], &b->buffer[i], err);
+    arena_free(arena);
+    return st;
 }
 
 static Status prepare(Bench *b, Error *err) {
@@ -117,7 +94,7 @@ static Status prepare(Bench *b, Error *err) {
         b->flush_bytes = 2 * l2 > flush_least ? 2 * l2 : flush_least;
         TRY(MemAlloc(&b->flush, b->flush_bytes), "cuMemAlloc");
     }
-    return b->desc.kind == PLAN_ATTENTION ? attention_buffers(b, err) : rope_buffers(b, err);
+    return buffers(b, err);
 }
 
 Status bench_open(seqtune_context *ctx, const GenProblem *problem, Bench **out, Error *err) {
@@ -141,7 +118,8 @@ Status bench_open(seqtune_context *ctx, const GenProblem *problem, Bench **out, 
 void bench_close(Bench *b) {
     if (!b) return;
     for (size_t i = 0; i < b->plan_count; i++) seqtune_plan_destroy(b->plan[i]);
-    for (size_t i = 0; i < b->buffer_count; i++) b->driver->MemFree(b->buffer[i]);
+    for (int i = 0; i < BENCH_MAX_BUFFERS; i++)
+        if (b->buffer[i]) b->driver->MemFree(b->buffer[i]);
     if (b->workspace) b->driver->MemFree(b->workspace);
     if (b->flush) b->driver->MemFree(b->flush);
     if (b->begin) b->driver->EventDestroy(b->begin);
@@ -174,25 +152,6 @@ Status bench_add(Bench *b, const GenConfig *config, size_t *index, Error *err) {
     return grow_workspace(b, seqtune_plan_workspace(plan), err);
 }
 
-static seqtune_status run(Bench *b, size_t index) {
-    const CuDeviceptr *at = b->buffer;
-    if (b->desc.kind == PLAN_ATTENTION) {
-        seqtune_attention_args a = SEQTUNE_ATTENTION_ARGS_INIT;
-        a.q = at[0];
-        a.k = at[1];
-        a.v = at[2];
-        a.o = at[3];
-        a.lse = b->desc.u.attention.want_lse ? at[4] : 0;
-        return seqtune_run_attention(b->plan[index], &a, b->workspace, b->stream);
-    }
-    seqtune_rope_args a = SEQTUNE_ROPE_ARGS_INIT;
-    a.x = at[0];
-    a.out = at[1];
-    a.cos = at[2];
-    a.sin = at[3];
-    return seqtune_run_rope(b->plan[index], &a, b->workspace, b->stream);
-}
-
 Status bench_launch(Bench *b, size_t index, double *seconds, Error *err) {
     float ms = 0;
     Status st = driver_set_timing(b->driver, b->ctx->device.traits.can_sample != 0, err);
@@ -201,7 +160,7 @@ Status bench_launch(Bench *b, size_t index, double *seconds, Error *err) {
         TRY(MemsetD32Async(b->flush, 0x5a5a5a5au, b->flush_bytes / 4, b->stream), "cuMemsetD32");
     }
     TRY(EventRecord(b->begin, b->stream), "cuEventRecord");
-    seqtune_status rc = run(b, index);
+    seqtune_status rc = bench_run(&b->desc, b->plan[index], b->buffer, b->workspace, b->stream);
     if (rc != SEQTUNE_OK) {
         st = err_set(err, (Status)rc, "%s", seqtune_last_error(b->ctx));
     } else {
