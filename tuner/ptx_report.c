@@ -65,8 +65,7 @@ static void put_stats(const DeviceLaunchStats *s, Str *out) {
     str_printf(out, "  occupancy  %d blocks per SM, limited by %s; %.4g waves\n", s->blocks_per_sm,
                s->limiter, s->waves);
     str_puts(out, "  counted    ");
-    if (s->blocks_run < s->blocks)
-        str_printf(out, "in the %llu blocks that ran: ", s->blocks_run);
+    if (s->blocks_run < s->blocks) str_printf(out, "in the %llu blocks that ran: ", s->blocks_run);
     for (size_t i = 0, shown = 0; i < sizeof counters / sizeof counters[0]; i++) {
         const unsigned long long n = counter(s, i);
         if (n == 0) continue;
@@ -243,6 +242,13 @@ static void json_check(const CheckFigures *c, Json *j) {
     json_close(j);
 }
 
+/* An unsigned number above 2^63, which many readers of JSON would round: as text. */
+static void json_beyond(Json *j, int64_t bits) {
+    char text[24];
+    snprintf(text, sizeof text, "%llu", (unsigned long long)bits);
+    json_text(j, NULL, text);
+}
+
 static void json_output(const PtxOutput *o, Json *j) {
     const OutputFigures *f = &o->figures;
     const Element type = (Element)f->type;
@@ -254,7 +260,9 @@ static void json_output(const PtxOutput *o, Json *j) {
     json_open(j, "values", '[');
     for (uint64_t i = 0; i < f->shown; i++) {
         const Number n = element_decode(type, o->values + i * element_bytes(type));
-        if (n.integral)
+        if (type == ELEMENT_u64 && n.i < 0)
+            json_beyond(j, n.i);
+        else if (n.integral)
             json_int(j, NULL, n.i);
         else
             json_num(j, NULL, n.d);

@@ -50,6 +50,12 @@ static const char kernels[] =
     "  .reg .f32 %f<3>; .reg .b64 %d<2>;\n"
     "  ld.param.u64 %d0, [x];\n  ld.global.f32 %f0, [bias+4];\n  st.global.f32 [%d0], %f0;\n"
     "  ret;\n}\n"
+    ".visible .entry wide(.param .u64 x) {\n"
+    "  .reg .b32 %r<6>; .reg .b64 %d<5>; .reg .pred %p;\n"
+    "  ld.param.u64 %d0, [x];\n  mov.u32 %r0, %tid.x;\n  setp.gt.u32 %p, %r0, 2000;\n"
+    "  add.u32 %r1, %r0, 40000;\n  add.u32 %r2, %r0, 65536;\n  mul.lo.s32 %r3, %r1, %r2;\n"
+    "  mul.wide.s32 %d1, %r3, 4;\n  add.s64 %d2, %d0, %d1;\n  @%p ld.global.u32 %r4, [%d2];\n"
+    "  @%p st.global.u32 [%d0], %r4;\n  ret;\n}\n"
     ".visible .entry follow(.param .u64 table) {\n"
     "  .reg .b32 %r<2>; .reg .b64 %d<3>;\n"
     "  ld.param.u64 %d0, [table];\n  ld.global.u64 %d1, [%d0+8];\n  mov.u32 %r0, 77;\n"
@@ -163,6 +169,39 @@ static void checks_can_be_turned_off_and_unknown_ones_are_refused(void **state) 
     expect_run(desc, "--checks nonsense", EXIT_FAILED, "nonsense");
 }
 
+static void a_read_of_what_nobody_wrote_is_a_fault(void **state) {
+    (void)state;
+    static const char desc[] =
+        "buffer 'x' { dtype = 'f32', count = 32%s }\n"
+        "launch { entry = 'scale', grid = 1, block = 32, params = { ptr 'x' } }\n";
+    char text[256];
+    snprintf(text, sizeof text, desc, "");
+    expect_run(text, "", EXIT_FAULT, "uninitialised");
+    expect_run(text, "", EXIT_FAULT, "that is byte 0 of buffer 'x' (d.lua:1), which has 128");
+    expect_run(text, "--checks sync", EXIT_OK, "checks: sync");
+    snprintf(text, sizeof text, desc, ", fill = 1");
+    expect_run(text, "", EXIT_OK, "ok\n");
+}
+
+static void a_warning_is_told_and_does_not_stop_the_run(void **state) {
+    (void)state;
+    static const char desc[] =
+        "buffer 'x' { dtype = 'f32', count = 32, fill = 1 }\n"
+        "launch { entry = 'wide', grid = 1, block = 1, params = { ptr 'x' } }\n"
+        "launch { entry = 'scale', grid = 1, block = 32, params = { ptr 'x' } }\n"
+        "expect 'x' { equals = 2 }\n";
+    expect_run(desc, "", EXIT_OK, "warning: ");
+    expect_run(desc, "", EXIT_OK, "40000 * 65536 = 2621440000 wraps");
+    Ran ran = run_desc(desc, "--json");
+    assert_int_equal(ran.code, EXIT_OK);
+    assert_non_null(strstr(json_at(&ran, "$.warnings[0]"), "wraps"));
+    assert_string_equal(json_at(&ran, "$.warnings[1]"), "");
+    program_free(&ran);
+    ran = run_desc(desc, "--checks init --json");
+    assert_string_equal(json_at(&ran, "$.warnings[0]"), "");
+    program_free(&ran);
+}
+
 static void a_wrong_result_is_told_with_element_value_and_line(void **state) {
     (void)state;
     static const char desc[] =
@@ -225,6 +264,19 @@ static void a_kernel_without_end_is_ended_at_the_limit(void **state) {
                        "launch { entry = 'spin', grid = 1, block = 1, params = { ptr 'x' } }\n",
                        "--run-limit 1s");
     program_expect(&ran, EXIT_FAULT, "timeout: no end within 1 s");
+    program_free(&ran);
+}
+
+static void large_unsigned_numbers_are_told_exactly(void **state) {
+    (void)state;
+    static const char desc[] =
+        "buffer 'x' { dtype = 'u64', count = 3, fill = { -1, 5, 0x8000000000000001 } }\n"
+        "launch { entry = 'far', grid = 1, block = 1, params = { ptr('x', 8), i32(0) } }\n"
+        "output 'x' { first = 3 }\n";
+    expect_run(desc, "", EXIT_OK, "[0] 18446744073709551615 0 9223372036854775809");
+    Ran ran = run_desc(desc, "--json");
+    assert_string_equal(json_at(&ran, "$.outputs[0].values[2]"), "9223372036854775809");
+    assert_string_equal(json_at(&ran, "$.outputs[0].values[1]"), "0");
     program_free(&ran);
 }
 
@@ -405,7 +457,7 @@ static void mistakes_in_a_description_are_shown_at_their_place(void **state) {
         {X GO "\nx = 1", "d.lua:3: 'x' would be global"},
         {X "launch { entry = 'nosuch', grid = 1, block = 1 }", "there is no entry 'nosuch'"},
         {X "launch { entry = 's', grid = 1, block = 1 }", "'s' fits"},
-        {X "launch { grid = 1, block = 1 }", "6 entries; name one with --entry"},
+        {X "launch { grid = 1, block = 1 }", "7 entries; name one with --entry"},
         {X "launch { entry = 'scale', grid = 1, block = 1 }",
          "d.lua:2: scale has 1 parameters (.u64 of 8 bytes); 0 given"},
         {X "launch { entry = 'scale', grid = 1, block = 1, params = { u32(1) } }",
@@ -480,10 +532,13 @@ int main(void) {
         cmocka_unit_test(a_store_out_of_bounds_is_a_fault_with_what_ran_before),
         cmocka_unit_test(a_fault_in_json_keeps_the_launches_before_it),
         cmocka_unit_test(checks_can_be_turned_off_and_unknown_ones_are_refused),
+        cmocka_unit_test(a_read_of_what_nobody_wrote_is_a_fault),
+        cmocka_unit_test(a_warning_is_told_and_does_not_stop_the_run),
         cmocka_unit_test(a_wrong_result_is_told_with_element_value_and_line),
         cmocka_unit_test(tolerances_accept_what_lies_within_and_nothing_else),
         cmocka_unit_test(guard_bytes_show_a_store_beside_the_buffer),
         cmocka_unit_test(a_kernel_without_end_is_ended_at_the_limit),
+        cmocka_unit_test(large_unsigned_numbers_are_told_exactly),
         cmocka_unit_test(files_go_in_and_out),
         cmocka_unit_test(the_same_seed_gives_the_same_numbers),
         cmocka_unit_test(figures_of_ptxas_reach_the_occupancy),
