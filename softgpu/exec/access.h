@@ -10,6 +10,7 @@ enum {
     ACC_WIDE = 0x20,   /* data rows have 64-bit lanes */
     ACC_ADDR64 = 0x40, /* address row has 64-bit lanes */
     ACC_COUNT = 8,     /* shift: elements per lane */
+    ACC_ORDER = 12,    /* shift: is .volatile or .relaxed or stronger, acquires, releases */
 };
 typedef enum AccSpace { ACC_GLOBAL, ACC_SHARED, ACC_LOCAL, ACC_PARAM } AccSpace;
 
@@ -302,24 +303,31 @@ static inline u32 access_size(const Rec *r) {
     return (r->o[5] & ACC_BYTES) * (r->o[5] >> ACC_COUNT & 15);
 }
 
-#define ACCESS(name, LOCATE, MOVE)                                                                 \
+#define ACCESS(name, LOCATE, MOVE, KIND)                                                           \
     HANDLER(name) {                                                                                \
         u64 a[LANES];                                                                              \
         const u32 m = w->mask, size = access_size(r);                                              \
         address_row(w, r->o[4], r->o[5] & ACC_ADDR64, rec_offset(r, 12), a);                       \
         if (!(LOCATE)) return NULL;                                                                \
         MOVE(w, r, a, m);                                                                          \
+        watch_observe(w, a, m, KIND | order_kind(r));                                              \
         return r + 1;                                                                              \
     }
-ACCESS(ld_global, locate(w, r, ACC_GLOBAL, a, m, size, ACC_READ), load_rows)
-ACCESS(ld_shared, locate(w, r, ACC_SHARED, a, m, size, ACC_READ), load_rows)
-ACCESS(ld_local, locate(w, r, ACC_LOCAL, a, m, size, ACC_READ), load_rows)
-ACCESS(ld_param, locate(w, r, ACC_PARAM, a, m, size, ACC_READ), load_rows)
-ACCESS(ld_generic, locate_generic(w, r, a, m, size, ACC_READ), load_rows)
-ACCESS(st_global, locate(w, r, ACC_GLOBAL, a, m, size, ACC_WRITE), store_rows)
-ACCESS(st_shared, locate(w, r, ACC_SHARED, a, m, size, ACC_WRITE), store_rows)
-ACCESS(st_local, locate(w, r, ACC_LOCAL, a, m, size, ACC_WRITE), store_rows)
-ACCESS(st_generic, locate_generic(w, r, a, m, size, ACC_WRITE), store_rows)
+ACCESS(ld_global, locate(w, r, ACC_GLOBAL, a, m, size, ACC_READ | order_kind(r)), load_rows,
+       ACC_READ)
+ACCESS(ld_shared, locate(w, r, ACC_SHARED, a, m, size, ACC_READ | order_kind(r)), load_rows,
+       ACC_READ)
+ACCESS(ld_local, locate(w, r, ACC_LOCAL, a, m, size, ACC_READ | order_kind(r)), load_rows, ACC_READ)
+ACCESS(ld_param, locate(w, r, ACC_PARAM, a, m, size, ACC_READ | order_kind(r)), load_rows, ACC_READ)
+ACCESS(ld_generic, locate_generic(w, r, a, m, size, ACC_READ | order_kind(r)), load_rows, ACC_READ)
+ACCESS(st_global, locate(w, r, ACC_GLOBAL, a, m, size, ACC_WRITE | ACC_VALUES | order_kind(r)),
+       store_rows, ACC_WRITE)
+ACCESS(st_shared, locate(w, r, ACC_SHARED, a, m, size, ACC_WRITE | ACC_VALUES | order_kind(r)),
+       store_rows, ACC_WRITE)
+ACCESS(st_local, locate(w, r, ACC_LOCAL, a, m, size, ACC_WRITE | ACC_VALUES | order_kind(r)),
+       store_rows, ACC_WRITE)
+ACCESS(st_generic, locate_generic(w, r, a, m, size, ACC_WRITE | ACC_VALUES | order_kind(r)),
+       store_rows, ACC_WRITE)
 
 /* A kernel parameter at a constant offset (checked by decode): the same value in all lanes. */
 HANDLER(ld_uniform) {
@@ -361,6 +369,8 @@ HANDLER(cp_async) {
         return NULL;
     count_banks(w, dst, m, bytes);
     FOR_LANES copy->dst[l] = (u32)dst[l];
+    for (int l = 0; SG_CHECKED && l < LANES; l++) dst[l] += (u64)(uintptr_t)w->block->shared;
+    if (!watch_access(w, r, ACC_SHARED, dst, m, bytes, ACC_WRITE | ACC_COPY)) return NULL;
     reading &= m; /* src-size 0 must not touch the source, nor must a partial one past its end */
     u32 whole = 0;
     FOR_LANES if (copy->take[l] == bytes) whole |= 1u << l;

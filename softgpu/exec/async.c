@@ -12,10 +12,11 @@
 #include "base/mem.h"
 
 /* no_sanitize: as in access.h, races on device memory are the kernel's. */
-__attribute__((no_sanitize("thread"))) static void land(Warp *w, AsyncCopy *c, uint32_t lanes) {
+__attribute__((no_sanitize("thread"))) static void land(Warp *w, AsyncCopy *c, uint32_t lanes,
+                                                        bool waited) {
     lanes &= c->mask;
     c->mask &= ~lanes;
-    if (w->block->watch) watch_landed(w, c, lanes);
+    if (w->block->watch) watch_landed(w, c, lanes, waited);
     if (c->bytes == 16) { /* the usual case, without calls of memcpy */
         uint32_t whole = 0;
         for (int l = 0; l < LANES; l++) whole |= (uint32_t)(c->take[l] == 16) << l;
@@ -34,7 +35,9 @@ __attribute__((no_sanitize("thread"))) static void land(Warp *w, AsyncCopy *c, u
     }
 }
 
+/* A copy that is watched lands when it must: what comes too early for it is found by name. */
 static bool early(const Warp *w) {
+    if (w->block->watch && w->block->watch->races) return false;
     const uint64_t seed = w->block->launch->user->seed;
     if (seed) return sg_mix(seed, w->block->linear << 5 | (uint64_t)w->index, w->async_serial) & 1;
     uint64_t h = w->block->linear * UINT64_C(0x9e3779b97f4a7c15) +
@@ -60,7 +63,7 @@ void async_push(Warp *w) {
     w->async_serial++;
     w->group_copies++;
     if (early(w)) {
-        land(w, c, c->mask);
+        land(w, c, c->mask, false);
         return;
     }
     memcpy(c->group, w->committed, sizeof c->group);
@@ -86,7 +89,7 @@ void async_wait(Warp *w, uint32_t newest_left) {
         uint32_t due = 0;
         for (int l = 0; l < LANES; l++)
             due |= (uint32_t)(c->group[l] + newest_left < w->committed[l]) << l;
-        land(w, c, due & w->mask);
+        land(w, c, due & w->mask, true);
         if (!c->mask) continue;
         if (kept != i) w->async[kept] = *c;
         kept++;
@@ -99,7 +102,7 @@ void async_wait_all(Warp *w) {
     w->groups_open = 0;
     w->group_copies = 0;
     for (int i = 0; i < w->async_count; i++) {
-        land(w, &w->async[i], w->mask);
+        land(w, &w->async[i], w->mask, true);
         if (w->async[i].mask) w->async[kept++] = w->async[i];
     }
     w->async_count = kept;
@@ -108,7 +111,7 @@ void async_wait_all(Warp *w) {
 void async_land(Warp *w, uint32_t lanes) {
     int kept = 0;
     for (int i = 0; i < w->async_count; i++) {
-        land(w, &w->async[i], lanes);
+        land(w, &w->async[i], lanes, false);
         if (w->async[i].mask) w->async[kept++] = w->async[i];
     }
     w->async_count = kept;

@@ -105,10 +105,11 @@ HANDLER(atom) {
     const AtomOp op = (AtomOp)r->o[8];
     const AtomType type = (AtomType)r->o[9];
     const u32 m = w->mask, size = atom_bytes(type);
+    const AccKind kind = ACC_UPDATE | ACC_STRONG | order_kind(r);
     address_row(w, r->o[4], r->o[5] & ACC_ADDR64, rec_offset(r, 12), a);
-    const bool ok = r->o[10] == 1   ? locate(w, r, ACC_SHARED, a, m, size, ACC_UPDATE)
-                    : r->o[10] == 2 ? locate(w, r, ACC_GLOBAL, a, m, size, ACC_UPDATE)
-                                    : locate_generic(w, r, a, m, size, ACC_UPDATE);
+    const bool ok = r->o[10] == 1   ? locate(w, r, ACC_SHARED, a, m, size, kind)
+                    : r->o[10] == 2 ? locate(w, r, ACC_GLOBAL, a, m, size, kind)
+                                    : locate_generic(w, r, a, m, size, kind);
     if (!ok) return NULL;
     FOR_LANES {
         if (!(m >> l & 1)) continue;
@@ -121,6 +122,7 @@ HANDLER(atom) {
         else
             atom_wide(w, r, l, (u64 *)(uintptr_t)a[l]);
     }
+    watch_observe(w, a, m, kind);
     return r + 1;
 }
 

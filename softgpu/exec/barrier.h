@@ -150,6 +150,8 @@ HANDLER(warp_sync) {
     const Rec *next = NULL;
     u32 mask = 0;
     if (!warp_members(w, r, ROW(u32, 0), &mask, &next)) return next;
-    if ((mask & w->live & ~w->mask) == 0) return r + 1;
-    return gather_apart(w, r, mask & w->live, &next) ? warp_select(w) : next;
+    const bool apart = mask & w->live & ~w->mask;
+    if (apart && !gather_apart(w, r, mask & w->live, &next)) return next;
+    watch_met(w);
+    return apart ? warp_select(w) : r + 1;
 }

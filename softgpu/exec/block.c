@@ -164,6 +164,7 @@ Block *block_start(Launch *launch, uint64_t linear, Block *spare) {
 
 void block_free(Block *b) {
     if (!b) return;
+    watch_end(b);
     for (int i = 0; i < b->warp_count; i++) mem_free(b->warps[i].async);
     mem_free(b->arrivals);
     watch_free(b->watch);
@@ -185,6 +186,7 @@ static bool release(Block *b, Barrier *bar) {
         w->state = WARP_READY;
         w->barrier_sum = bar->sum;
     }
+    watch_release(b, (int)(bar - b->barriers), bar->waiting);
     *bar = (Barrier){0};
     b->progress = true;
     return true;
@@ -199,6 +201,7 @@ bool block_barrier(Warp *w, const Rec *r, int id, uint32_t threads, bool wait) {
     Barrier *const bar = &w->block->barriers[id];
     bar->expected = threads;
     bar->arrived += LANES;
+    watch_arrive(w, id);
     if (wait) {
         bar->waiting |= 1u << w->index;
         w->state = WARP_BARRIER;
@@ -237,7 +240,8 @@ static void random_turn(Block *b, Warp *w) {
     const uint64_t seed = b->launch->user->seed;
     const uint64_t h = sg_mix(seed, b->linear << 5 | (uint64_t)w->index, ~(uint64_t)b->serial);
     w->fuel = INT64_C(64) << h % 9;
-    if (w->async_count && (h >> 8 & 3) == 0) async_land(w, FULL_MASK);
+    if (w->async_count && (h >> 8 & 3) == 0 && !(b->watch && b->watch->races))
+        async_land(w, FULL_MASK);
 }
 
 /* A grid that goes on beyond its limit of instructions has run out of time. */

@@ -306,7 +306,7 @@ HANDLER(nop) {
     return r + 1;
 }
 HANDLER(fence) {
-    (void)w;
+    watch_fence(w);
     atomic_thread_fence(memory_order_seq_cst);
     return r + 1;
 }

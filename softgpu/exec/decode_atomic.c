@@ -131,7 +131,7 @@ void dec_atom(Decode *d) {
     if (d->status != ST_OK) return;
     tmp.o[0] = NO_ROW;
     dec_address_row(d, &tmp, dec_operand(d, at), 4, 12, &address64);
-    tmp.o[5] = address64 ? ACC_ADDR64 : 0;
+    tmp.o[5] = (address64 ? ACC_ADDR64 : 0u) | dec_order(d) << ACC_ORDER;
     tmp.o[8] = (uint32_t)op;
     tmp.o[9] = (uint32_t)types[type].type;
     const PtxSpace space = dec_space(d);

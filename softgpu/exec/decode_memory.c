@@ -115,6 +115,17 @@ static int data_count(Decode *d, const PtxOperand *o, const Element *e) {
 
 static void access_part(Decode *d, const Element *e, bool load, int at, int count, uint32_t align);
 
+uint32_t dec_order(const Decode *d) {
+    static const struct {
+        const char *word;
+        uint32_t bits;
+    } rows[] = {{"volatile", 1}, {"relaxed", 1}, {"mmio", 1},
+                {"acquire", 3},  {"release", 5}, {"acq_rel", 7}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (ptx_words_have(&d->words, rows[i].word)) return rows[i].bits;
+    return 0;
+}
+
 static void load_store(Decode *d, bool load) {
     const Element *const e = element(d);
     if (d->in->operand_count < 2) {
@@ -144,7 +155,8 @@ static void access_part(Decode *d, const Element *e, bool load, int at, int coun
     tmp.o[12] += skip;
     if (tmp.o[12] < skip) tmp.o[13]++;
     tmp.o[5] = e->bytes | (e->is_signed ? ACC_SIGNED : 0u) | (wide ? ACC_WIDE : 0u) |
-               (address64 ? ACC_ADDR64 : 0u) | (uint32_t)count << ACC_COUNT;
+               (address64 ? ACC_ADDR64 : 0u) | (uint32_t)count << ACC_COUNT |
+               dec_order(d) << ACC_ORDER;
     if (space == PTX_GENERIC && var) space = var->space; /* a named variable knows its own */
     if (d->status != ST_OK) return;
     if (align) dec_check_align(d, &tmp, align);

@@ -6,7 +6,10 @@
 
 #define NO_ROW UINT32_MAX
 /* As in exec/access.h. */
-enum { ACC_SIGNED = 0x10, ACC_WIDE = 0x20, ACC_ADDR64 = 0x40, ACC_COUNT = 8 };
+enum { ACC_SIGNED = 0x10, ACC_WIDE = 0x20, ACC_ADDR64 = 0x40, ACC_COUNT = 8, ACC_ORDER = 12 };
+
+/* The bits of ACC_ORDER: .volatile, .relaxed or stronger; acquires; releases. */
+uint32_t dec_order(const Decode *d);
 
 /* A new Ir with the operands of `tmp`, which is collected first: operands may emit Ir themselves.
  */

@@ -13,6 +13,7 @@
 #include "softgpu/exec/footprint.h"
 #include "softgpu/exec/module.h"
 #include "softgpu/exec/probe.h"
+#include "softgpu/exec/watch.h"
 #include "softgpu/written.h"
 
 #include <sched.h>
@@ -85,6 +86,7 @@ static uint64_t dispatch_index(const Launch *l, uint64_t linear) {
 static void finish(Launch *l, Block *b) {
     SgCounters counters = {0};
     block_count(b, &counters);
+    watch_end(b);
     pthread_mutex_lock(&l->lock);
     add_counters(&l->total, &counters);
     for (int i = 0; i < l->kernel->block_count; i++) l->counts[i] += b->counts[i];
@@ -337,6 +339,8 @@ static void cleanup(Launch *l) {
         block_free(b);
     }
     footprint_free(l->footprint);
+    order_launch_free(l->order_between);
+    race_launch_free(l->race);
     mem_free(l->counts);
     launch_profile_free(l->profile);
     if (l->kernel != l->user->kernel) probe_kernel_free((SgKernel *)(uintptr_t)l->kernel);
@@ -424,7 +428,8 @@ Status sg_execute(SgLaunch *launch, Arena *arena, Error *err) {
         l.block_total = l.sample_count;
         l.order = order;
     }
-    if (!l.params || !l.footprint || !make_results(&l, arena) || !start_profile(&l)) {
+    if (!l.params || !l.footprint || !make_results(&l, arena) || !start_profile(&l) ||
+        !watch_launch(&l, blocks)) {
         st = err_no_memory(err, block_bytes(&l));
     } else {
         if (k->info.param_bytes)

@@ -100,7 +100,7 @@ HANDLER(ldmatrix) {
     const Rec *next = NULL;
     if (!aligned_warp(w, r, &next)) return next;
     u32 a[LANES];
-    if (!matrix_rows(w, r, a) || !matrix_watch(w, r, a, ACC_READ)) return NULL;
+    if (!matrix_rows(w, r, a) || !matrix_watch(w, r, a, ACC_READ | ACC_WHOLE)) return NULL;
     const int count = (int)(r->o[5] >> ACC_COUNT & 15);
     for (int i = 0; i < count; i++) {
         Matrix8 m;
@@ -141,7 +141,10 @@ HANDLER(movmatrix) {
 
 /* The lanes named by a membermask row, as the first running lane sees it. False: go to *next. */
 static bool members(Warp *w, const Rec *r, int k, u32 *mask, const Rec **next) {
-    return warp_members(w, r, ROW(u32, k), mask, next) && warp_gather(w, r, *mask & w->live, next);
+    if (!warp_members(w, r, ROW(u32, k), mask, next) || !warp_gather(w, r, *mask & w->live, next))
+        return false;
+    if (SG_CHECKED) watch_met(w);
+    return true;
 }
 
 /* A butterfly over the whole warp by one power of two: a fixed permutation. */

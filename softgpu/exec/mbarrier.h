@@ -77,6 +77,8 @@ HANDLER(mbarrier) {
         const char *const wrong = mb_change(&m, tx, count, flags);
         if (wrong) return mb_fault(w, r, l, a[l], wrong);
         *p = mb_pack(&m);
+        if (SG_CHECKED && (flags & MB_ARRIVE)) watch_mb_arrive(w, (u32)a[l]);
+        if (SG_CHECKED && ((old ^ *p) >> MB_PHASE & 1)) watch_mb_phase(w->block, (u32)a[l]);
         if (r->o[0] != NO_ROW) ROW(u64, 0)[l] = old;
     }
     w->block->progress = true;
@@ -95,12 +97,13 @@ static const char *mb_settle(Warp *w, u64 offset) {
             continue;
         }
         MBarrier m;
-        u64 *const p = mb_at(w, offset);
+        u64 *const p = mb_at(w, offset), old = *p;
         async_land(&b->warps[arrival.warp], arrival.lanes);
         if (!mb_unpack(*p, &m)) continue;
         wrong = mb_change(&m, 0, __builtin_popcount(arrival.lanes), 0);
         if (wrong) break;
         *p = mb_pack(&m);
+        if (SG_CHECKED && ((old ^ *p) >> MB_PHASE & 1)) watch_mb_phase(b, (u32)offset);
         b->progress = true;
     }
     if (!wrong) b->arrival_count = kept;
@@ -125,6 +128,7 @@ HANDLER(cp_mbarrier_arrive) {
         if (!(r->o[8] & MB_NO_INC)) m.pending += __builtin_popcount(same);
         if (m.pending > MB_MOST) return mb_fault(w, r, l, a[l], "its count leaves 2^20 - 1");
         *p = mb_pack(&m);
+        if (SG_CHECKED) watch_mb_arrive(w, (u32)a[l]);
         if (!async_arrival(w, (u32)a[l], same))
             return warp_fault(w, r, 719, same, "out of memory for cp.async.mbarrier.arrive");
     }
@@ -148,6 +152,7 @@ HANDLER(mbarrier_wait) {
         const u32 phase =
             r->o[8] & MB_PARITY ? ROW(u32, 6)[l] & 1 : (u32)(ROW(u64, 6)[l] >> MB_PHASE & 1);
         done |= (u32)(m.phase != phase) << l;
+        if (SG_CHECKED && m.phase != phase) watch_mb_wait(w, (u32)a[l]);
     }
     PRED(0) = (PRED(0) & ~w->mask) | done;
     if (done != w->mask) {

@@ -12,7 +12,8 @@ list(APPEND SOFTGPU_SOURCES
      ${CMAKE_CURRENT_LIST_DIR}/deadlock.c ${CMAKE_CURRENT_LIST_DIR}/spin.c
      ${CMAKE_CURRENT_LIST_DIR}/probe.c ${CMAKE_CURRENT_LIST_DIR}/profile.c
      ${CMAKE_CURRENT_LIST_DIR}/overflow.c
-     ${CMAKE_CURRENT_LIST_DIR}/warning.c ${CMAKE_CURRENT_LIST_DIR}/watch.c)
+     ${CMAKE_CURRENT_LIST_DIR}/warning.c ${CMAKE_CURRENT_LIST_DIR}/watch.c
+     ${CMAKE_CURRENT_LIST_DIR}/order.c ${CMAKE_CURRENT_LIST_DIR}/race.c)
 
 # The handlers, once per instruction set, and those on memory once more with content checks. -O3 makes
 # vectors of the loops over lanes; PTX arithmetic wraps and narrows by definition, hence no

@@ -194,6 +194,8 @@ struct Block {
 };
 
 typedef struct Footprint Footprint;
+typedef struct OrderLaunch OrderLaunch;
+typedef struct RaceLaunch RaceLaunch;
 
 typedef struct BlockQueue { /* by Block.next */
     Block *head, *tail;
@@ -211,6 +213,8 @@ struct Launch {
     size_t block_bytes, reg_bytes;
     Footprint *footprint;
     struct LaunchProfile *profile; /* under the lock; NULL: not profiled */
+    OrderLaunch *order_between; /* and `race`: see exec/order.h, exec/race.h; NULL: not watched */
+    RaceLaunch *race;
     /* under the lock */
     pthread_mutex_t lock;
     pthread_cond_t wake;

@@ -15,6 +15,13 @@ static Watch *watch_new(const Block *b, const uint8_t *local, size_t local_bytes
     watch->checks = b->launch->kernel->module->checks;
     watch->shared_bytes = b->shared_size;
     watch->local_bytes = local_bytes;
+    watch->races = watch->checks & (SG_CHECK_RACE | SG_CHECK_ASYNC);
+    watch->words = b->shared_size / 4 + 1;
+    if (watch->races) watch->cells = mem_alloc(CELL_SLOTS * watch->words * sizeof *watch->cells);
+    if (watch->races && !watch->cells) {
+        watch_free(watch);
+        return NULL;
+    }
     if (!(watch->checks & SG_CHECK_INIT)) return watch;
     watch->shadow = mem_alloc(b->shared_size + local_bytes + 1);
     if (!watch->shadow) {
@@ -28,6 +35,14 @@ static Watch *watch_new(const Block *b, const uint8_t *local, size_t local_bytes
     return watch;
 }
 
+bool watch_launch(Launch *l, uint64_t blocks) {
+    const SgChecks checks = l->kernel->module->checks;
+    if (!(checks & (SG_CHECK_RACE | SG_CHECK_ASYNC)) || l->user->mode == SG_TIMING) return true;
+    l->order_between = order_launch_new(blocks);
+    l->race = race_launch_new();
+    return l->order_between && l->race;
+}
+
 bool watch_start(Block *b, uint8_t *local, size_t local_bytes) {
     const SgLaunch *const user = b->launch->user;
     if (!(b->launch->kernel->module->checks & SG_CHECK_ACCESS) || user->mode == SG_TIMING)
@@ -36,11 +51,34 @@ bool watch_start(Block *b, uint8_t *local, size_t local_bytes) {
     if (!b->watch) return false;
     Watch *const watch = b->watch;
     if (watch->shadow) memset(watch->shadow, 0, watch->shared_bytes + watch->local_bytes);
+    if (watch->races) {
+        memset(watch->cells, 0, CELL_SLOTS * watch->words * sizeof *watch->cells);
+        order_reset(&watch->order, b->warp_count);
+    }
     return true;
+}
+
+void watch_end(Block *b) {
+    if (b->watch && b->watch->races) order_end(b, &b->watch->order);
+}
+
+void watch_arrive(Warp *w, int barrier) {
+    if (w->block->watch && w->block->watch->races) order_arrive(w, barrier);
+}
+void watch_release(Block *b, int barrier, uint32_t waiting) {
+    if (b->watch && b->watch->races) order_release(b, barrier, waiting);
+}
+void watch_met(Warp *w) {
+    if (w->block->watch && w->block->watch->races) order_warp_met(w);
+}
+void watch_fence(Warp *w) {
+    if (w->block->watch && w->block->watch->races) order_fence(w);
 }
 
 void watch_free(Watch *watch) {
     if (!watch) return;
+    order_free(&watch->order);
+    mem_free(watch->cells);
     mem_free(watch->shadow);
     mem_free(watch);
 }
@@ -56,9 +94,37 @@ void watch_wrote_local(Block *b, const uint8_t *address, uint32_t bytes) {
         memset((void *)((uintptr_t)address + (uintptr_t)watch->local_shadow), 0xff, bytes);
 }
 
-void watch_landed(Warp *w, const AsyncCopy *copy, uint32_t lanes) {
-    for (; lanes; lanes &= lanes - 1)
-        watch_wrote_shared(w->block, copy->dst[__builtin_ctz(lanes)], copy->bytes);
+void watch_mb_arrive(Warp *w, uint32_t offset) {
+    if (w->block->watch && w->block->watch->races) order_mb_arrive(w, offset);
+}
+void watch_mb_phase(Block *b, uint32_t offset) {
+    if (b->watch && b->watch->races) order_mb_phase(b, offset);
+}
+void watch_mb_wait(Warp *w, uint32_t offset) {
+    if (w->block->watch && w->block->watch->races) order_mb_wait(w, offset);
+}
+
+/* Who waited himself has them from now on; an mbarrier was told of them when they were issued. */
+static void settle_cells(Warp *w, const AsyncCopy *copy, int lane, bool waited) {
+    const Watch *const watch = w->block->watch;
+    const Cell now = (Cell)watch->order.warps[w->index].now << CELL_CLOCK;
+    const Cell clock = (((Cell)1 << CELL_CLOCK_BITS) - 1) << CELL_CLOCK;
+    for (uint32_t i = copy->dst[lane] / 4; i < (copy->dst[lane] + copy->bytes) / 4; i++) {
+        Cell *const c = &watch->cells[i];
+        if (!(*c & CELL_PENDING) || (int)cell_bits(*c, CELL_WARP, 5) != w->index ||
+            (int)cell_bits(*c, CELL_LANE, 5) != lane)
+            continue;
+        *c &= ~CELL_PENDING;
+        if (waited) *c = (*c & ~clock) | now;
+    }
+}
+
+void watch_landed(Warp *w, const AsyncCopy *copy, uint32_t lanes, bool waited) {
+    for (; lanes; lanes &= lanes - 1) {
+        const int lane = __builtin_ctz(lanes);
+        watch_wrote_shared(w->block, copy->dst[lane], copy->bytes);
+        if (w->block->watch->races) settle_cells(w, copy, lane, waited);
+    }
 }
 
 void watch_name_unwritten(const uint8_t *shadow, uint32_t size, char *out, size_t out_size) {

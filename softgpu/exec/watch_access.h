@@ -3,9 +3,27 @@
  *
  * A full warp on consecutive elements is checked as one piece of memory, other accesses lane by
  * lane. */
+#include "softgpu/exec/module.h"
 #include "softgpu/exec/watch.h"
 
-typedef enum AccKind { ACC_READ, ACC_WRITE, ACC_UPDATE } AccKind;
+/* A set of: reads, writes; .volatile, .relaxed or stronger; acquires; releases; is a cp.async; is
+ * done by the warp as one; the record holds the values as in access.h. */
+typedef enum AccKind {
+    ACC_READ = 1,
+    ACC_WRITE = 2,
+    ACC_UPDATE = 3,
+    ACC_STRONG = 4,
+    ACC_ACQUIRE = 8,
+    ACC_RELEASE = 16,
+    ACC_COPY = 32,
+    ACC_WHOLE = 64,
+    ACC_VALUES = 128,
+} AccKind;
+
+/* How ld, st, atom and red order other accesses. */
+static inline AccKind order_kind(const Rec *r) {
+    return (AccKind)(SG_CHECKED ? (r->o[5] >> ACC_ORDER & 7) * ACC_STRONG : 0);
+}
 
 #if SG_CHECKED
 
@@ -61,6 +79,8 @@ static void mark_written(const u64 a[LANES], u32 m, u32 size, u64 distance) {
     }
 }
 
+#include "softgpu/exec/race_access.h"
+
 static u64 space_shadow(const Watch *watch, AccSpace space) {
     return space == ACC_GLOBAL   ? watch->global_shadow
            : space == ACC_SHARED ? watch->shared_shadow
@@ -110,15 +130,31 @@ KERNEL_DATA static bool watch_access(Warp *w, const Rec *r, AccSpace space, cons
                                      u32 m, u32 size, AccKind kind) {
     const Watch *const watch = w->block->watch;
     if (!watch) return true;
+    if (watch->races && space <= ACC_SHARED) {
+        if (!check_race(w, r, space, a, m, size, kind)) return false;
+        if ((kind & ACC_STRONG) && (kind & ACC_WRITE) && order_has_signals(w, kind & ACC_RELEASE))
+            FOR_LANES if (m >> l & 1) order_publish(w, a[l], kind & ACC_RELEASE);
+    }
     const u64 distance = space_shadow(watch, space);
     if (space == ACC_GLOBAL) m = shadowed_lanes(a, m);
-    if (distance && kind != ACC_WRITE && !check_written(w, r, space, a, m, size, distance))
+    if (distance && (kind & ACC_READ) && !check_written(w, r, space, a, m, size, distance))
         return false;
-    if (distance && kind != ACC_READ) mark_written(a, m, size, distance);
+    if (distance && (kind & ACC_WRITE) && !(kind & ACC_COPY)) mark_written(a, m, size, distance);
     return true;
 }
 
+/* After a load or atomic: what its lanes learn. */
+static void watch_observe(Warp *w, const u64 a[LANES], u32 m, AccKind kind) {
+    const Watch *const watch = w->block->watch;
+    if (!(kind & ACC_STRONG) || !(kind & ACC_READ) || !watch || !watch->races) return;
+    if (!order_has_signals(w, false)) return;
+    FOR_LANES if (m >> l & 1) order_observe(w, a[l], kind & ACC_ACQUIRE);
+}
+
 #else
+static inline void watch_observe(Warp *w, const u64 a[LANES], u32 m, AccKind kind) {
+    (void)w, (void)a, (void)m, (void)kind;
+}
 static inline bool watch_access(Warp *w, const Rec *r, AccSpace space, const u64 a[LANES], u32 m,
                                 u32 size, AccKind kind) {
     (void)w, (void)r, (void)space, (void)a, (void)m, (void)size, (void)kind;

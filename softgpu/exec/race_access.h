@@ -1,0 +1,246 @@
+/* The race checks of loads and stores; included by watch_access.h only.
+ *
+ * A load must come after the last store to its words, a store after the last loads too. Usually a
+ * warp finds every cell below its floor (exec/order.h), which takes one comparison per word; else
+ * each word is looked at by itself. Device memory belongs to several blocks and host threads: its
+ * cells are locked by page, and compared with the block they name. */
+
+typedef struct Racer { /* one access of a warp */
+    Warp *w;
+    const Rec *r;
+    const u64 *a; /* host addresses */
+    AccSpace space;
+    u32 m, size;
+    AccKind kind;
+    Cell cell; /* of lane 0, all bytes */
+    const WarpOrder *order;
+    bool record; /* loads and stores are watched, not copies alone */
+} Racer;
+
+static Cell lane_cell(const Racer *x, int l) {
+    const u32 bytes = x->size >= 4 ? 15 : ((1u << x->size) - 1) << (x->a[l] & 3);
+    return x->cell | (Cell)l << CELL_LANE | (Cell)(bytes & 15) << CELL_BYTES;
+}
+
+static bool same_bits(Cell a, Cell b, int at, int bits) {
+    return !(cell_bits(a ^ b, at, bits));
+}
+
+/* The value that lane l stores, as `size` bytes. */
+static void stored(const Racer *x, int l, u8 out[32]) {
+    Warp *const w = x->w;
+    const Rec *const r = x->r;
+    const u32 bytes = r->o[5] & ACC_BYTES, count = r->o[5] >> ACC_COUNT & 15;
+    for (u32 k = 0; k < count && (k + 1) * bytes <= 32; k++) {
+        const u64 v = r->o[5] & ACC_WIDE ? ROW(u64, k)[l] : ROW(u32, k)[l];
+        __builtin_memcpy(out + k * bytes, &v, bytes);
+    }
+}
+
+/* A store of what is there already, or of what another lane stores with the same instruction,
+ * changes nothing whoever comes first. */
+KERNEL_DATA static bool same_value(const Racer *x, int l, Cell old, u64 block) {
+    if (!(x->kind & ACC_VALUES)) return false;
+    u8 mine[32] = {0}, theirs[32] = {0};
+    const u32 other = cell_bits(old, CELL_LANE, 5);
+    stored(x, l, mine);
+    if (__builtin_memcmp(mine, (const void *)(uintptr_t)x->a[l], x->size) == 0) return true;
+    if (block != x->w->block->linear || !same_bits(old, x->cell, CELL_WARP, 5) ||
+        !same_bits(old, x->cell, 0, CELL_MANY) || !(x->m >> other & 1) || x->a[other] != x->a[l])
+        return false;
+    stored(x, (int)other, theirs);
+    return __builtin_memcmp(mine, theirs, x->size) == 0;
+}
+
+static bool races(const Racer *x, int l, Cell mine, Cell old, u64 block, CellSlot slot) {
+    if (!old || !(cell_bits(old & mine, CELL_BYTES, 4))) return false;
+    const u32 kind = cell_bits(old, CELL_KIND, 2), warp = cell_bits(old, CELL_WARP, 5);
+    if (old & CELL_PENDING) return true;
+    if (block == x->w->block->linear && (int)warp == x->w->index &&
+        (kind == CELL_WHOLE ||
+         (same_bits(old, mine, CELL_LANE, 5) && !cell_bits(old, CELL_MANY, 1))))
+        return false;
+    if (kind == CELL_STRONG && (x->kind & ACC_STRONG)) return false;
+    if (!x->record && kind != CELL_COPY) return false;
+    if (order_before(x->w, block, (int)warp, cell_bits(old, CELL_CLOCK, CELL_CLOCK_BITS)))
+        return false;
+    return slot != CELL_WRITE || !(x->kind & ACC_WRITE) || !same_value(x, l, old, block);
+}
+
+static bool report_race(const Racer *x, int l, Cell old, u64 block, CellSlot slot) {
+    char where[320];
+    const char *const what = x->kind & ACC_COPY                     ? "asynchronous copy"
+                             : (x->kind & ACC_UPDATE) == ACC_UPDATE ? "atomic"
+                             : x->kind & ACC_WRITE                  ? "store"
+                                                                    : "load";
+    if (x->space == ACC_GLOBAL)
+        sg_mem_describe(x->a[l], x->size, where, sizeof where);
+    else
+        __builtin_snprintf(where, sizeof where, "%u bytes at shared address 0x%llx", x->size,
+                           (unsigned long long)(x->a[l] + space_origin(x->w, ACC_SHARED, l)));
+    race_fault(x->w, x->r, l, what, where, &(RaceOther){old, block}, slot != CELL_WRITE);
+    return false;
+}
+
+/* A reader: the last one of another warp (or block) is kept besides. */
+static inline void note_reader(Cell *read, Cell *other, Cell mine) {
+    const Cell old = *read, differ = old ^ mine;
+    const Cell epoch = differ >> CELL_BYTES; /* clock, warp, bytes */
+    if (old && cell_bits(differ, CELL_WARP, 5)) *other = old;
+    const bool many = !epoch && (cell_bits(differ, CELL_LANE, 5) || cell_bits(old, CELL_MANY, 1));
+    *read = mine | (Cell)many << CELL_MANY;
+}
+
+/* One word of shared memory. */
+static bool shared_word(const Racer *x, int l, Cell *const cells[CELL_SLOTS], u64 i, Cell mine) {
+    const u64 block = x->w->block->linear;
+    const int slots = x->kind & ACC_WRITE ? CELL_SLOTS : 1;
+    for (int s = 0; s < slots; s++)
+        if (races(x, l, mine, cells[s][i], block, (CellSlot)s))
+            return report_race(x, l, cells[s][i], block, (CellSlot)s);
+    if (x->kind & ACC_WRITE)
+        cells[CELL_WRITE][i] = mine;
+    else if (x->record)
+        note_reader(&cells[CELL_READ][i], &cells[CELL_READ_OTHER][i], mine);
+    return true;
+}
+
+/* 16 bytes of each lane, four words: the usual access of matrices and copies. True when every cell
+ * was below the floor, and then done. */
+static bool shared_quads(const Racer *x, Cell *const cells[CELL_SLOTS], const u64 base) {
+    const Cell floor = x->order->floor;
+    Cell high = 0;
+    const int slots = x->kind & ACC_WRITE ? CELL_SLOTS : 1;
+    FOR_LANES {
+        if (!(x->m >> l & 1)) continue;
+        const u64 i = (x->a[l] - base) >> 2;
+        for (int s = 0; s < slots; s++)
+            for (int k = 0; k < 4; k++) high |= -(Cell)(cells[s][i + (u64)k] >= floor);
+    }
+    if (high) return false;
+    FOR_LANES {
+        if (!(x->m >> l & 1)) continue;
+        const u64 i = (x->a[l] - base) >> 2;
+        const Cell mine = x->cell | (Cell)l << CELL_LANE | (Cell)15 << CELL_BYTES;
+        if (x->kind & ACC_WRITE) {
+            for (int k = 0; k < 4; k++) cells[CELL_WRITE][i + (u64)k] = mine;
+        } else if (x->record) {
+            Cell *const read = &cells[CELL_READ][i], *const other = &cells[CELL_READ_OTHER][i];
+            Cell old[4];
+            __builtin_memcpy(old, read, sizeof old);
+            if (old[0] == old[1] && old[0] == old[2] && old[0] == old[3]) {
+                Cell now = old[0], aside = old[0];
+                note_reader(&now, &aside, mine);
+                for (int k = 0; k < 4; k++) read[k] = now;
+                if (old[0] && cell_bits(old[0] ^ mine, CELL_WARP, 5))
+                    for (int k = 0; k < 4; k++) other[k] = old[k];
+            } else {
+                for (int k = 0; k < 4; k++) note_reader(&read[k], &other[k], mine);
+            }
+        }
+    }
+    return true;
+}
+
+static bool race_shared(const Racer *x) {
+    const Watch *const watch = x->w->block->watch;
+    const u64 base = (u64)(uintptr_t)x->w->block->shared;
+    Cell *const cells[CELL_SLOTS] = {watch->cells, watch->cells + watch->words,
+                                     watch->cells + 2 * watch->words};
+    if (x->size == 16 && shared_quads(x, cells, base)) return true;
+    FOR_LANES {
+        if (!(x->m >> l & 1)) continue;
+        const Cell mine = lane_cell(x, l);
+        const u64 first = (x->a[l] - base) >> 2, last = (x->a[l] - base + x->size - 1) >> 2;
+        for (u64 i = first; i <= last; i++)
+            if (!shared_word(x, l, cells, i, mine)) return false;
+    }
+    return true;
+}
+
+/* One word of device memory, its page locked. */
+static bool global_word(const Racer *x, int l, RaceChunk *c, u64 i, Cell mine) {
+    const u64 block = x->w->block->linear;
+    const int slots = x->kind & ACC_WRITE ? CELL_SLOTS : 1;
+    for (int s = 0; s < slots; s++) {
+        const Cell old = c->cell[s][i];
+        if (!old || (c->block[s][i] == (u32)block && old < x->order->floor)) continue;
+        if (!races(x, l, mine, old, c->block[s][i], (CellSlot)s)) continue;
+        race_unlock(x->w->block->launch->race, x->a[l]);
+        return report_race(x, l, old, c->block[s][i], (CellSlot)s);
+    }
+    if (x->kind & ACC_WRITE) {
+        c->cell[CELL_WRITE][i] = mine;
+        c->block[CELL_WRITE][i] = (u32)block;
+        return true;
+    }
+    const Cell old = c->cell[CELL_READ][i];
+    if (old && c->block[CELL_READ][i] != (u32)block) {
+        c->cell[CELL_READ_OTHER][i] = old;
+        c->block[CELL_READ_OTHER][i] = c->block[CELL_READ][i];
+        c->cell[CELL_READ][i] = mine;
+    } else {
+        Cell other = 0;
+        note_reader(&c->cell[CELL_READ][i], &other, mine);
+        if (other && (!c->cell[CELL_READ_OTHER][i] || c->block[CELL_READ_OTHER][i] == (u32)block)) {
+            c->cell[CELL_READ_OTHER][i] = other;
+            c->block[CELL_READ_OTHER][i] = (u32)block;
+        }
+    }
+    c->block[CELL_READ][i] = (u32)block;
+    return true;
+}
+
+static bool race_global(const Racer *x) {
+    RaceLaunch *const launch = x->w->block->launch->race;
+    RaceChunk *chunk = NULL;
+    u64 page = 0, last_address = 0; /* `page` + 1 is locked when not 0 */
+    bool ok = true;
+    for (u32 left = x->m; left && ok; left &= left - 1) {
+        const int l = __builtin_ctz(left);
+        const u64 address = x->a[l];
+        if (page != (address >> 12) + 1) {
+            if (page) race_unlock(launch, last_address);
+            chunk = race_chunk(launch, address);
+            page = 0;
+            if (!chunk) continue;
+            race_lock(launch, address);
+            page = (address >> 12) + 1;
+        }
+        last_address = address;
+        const Cell mine = lane_cell(x, l);
+        const u64 first = address >> 2, last = (address + x->size - 1) >> 2;
+        for (u64 i = first; ok && i <= last; i++)
+            ok = global_word(x, l, chunk, i % CHUNK_WORDS, mine);
+    }
+    if (page && ok) race_unlock(launch, last_address);
+    return ok;
+}
+
+/* False after a fault. */
+KERNEL_DATA static bool check_race(Warp *w, const Rec *r, AccSpace space, const u64 a[LANES], u32 m,
+                                   u32 size, AccKind kind) {
+    const Watch *const watch = w->block->watch;
+    const WarpOrder *const order = &watch->order.warps[w->index];
+    const bool record = watch->checks & SG_CHECK_RACE;
+    if (!record && (space != ACC_SHARED)) return true;
+    const u64 number = (u64)(r - w->block->launch->kernel->code);
+    const CellKind cell = kind & ACC_COPY     ? CELL_COPY
+                          : kind & ACC_STRONG ? CELL_STRONG
+                          : kind & ACC_WHOLE  ? CELL_WHOLE
+                                              : CELL_PLAIN;
+    const Racer x = {.w = w,
+                     .r = r,
+                     .a = a,
+                     .space = space,
+                     .m = m,
+                     .size = size,
+                     .kind = kind,
+                     .cell = (Cell)order->now << CELL_CLOCK | (Cell)w->index << CELL_WARP |
+                             (Cell)cell << CELL_KIND |
+                             (Cell)(number < CELL_RECORDS ? number : CELL_RECORDS) |
+                             (space == ACC_SHARED && (kind & ACC_COPY) ? CELL_PENDING : 0),
+                     .order = order,
+                     .record = record};
+    return space == ACC_SHARED ? race_shared(&x) : race_global(&x);
+}
