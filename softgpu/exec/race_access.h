@@ -105,41 +105,70 @@ static bool shared_word(const Racer *x, int l, Cell *const cells[CELL_SLOTS], u6
     return true;
 }
 
-/* 16 bytes of each lane, four words: the usual access of matrices and copies. True when every cell
- * was below the floor, and then done. */
-static bool shared_quads(const Racer *x, Cell *const cells[CELL_SLOTS], const u64 base) {
-    const Cell floor = x->order->floor;
-    Cell high = 0;
-    const int slots = x->kind & ACC_WRITE ? CELL_SLOTS : 1;
-    FOR_LANES {
-        if (!(x->m >> l & 1)) continue;
-        const u64 i = (x->a[l] - base) >> 2;
-        for (int s = 0; s < slots; s++)
-            for (int k = 0; k < 4; k++) high |= -(Cell)(cells[s][i + (u64)k] >= floor);
+/* As many cells as the instruction set compares at once. */
+#ifdef __AVX2__
+enum { CELLS = 4 };
+#else
+enum { CELLS = 2 };
+#endif
+typedef Cell CellRow __attribute__((vector_size(CELLS * 8)));
+
+static inline CellRow load_cells(const Cell *p) {
+    CellRow v;
+    __builtin_memcpy(&v, p, sizeof v);
+    return v;
+}
+static inline void store_cells(Cell *p, CellRow v) {
+    __builtin_memcpy(p, &v, sizeof v);
+}
+static inline bool any_cell(CellRow v) {
+    Cell any = 0;
+    for (int k = 0; k < CELLS; k++) any |= v[k];
+    return any != 0;
+}
+/* Is one of the four cells at `p` not below the floor? */
+static inline bool above(const Cell *p, Cell floor) {
+    CellRow high = load_cells(p) >= floor;
+    for (int k = CELLS; k < 4; k += CELLS) high |= load_cells(p + k) >= floor;
+    return any_cell(high);
+}
+
+/* note_reader on four words. */
+static inline void note_readers(Cell *read, Cell *other, Cell mine) {
+    const Cell warps = (Cell)31 << CELL_WARP, lanes = (Cell)31 << CELL_LANE;
+    const Cell many = (Cell)1 << CELL_MANY;
+    for (int k = 0; k < 4; k += CELLS) {
+        const CellRow old = load_cells(read + k), differ = old ^ mine;
+        const CellRow apart = ((differ & warps) != 0) & (old != 0);
+        if (any_cell(apart))
+            store_cells(other + k, (old & apart) | (load_cells(other + k) & ~apart));
+        const CellRow again =
+            ((differ >> CELL_BYTES) == 0) & (((differ & lanes) != 0) | ((old & many) != 0));
+        store_cells(read + k, mine | (again & many));
     }
-    if (high) return false;
+}
+
+/* 16 bytes of each lane, four words: the usual access of matrices and copies. Returns the lanes
+ * that found a cell that is not below the floor; the others are done. */
+static u32 shared_quads(const Racer *x, Cell *const cells[CELL_SLOTS], const u64 base) {
+    const Cell floor = x->order->floor, first = x->cell | (Cell)15 << CELL_BYTES;
+    const bool write = x->kind & ACC_WRITE;
+    u32 left = 0;
     FOR_LANES {
         if (!(x->m >> l & 1)) continue;
         const u64 i = (x->a[l] - base) >> 2;
-        const Cell mine = x->cell | (Cell)l << CELL_LANE | (Cell)15 << CELL_BYTES;
-        if (x->kind & ACC_WRITE) {
+        const Cell mine = first | (Cell)l << CELL_LANE;
+        const bool high = above(&cells[CELL_WRITE][i], floor) ||
+                          (write && (above(&cells[CELL_READ][i], floor) ||
+                                     above(&cells[CELL_READ_OTHER][i], floor)));
+        if (high)
+            left |= 1u << l;
+        else if (write)
             for (int k = 0; k < 4; k++) cells[CELL_WRITE][i + (u64)k] = mine;
-        } else if (x->record) {
-            Cell *const read = &cells[CELL_READ][i], *const other = &cells[CELL_READ_OTHER][i];
-            Cell old[4];
-            __builtin_memcpy(old, read, sizeof old);
-            if (old[0] == old[1] && old[0] == old[2] && old[0] == old[3]) {
-                Cell now = old[0], aside = old[0];
-                note_reader(&now, &aside, mine);
-                for (int k = 0; k < 4; k++) read[k] = now;
-                if (old[0] && cell_bits(old[0] ^ mine, CELL_WARP, 5))
-                    for (int k = 0; k < 4; k++) other[k] = old[k];
-            } else {
-                for (int k = 0; k < 4; k++) note_reader(&read[k], &other[k], mine);
-            }
-        }
+        else if (x->record)
+            note_readers(&cells[CELL_READ][i], &cells[CELL_READ_OTHER][i], mine);
     }
-    return true;
+    return left;
 }
 
 static bool race_shared(const Racer *x) {
@@ -147,9 +176,9 @@ static bool race_shared(const Racer *x) {
     const u64 base = (u64)(uintptr_t)x->w->block->shared;
     Cell *const cells[CELL_SLOTS] = {watch->cells, watch->cells + watch->words,
                                      watch->cells + 2 * watch->words};
-    if (x->size == 16 && shared_quads(x, cells, base)) return true;
+    const u32 lanes = x->size == 16 ? shared_quads(x, cells, base) : x->m;
     FOR_LANES {
-        if (!(x->m >> l & 1)) continue;
+        if (!(lanes >> l & 1)) continue;
         const Cell mine = lane_cell(x, l);
         const u64 first = (x->a[l] - base) >> 2, last = (x->a[l] - base + x->size - 1) >> 2;
         for (u64 i = first; i <= last; i++)

@@ -46,7 +46,7 @@ static inline const u8 *shadow_at(u64 address, u64 distance) {
     return (const u8 *)(uintptr_t)(address + distance);
 }
 
-static bool bytes_written(const u8 *p, u32 size) {
+static inline bool bytes_written(const u8 *p, u32 size) {
     u64 all = UINT64_MAX;
     u32 i = 0;
     for (; i + 8 <= size; i += 8) all &= load_u64(p + i);
@@ -59,6 +59,10 @@ static u32 unwritten_lanes(const u64 a[LANES], u32 m, u32 size, u64 distance) {
     if (m == FULL_MASK && linear(a, size) && bytes_written(shadow_at(a[0], distance), LANES * size))
         return 0;
     u32 bad = 0;
+    if (size == 16) { /* rows of matrices, copies */
+        FOR_LANES if (m >> l & 1) bad |= (u32)!bytes_written(shadow_at(a[l], distance), 16) << l;
+        return bad;
+    }
     FOR_LANES if (m >> l & 1) bad |= (u32)!bytes_written(shadow_at(a[l], distance), size) << l;
     return bad;
 }

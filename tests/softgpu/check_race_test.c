@@ -253,7 +253,7 @@ static void copies_may_arrive_at_an_mbarrier(void **state) {
           "cp.async.mbarrier.arrive.noinc.shared.b64 [%r3];\n" wait                                \
           "xor.b32 %r5, %r1, 32; shl.b32 %r5, %r5, 4; add.u32 %r5, %r5, %r3;\n"                    \
           "ld.shared.u32 %r6, [%r5+16];\n")
-    clean(ARRIVE("W: mbarrier.try_wait.parity.shared.b64 %p5, [%r3], 0; @!%p5 bra W;\n"));
+    clean(ARRIVE("W: mbarrier.test_wait.parity.shared.b64 %p5, [%r3], 0; @!%p5 bra W;\n"));
     race(ARRIVE(""), "cp.async.cg.shared.global");
 #undef ARRIVE
 }
