@@ -148,23 +148,29 @@ SCALAR2(max_f64, f64, f64, f64,
 MAP2(copysign_f32, u32, u32, u32, (a & 0x80000000u) | (b & 0x7fffffffu))
 MAP2(copysign_f64, u64, u64, u64, (a >> 63 << 63) | (b << 1 >> 1))
 
-#define TESTP(name, EXPR)                                                                          \
-    HANDLER(testp_##name##_f32) {                                                                  \
-        const u32 *const pa = ROW(u32, 1);                                                         \
+/* `a` is the magnitude, INF that of infinity, LEAST that of the least normal number. */
+#define TESTP_OF(name, T, type, INF, LEAST, EXPR)                                                  \
+    HANDLER(testp_##name##_##type) {                                                               \
+        const T inf = INF, least = LEAST, *const pa = ROW(T, 1);                                   \
         u32 bits = 0;                                                                              \
+        (void)inf;                                                                                 \
+        (void)least;                                                                               \
         FOR_LANES {                                                                                \
-            const u32 a = pa[l] & 0x7fffffffu;                                                     \
+            const T a = pa[l] << 1 >> 1;                                                           \
             bits |= (u32)(EXPR) << l;                                                              \
         }                                                                                          \
         PRED(0) = (PRED(0) & ~w->mask) | (bits & w->mask);                                         \
         return r + 1;                                                                              \
     }
-TESTP(finite, a < 0x7f800000u)
-TESTP(infinite, a == 0x7f800000u)
-TESTP(number, a <= 0x7f800000u)
-TESTP(nan, a > 0x7f800000u)
-TESTP(normal, a >= 0x00800000u && a < 0x7f800000u)
-TESTP(subnormal, a > 0 && a < 0x00800000u)
+#define TESTP(name, EXPR)                                                                          \
+    TESTP_OF(name, u32, f32, 0x7f800000u, 0x00800000u, EXPR)                                       \
+    TESTP_OF(name, u64, f64, UINT64_C(0x7ff) << 52, UINT64_C(1) << 52, EXPR)
+TESTP(finite, a < inf)
+TESTP(infinite, a == inf)
+TESTP(number, a <= inf)
+TESTP(nan, a > inf)
+TESTP(normal, a >= least && a < inf)
+TESTP(subnormal, a > 0 && a < least)
 
 COMPARE(eq_f32, f32, a == b)
 COMPARE(lt_f32, f32, a < b)
@@ -229,6 +235,49 @@ MAP1(abs_hx2, u32, u32, a & 0x7fff7fffu)
          f32_to_f16(canon(FN(f16_to_f32(a)))) | f32_to_f16(canon(FN(f16_to_f32(a >> 16)))) << 16)
 HALF1(ex2_f16, exp2_poly)
 HALF1(tanh_f16, tanhf)
+#define BF16_1(name, FN)                                                                           \
+    static inline u32 name##_one(u32 h) {                                                          \
+        return f32_to_bf16(canon(FN(bf16_to_f32(h))));                                             \
+    }                                                                                              \
+    MAP1(name, u32, u32, name##_one(a))                                                            \
+    MAP1(name##x2, u32, u32, name##_one(a) | name##_one(a >> 16) << 16)
+static inline float ex2_flushed(float x) {
+    return ftz(exp2_poly(ftz(x)));
+}
+BF16_1(ex2_bf16, ex2_flushed)
+BF16_1(tanh_bf16, tanhf)
+
+/* Two f32 of a 64-bit register. */
+static inline u64 two_f32(float low, float high) {
+    return as_u32(low) | (u64)as_u32(high) << 32;
+}
+#define FIRST(v)  as_f32((u32)(v))
+#define SECOND(v) as_f32((u32)((v) >> 32))
+#define KEEP(x)   (x)
+#define F32X2(name, FN, FLUSH)                                                                     \
+    MAP2(name##_f32x2, u64, u64, u64,                                                              \
+         two_f32(FLUSH(canon(FN(FLUSH(FIRST(a)), FLUSH(FIRST(b))))),                               \
+                 FLUSH(canon(FN(FLUSH(SECOND(a)), FLUSH(SECOND(b)))))))
+F32X2(add, op_add, KEEP)
+F32X2(sub, op_sub, KEEP)
+F32X2(mul, op_mul, KEEP)
+F32X2(add_ftz, op_add, ftz)
+F32X2(sub_ftz, op_sub, ftz)
+F32X2(mul_ftz, op_mul, ftz)
+#define FMA_F32X2(name, FLUSH)                                                                     \
+    MAP3(name##_f32x2, u64, u64, u64, u64,                                                         \
+         two_f32(FLUSH(canon(fma32(FLUSH(FIRST(a)), FLUSH(FIRST(b)), FLUSH(FIRST(c))))),           \
+                 FLUSH(canon(fma32(FLUSH(SECOND(a)), FLUSH(SECOND(b)), FLUSH(SECOND(c)))))))
+FMA_F32X2(fma, KEEP)
+FMA_F32X2(fma_ftz, ftz)
+
+/* .xorsign.abs: the magnitudes' minimum with the product's sign (PTX ISA, min, max). */
+static inline float xorsign(float a, float b, float m) {
+    const u32 sign = (as_u32(a) ^ as_u32(b)) & 0x80000000u;
+    return m != m ? canon(m) : as_f32((as_u32(m) & 0x7fffffffu) | sign);
+}
+MAP2(min_xorsign_f32, f32, f32, f32, xorsign(a, b, min_ptx(fabsf(a), fabsf(b))))
+MAP2(max_xorsign_f32, f32, f32, f32, xorsign(a, b, max_ptx(fabsf(a), fabsf(b))))
 /* .relu: negative -> +0, NaN -> canonical NaN. The same bits for f16 and bf16. */
 static inline u32 relu_one(u32 h, u32 inf) {
     h &= 0xffff;

@@ -119,6 +119,11 @@ MAP3(mad_u64, u64, u64, u64, u64, a *b + c)
 MAP3(mad_u16, u32, u32, u32, u32, ((a & 0xffff) * (b & 0xffff) + c) & 0xffff)
 MAP3(madhi_u32, u32, u32, u32, u32, (u32)((u64)a *b >> 32) + c)
 MAP3(madhi_s32, u32, s32, s32, u32, (u32)((s64)a *b >> 32) + c)
+MAP3(madhi_u16, u32, u32, u32, u32, (((a & 0xffff) * (b & 0xffff) >> 16) + c) & 0xffff)
+MAP3(madhi_s16, u32, u32, u32, u32, (u32)(((s32)(s16)a * (s16)b >> 16) + (s32)c) & 0xffff)
+MAP3(madhi_u64, u64, u64, u64, u64, (u64)((unsigned __int128)a *b >> 64) + c)
+MAP3(madhi_s64, u64, s64, s64, u64, (u64)((__int128)a *b >> 64) + c)
+MAP3(madhi_sat_s32, u32, s32, s32, s32, clamp_s32(((s64)a * b >> 32) + c))
 MAP3(madwide_u32, u64, u32, u32, u64, (u64)a *b + c)
 MAP3(madwide_s32, u64, s32, s32, u64, (u64)((s64)a *b) + c)
 MAP3(madwide_u16, u32, u32, u32, u32, (a & 0xffff) * (b & 0xffff) + c)
@@ -157,6 +162,21 @@ MAP2(max_u64, u64, u64, u64, a > b ? a : b)
 MAP2(max_s64, s64, s64, s64, a > b ? a : b)
 MAP2(max_u16, u32, u32, u32, (a & 0xffff) > (b & 0xffff) ? a & 0xffff : b & 0xffff)
 MAP2(max_s16, u32, u32, u32, (s16)a > (s16)b ? a & 0xffff : b & 0xffff)
+#define BOTH16(OP, A, B)  (((A)&0xffff)OP((B)&0xffff) ? (A)&0xffff : (B)&0xffff)
+#define BOTHS16(OP, A, B) ((s16)(A)OP(s16)(B) ? (A)&0xffff : (B)&0xffff)
+static inline u32 relu_s16(u32 v) {
+    return v & 0x8000 ? 0 : v;
+}
+MAP2(min_u16x2, u32, u32, u32, BOTH16(<, a, b) | BOTH16(<, a >> 16, b >> 16) << 16)
+MAP2(max_u16x2, u32, u32, u32, BOTH16(>, a, b) | BOTH16(>, a >> 16, b >> 16) << 16)
+MAP2(min_s16x2, u32, u32, u32, BOTHS16(<, a, b) | BOTHS16(<, a >> 16, b >> 16) << 16)
+MAP2(max_s16x2, u32, u32, u32, BOTHS16(>, a, b) | BOTHS16(>, a >> 16, b >> 16) << 16)
+MAP2(min_relu_s16x2, u32, u32, u32,
+     relu_s16(BOTHS16(<, a, b)) | relu_s16(BOTHS16(<, a >> 16, b >> 16)) << 16)
+MAP2(max_relu_s16x2, u32, u32, u32,
+     relu_s16(BOTHS16(>, a, b)) | relu_s16(BOTHS16(>, a >> 16, b >> 16)) << 16)
+MAP2(min_relu_s32, s32, s32, s32, a < 0 || b < 0 ? 0 : a < b ? a : b)
+MAP2(max_relu_s32, s32, s32, s32, a < 0 && b < 0 ? 0 : a > b ? a : b)
 MAP3(sad_u32, u32, u32, u32, u32, c + (a > b ? a - b : b - a))
 MAP3(sad_s32, u32, s32, s32, u32, c + (a > b ? (u32)a - (u32)b : (u32)b - (u32)a))
 
@@ -192,6 +212,9 @@ MAP1(bfind_s64, u32, s64, find_bit((u64)(a < 0 ? ~a : a), 64))
 MAP1(bfindsh_u32, u32, u32, a ? __builtin_clz(a) : UINT32_MAX)
 MAP1(bfindsh_s32, u32, s32,
      (a < 0 ? ~a : a) ? (u32)__builtin_clz((u32)(a < 0 ? ~a : a)) : UINT32_MAX)
+MAP1(bfindsh_u64, u32, u64, a ? (u32)__builtin_clzll(a) : UINT32_MAX)
+MAP1(bfindsh_s64, u32, s64,
+     (a < 0 ? ~a : a) ? (u32)__builtin_clzll((u64)(a < 0 ? ~a : a)) : UINT32_MAX)
 
 /* Position and length are the low 8 bits; the sign is that of the last bit inside the field,
  * or of the operand when the field reaches past it. */
@@ -359,6 +382,14 @@ SELECT(selp_b32, u32)
 SELECT(selp_b64, u64)
 MAP3(slct_b32, u32, u32, u32, s32, c >= 0 ? a : b)
 MAP3(slct_b64, u64, u64, u64, s32, c >= 0 ? a : b)
+/* .ftz: a negative subnormal is -0, which is not below 0; only its bits tell. */
+static inline bool slct_first(u32 c) {
+    const u32 mag = c & 0x7fffffffu;
+    return mag < 0x00800000u || (c >> 31 == 0 && mag <= 0x7f800000u);
+}
+MAP3(slct_ftz_b32_f32, u32, u32, u32, u32, slct_first(c) ? a : b)
+MAP3(slct_ftz_b64_f32, u64, u64, u64, u32, slct_first(c) ? a : b)
+MAP3(slct_b64_f32, u64, u64, u64, f32, c >= 0 ? a : b)
 MAP3(slct_b32_f32, u32, u32, u32, f32, c >= 0 ? a : b)
 
 /* vshl, vshr with .add: the shifted value plus c (PTX ISA, scalar video instructions). */

@@ -88,8 +88,12 @@ int ptx_form_index(const PtxForm *form) {
     return (int)(form - first);
 }
 
+bool ptx_form_matches(const PtxForm *form, const PtxWords *words) {
+    return match(form->pattern, words, 0);
+}
+
 const PtxForm *ptx_form_find(const PtxWords *words) {
     for (size_t i = 0; i < ptx_form_count(); i++)
-        if (match(forms[i].pattern, words, 0)) return &forms[i];
+        if (ptx_form_matches(&forms[i], words)) return &forms[i];
     return NULL;
 }

@@ -31,6 +31,7 @@ void ptx_words_drop(PtxWords *words, const char *word);
 size_t ptx_form_count(void);
 const PtxForm *ptx_form(size_t i);
 int ptx_form_index(const PtxForm *form);             /* position in its group's table of handlers */
+bool ptx_form_matches(const PtxForm *form, const PtxWords *words);
 const PtxForm *ptx_form_find(const PtxWords *words); /* NULL: not emulated */
 
 /* Numbers of the handlers that decoding chooses by itself, per group. */

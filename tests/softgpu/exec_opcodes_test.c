@@ -20,6 +20,9 @@ static const Vector integers[] = {
 static const Vector floats[] = {
 #include "exec_opcodes_float.inc"
 };
+static const Vector others[] = {
+#include "exec_opcodes_more.inc"
+};
 
 /* One entry per vector: inputs at [buffer], the result of lane l at [buffer + 64 + 8 l]. */
 static void emit_entry(Str *s, size_t i, const Vector *v) {
@@ -107,12 +110,19 @@ static void float_instructions_leave_idle_lanes_alone(void **state) {
     check(floats, COUNT(floats), 13);
 }
 
+static void all_other_instructions_match_the_isa(void **state) {
+    (void)state;
+    check(others, COUNT(others), 32);
+    check(others, COUNT(others), 13);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(integer_instructions_match_the_isa),
         cmocka_unit_test(integer_instructions_leave_idle_lanes_alone),
         cmocka_unit_test(float_instructions_match_the_isa),
         cmocka_unit_test(float_instructions_leave_idle_lanes_alone),
+        cmocka_unit_test(all_other_instructions_match_the_isa),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

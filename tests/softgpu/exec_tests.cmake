@@ -7,6 +7,7 @@ foreach(what
   checks
   control
   counters
+  coverage
   exchange
   features
   matrix
