@@ -68,7 +68,7 @@ typedef struct Frame { /* one inlined function */
 typedef struct Decode {
     SgModule *module;
     const PtxFunc *entry;
-    const int *entry_label; /* Ir index of each instruction of the entry */
+    int *entry_label; /* Ir index of each instruction of the entry */
     SgKernel *kernel;
     Arena *scratch;
     Error *err;

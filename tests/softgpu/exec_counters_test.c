@@ -1,6 +1,7 @@
 /* What a launch counts, against cases that can be counted by hand. */
 #include "exec_help.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "softgpu/ptx/ptx.h"
@@ -50,6 +51,13 @@ static void visits_of_a_loop_are_warps_times_trips(void **state) {
 
 /* Lanes 0..15 go round twice, the others once: the warp issues the body twice. The arms of an if
  * that half of the lanes take each are visited once each, what follows once. */
+/* The check adds records to sums and leaves most of them out again. */
+static void visits_do_not_depend_on_the_check_of_addresses(void **state) {
+    setenv("SOFTGPU_CHECKS", "address", 1);
+    visits_of_a_loop_are_warps_times_trips(state);
+    unsetenv("SOFTGPU_CHECKS");
+}
+
 static void a_divergent_arm_is_visited_by_its_own_lanes_only(void **state) {
     (void)state;
     Bench b;
@@ -106,6 +114,7 @@ static void each_sampled_block_has_visits_of_its_own(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(visits_of_a_loop_are_warps_times_trips),
+        cmocka_unit_test(visits_do_not_depend_on_the_check_of_addresses),
         cmocka_unit_test(a_divergent_arm_is_visited_by_its_own_lanes_only),
         cmocka_unit_test(each_sampled_block_has_visits_of_its_own),
         cmocka_unit_test(what_a_callee_executes_is_not_of_the_entry),
