@@ -15,6 +15,7 @@
 #include "base/mem.h"
 #include "runtime/build.h"
 #include "softgpu/memory.h"
+#include "softgpu/written.h"
 
 /* Offsets in the kernel's parameter structure. */
 enum {
@@ -214,6 +215,7 @@ static void run_execute(Run *r, SgMode mode) {
     r->launch.mode = mode;
     must(sg_execute(&r->launch, r->arena, &err), &err);
     if (r->launch.fault.faulted) fail_msg("%s", r->launch.fault.text);
+    if (r->launch.warning_count > 0) fail_msg("%s", r->launch.warnings[0].text);
 }
 
 static void run_close(Run *r) {
@@ -297,6 +299,9 @@ double variant_error(const Variant *v, const char *gpu, const Shape *s) {
     fill_random(r.q, heads * head, 1);
     fill_random(r.k, heads * head, 2);
     fill_random(r.v, heads * head, 3);
+    sg_written_mark(r.q, heads * head * 2);
+    sg_written_mark(r.k, heads * head * 2);
+    sg_written_mark(r.v, heads * head * 2);
     memset((void *)(uintptr_t)r.o, 0xff, heads * head * 2); /* NaN, unless written */
     run_execute(&r, SG_FULL);
     double *p = ARENA_ARRAY(r.arena, double, (size_t)s->length);

@@ -34,7 +34,8 @@ double variant_flop(const Variant *v, const Shape *shape);
 /* The modelled time of a launch; a sample of blocks runs. Fails the test when it cannot. */
 Outcome variant_time(const Variant *v, const char *gpu, const Shape *shape);
 
-/* Runs all blocks; the largest difference of an output from attention in double. */
+/* Runs all blocks; the largest difference of an output from attention in double. Checks as
+ * SOFTGPU_CHECKS says; a finding fails the test. */
 double variant_error(const Variant *v, const char *gpu, const Shape *shape);
 
 #endif
