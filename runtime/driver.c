@@ -51,6 +51,9 @@ static Status resolve(Driver *driver, Error *err) {
     set_pointer(&driver->SetLaunchMode, dlsym(driver->handle, "softgpuSetLaunchMode"));
     set_pointer(&driver->LastFault, dlsym(driver->handle, "softgpuLastFault"));
     set_pointer(&driver->LastLaunch, dlsym(driver->handle, "softgpuLastLaunch"));
+    set_pointer(&driver->SetProfile, dlsym(driver->handle, "softgpuSetProfile"));
+    set_pointer(&driver->LastCounters, dlsym(driver->handle, "softgpuLastCounters"));
+    set_pointer(&driver->LastProfile, dlsym(driver->handle, "softgpuLastProfile"));
     set_pointer(&driver->Warnings, dlsym(driver->handle, "softgpuWarnings"));
     return ST_OK;
 }

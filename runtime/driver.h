@@ -98,7 +98,25 @@ typedef struct DeviceLaunchStats {
     unsigned long long blocks, blocks_run, warp_instructions, mma, ldmatrix, cp_async;
     unsigned long long shared_wavefronts, shared_conflicts, global_sectors, dram_bytes;
     unsigned long long local_access, barriers, max_async_groups;
+    double at_least, estimate, mean, low, high; /* modelled seconds */
 } DeviceLaunchStats;
+
+/* What softgpuLastCounters and softgpuLastProfile fill (the side door's own ABI, as above). */
+typedef struct DeviceCounter {
+    char name[40];
+    char unit[24];
+    int modelled; /* 0: counted exactly */
+    double value;
+} DeviceCounter;
+
+typedef struct DeviceLine { /* one executed PTX instruction */
+    char place[160];        /* "file:line" */
+    char instruction[80];
+    char kind[16];
+    int ptx_line;
+    unsigned long long warps, lanes, wavefronts, conflicts, sectors, divergent;
+    double share; /* modelled part of the work */
+} DeviceLine;
 
 typedef struct Driver {
 #define DRIVER(member, symbol, since, params) CuResult(*member) params;
@@ -109,6 +127,9 @@ typedef struct Driver {
     int (*SetLaunchMode)(int mode);
     int (*LastFault)(char *text, size_t size);
     int (*LastLaunch)(DeviceLaunchStats *stats);
+    int (*SetProfile)(int on);
+    int (*LastCounters)(DeviceCounter *counters, size_t *count);
+    int (*LastProfile)(DeviceLine *lines, size_t *count);
     int (*Warnings)(char *text, size_t size); /* of the last launch's checks, a line each */
     void *handle;
     int version;      /* cuDriverGetVersion: 12040 is 12.4 */

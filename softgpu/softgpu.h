@@ -44,10 +44,44 @@ typedef struct SoftgpuLaunchStats {
     unsigned long long blocks, blocks_run, warp_instructions, mma, ldmatrix, cp_async;
     unsigned long long shared_wavefronts, shared_conflicts, global_sectors, dram_bytes;
     unsigned long long local_access, barriers, max_async_groups;
+    /* modelled seconds: by the busiest unit, by all units, by the issue model and its range */
+    double at_least, estimate, mean, low, high;
 } SoftgpuLaunchStats;
 
-/* Figures of the last launch that completed in the current context. */
+/* Figures of the last launch that completed in the current context. A caller of an older header
+ * gives a smaller `size` and gets the fields that it knows. */
 int softgpuLastLaunch(SoftgpuLaunchStats *stats);
+
+/* 1: launches of the current context that begin from now on are counted in detail, which makes them
+ * slower and changes neither results nor modelled times. SOFTGPU_PROFILE=1: from the start. */
+int softgpuSetProfile(int on);
+
+typedef struct SoftgpuCounter {
+    char name[40]; /* "shared.load.conflicts"; the list stands in docs/softgpu.md */
+    char unit[24];
+    int modelled; /* 0: counted exactly, over the blocks that ran */
+    double value;
+} SoftgpuCounter;
+
+typedef struct SoftgpuLine { /* one executed PTX instruction */
+    char place[160];         /* "file:line" by .loc; "" when the text has none */
+    char instruction[80];    /* "ld.global.v4.u32" */
+    char kind[16];           /* "global load" */
+    int ptx_line;
+    unsigned long long warps;      /* executions by a warp */
+    unsigned long long lanes;      /* executions by a thread */
+    unsigned long long wavefronts; /* of shared memory */
+    unsigned long long conflicts;  /* of these, beyond the least */
+    unsigned long long sectors;    /* of global memory, 32 bytes each */
+    unsigned long long divergent;  /* branches after which lanes went apart */
+    double share;                  /* modelled: its part of the work, 1 over all lines */
+} SoftgpuLine;
+
+/* Both: of the last launch of the current context that completed, if it was profiled
+ * (CUDA_ERROR_NOT_FOUND otherwise). *count: room on entry, 0 with NULL to ask; how many there are
+ * on return. Lines stand in the order of the PTX. */
+int softgpuLastCounters(SoftgpuCounter *counters, size_t *count);
+int softgpuLastProfile(SoftgpuLine *lines, size_t *count);
 
 #pragma GCC visibility pop
 

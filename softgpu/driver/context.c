@@ -20,6 +20,7 @@ static Context *context_new(int device, unsigned int flags, bool primary) {
                          .model = driver.devices[device].model,
                          .primary = primary,
                          .flags = flags,
+                         .profile = driver.profile != 0,
                          .cache_config = 0,
                          .shared_config = 1};
     /* Defaults of the reference manual's CUlimit: stack, printf FIFO, heap, then the rest. */
@@ -70,6 +71,7 @@ void context_destroy(Context *context) {
     pool_forget_owner(handle);
     sg_mem_free_owner(handle);
     mem_free(context->peers);
+    profile_clear(context);
     object_remove(&context->object);
     mem_free(context);
     pthread_cond_broadcast(&driver.done);

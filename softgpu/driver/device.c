@@ -74,6 +74,8 @@ CUresult cuInit(unsigned int flags) {
         if (result == CUDA_SUCCESS)
             result = number_parse("SOFTGPU_INSTRUCTION_LIMIT", "number of warp instructions",
                                   &driver.instruction_limit);
+        if (result == CUDA_SUCCESS)
+            result = number_parse("SOFTGPU_PROFILE", "switch", &driver.profile);
         if (result == CUDA_SUCCESS) result = number_parse("SOFTGPU_SEED", "seed", &driver.seed);
         if (result == CUDA_SUCCESS) __atomic_store_n(&driver.pid, (long)getpid(), __ATOMIC_RELEASE);
     }

@@ -206,6 +206,11 @@ static void stats_fill(SoftgpuLaunchStats *out, const SgLaunch *launch, SgOccupa
         .local_access = c->local_access,
         .barriers = c->barrier,
         .max_async_groups = c->max_async_groups,
+        .at_least = time->at_least,
+        .estimate = time->estimate,
+        .mean = time->mean,
+        .low = time->low,
+        .high = time->high,
     };
     snprintf(out->bound, sizeof out->bound, "%s", time->bound);
     snprintf(out->limiter, sizeof out->limiter, "%s", fit.limiter);
@@ -249,6 +254,7 @@ double launch_execute(Context *context, const Work *work) {
                    .resident = fit.blocks * context->model->sms,
                    .model = context->model,
                    .instruction_limit = driver.instruction_limit,
+                   .profile = context->profile,
                    .seed = driver.seed,
                    .patience_ms = PATIENCE_MS};
     memcpy(sg.grid, work->u.kernel.grid, sizeof sg.grid);
@@ -259,6 +265,8 @@ double launch_execute(Context *context, const Work *work) {
         context_fail(context, CUDA_ERROR_LAUNCH_FAILED, err.message);
     } else if (sg.fault.faulted) {
         context_fail(context, (CUresult)sg.fault.cuda_result, sg.fault.text);
+    } else if (!profile_keep(context, &sg, f->info, fit, &time)) {
+        context_fail(context, CUDA_ERROR_LAUNCH_FAILED, "launch: out of host memory for a profile");
     } else {
         stats_fill(&context->last, &sg, fit, &time);
         context->has_last = true;

@@ -1,6 +1,7 @@
 /* The side door (softgpu.h): traits, launch mode, last fault, last launch. */
 #include "softgpu/driver/state.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -63,10 +64,11 @@ int softgpuLastLaunch(SoftgpuLaunchStats *stats) {
     Context *context = NULL;
     CUresult result = enter(WANT_CONTEXT, &context);
     if (result != CUDA_SUCCESS) return (int)result;
-    if (stats == NULL || stats->size < sizeof *stats) return (int)leave(CUDA_ERROR_INVALID_VALUE);
+    if (stats == NULL || stats->size < offsetof(SoftgpuLaunchStats, at_least))
+        return (int)leave(CUDA_ERROR_INVALID_VALUE);
     if (!context->has_last) return (int)leave(CUDA_ERROR_NOT_FOUND);
     const size_t size = stats->size;
-    *stats = context->last;
+    memcpy(stats, &context->last, size < sizeof *stats ? size : sizeof *stats);
     stats->size = size;
     return (int)leave(CUDA_SUCCESS);
 }

@@ -263,6 +263,10 @@ struct Context {
     SoftgpuLaunchStats last;
     bool has_last;
     char warnings[WARNING_TEXT]; /* of the last launch, one per line */
+    bool profile;                /* count launches in detail */
+    SoftgpuCounter *counters;    /* of the last launch, if it was profiled; owned */
+    SoftgpuLine *lines;          /* owned */
+    size_t counter_count, line_count;
     size_t limits[8];
     int cache_config, shared_config;
     size_t pending; /* operations enqueued and not done */
@@ -294,6 +298,7 @@ typedef struct Driver {
     int version;
     uint64_t instruction_limit; /* of one launch, warp instructions; 0: none */
     uint64_t seed;              /* of schedules; 0: the usual one */
+    uint64_t profile;           /* SOFTGPU_PROFILE, 0: off; what contexts begin with */
     int device_count;
     Device devices[MAX_DEVICES];
     char init_text[FAULT_TEXT]; /* why cuInit failed */
@@ -303,6 +308,14 @@ typedef struct Driver {
 
 extern Driver driver;
 extern _Thread_local Thread this_thread;
+
+/* counters.c ------------------------------------------------------------------ */
+
+/* Keeps what a launch counted, if it was profiled, in place of what the last one did. False: no
+ * memory. */
+bool profile_keep(Context *context, const SgLaunch *launch, const SgKernelInfo *info,
+                  SgOccupancy fit, const SgTime *time);
+void profile_clear(Context *context);
 
 /* state.c --------------------------------------------------------------------- */
 

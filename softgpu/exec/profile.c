@@ -14,25 +14,6 @@
 #include "softgpu/exec/probe.h"
 #include "softgpu/ptx/form.h"
 
-const char *sg_class_name(SgClass class) {
-    static const char *const names[] = {
-#define CLASS(id, name) name,
-        SG_CLASSES
-#undef CLASS
-    };
-    return names[class];
-}
-
-const char *sg_tensor_name(SgTensorType type) {
-    static const char *const names[SG_TENSOR_COUNT] = {"f16", "bf16", "tf32", "f64", "int8", "fp8"};
-    return names[type];
-}
-
-const char *sg_mover_name(SgMover mover) {
-    static const char *const names[SG_MOVERS] = {"load", "store", "atomic", "ldmatrix", "cp.async"};
-    return names[mover];
-}
-
 typedef struct Trace {
     Run *runs;
     size_t count;
@@ -260,8 +241,4 @@ SgProfile *launch_profile_result(const LaunchProfile *lp, const uint64_t *counts
     mem_free(order);
     mem_free(leader_of);
     return ok ? out : NULL;
-}
-
-const char *sg_row_place(const SgKernel *kernel, const SgRow *row, char *out, size_t size) {
-    return ptx_place(kernel->module->ptx, row->instr->loc_file, row->instr->loc_line, out, size);
 }

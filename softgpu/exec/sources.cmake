@@ -11,6 +11,7 @@ list(APPEND SOFTGPU_SOURCES
      ${CMAKE_CURRENT_LIST_DIR}/print.c
      ${CMAKE_CURRENT_LIST_DIR}/deadlock.c ${CMAKE_CURRENT_LIST_DIR}/spin.c
      ${CMAKE_CURRENT_LIST_DIR}/probe.c ${CMAKE_CURRENT_LIST_DIR}/profile.c
+     ${CMAKE_CURRENT_LIST_DIR}/profile_text.c
      ${CMAKE_CURRENT_LIST_DIR}/overflow.c
      ${CMAKE_CURRENT_LIST_DIR}/warning.c ${CMAKE_CURRENT_LIST_DIR}/watch.c
      ${CMAKE_CURRENT_LIST_DIR}/order.c ${CMAKE_CURRENT_LIST_DIR}/race.c)

@@ -145,6 +145,30 @@ static void the_side_doors_structs_are_the_same_on_both_sides(void **state) {
     SAME(global_sectors);
     SAME(local_access);
     SAME(max_async_groups);
+    SAME(at_least);
+    SAME(high);
+#undef SAME
+    assert_int_equal(sizeof(DeviceCounter), sizeof(SoftgpuCounter));
+    assert_int_equal(sizeof(DeviceLine), sizeof(SoftgpuLine));
+#define SAME(field)                                                                                \
+    assert_int_equal(offsetof(DeviceCounter, field), offsetof(SoftgpuCounter, field))
+    SAME(name);
+    SAME(unit);
+    SAME(modelled);
+    SAME(value);
+#undef SAME
+#define SAME(field) assert_int_equal(offsetof(DeviceLine, field), offsetof(SoftgpuLine, field))
+    SAME(place);
+    SAME(instruction);
+    SAME(kind);
+    SAME(ptx_line);
+    SAME(warps);
+    SAME(lanes);
+    SAME(wavefronts);
+    SAME(conflicts);
+    SAME(sectors);
+    SAME(divergent);
+    SAME(share);
 #undef SAME
 }
 

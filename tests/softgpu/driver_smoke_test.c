@@ -165,6 +165,67 @@ static void stored_ptx_runs_and_faults_are_told(void **state) {
     kernel_runs_and_faults(stored);
 }
 
+static double counter(const char *name) {
+    static SoftgpuCounter counters[256];
+    size_t n = 256;
+    assert_int_equal(softgpuLastCounters(counters, &n), CUDA_SUCCESS);
+    assert_true(n <= 256);
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(counters[i].name, name) == 0) return counters[i].value;
+    fail_msg("no counter %s", name);
+    return 0;
+}
+
+/* As the launch before, with the same modelled time; each thread of the data is read and written
+ * once, coalesced. */
+static void a_profiled_launch_tells_counters_and_lines(void **state) {
+    (void)state;
+    static SoftgpuLine lines[512];
+    size_t n = 0, lines_in_all = 0;
+    run_open(stored);
+    OK(run_launch(N, BLOCKS));
+    OK(cuCtxSynchronize());
+    SoftgpuLaunchStats plain = {.size = sizeof plain}, stats = {.size = sizeof stats};
+    assert_int_equal(softgpuLastLaunch(&plain), CUDA_SUCCESS);
+    assert_int_equal(softgpuLastCounters(NULL, &n), CUDA_ERROR_NOT_FOUND);
+    assert_int_equal(softgpuSetProfile(2), CUDA_ERROR_INVALID_VALUE);
+    assert_int_equal(softgpuSetProfile(1), CUDA_SUCCESS);
+    OK(cuMemcpyHtoD_v2(run.data, run.host, sizeof run.host));
+    OK(run_launch(N, BLOCKS));
+    OK(cuCtxSynchronize());
+    run_check();
+    assert_int_equal(softgpuLastLaunch(&stats), CUDA_SUCCESS);
+    assert_memory_equal(&plain, &stats, sizeof stats);
+    assert_true(counter("time.seconds") == stats.seconds);
+    assert_true(counter("blocks.run") == BLOCKS);
+    assert_true(counter("global.load.sectors_per_request") > 3.9);
+    assert_true(counter("l2.read_sectors") == counter("global.load.sectors"));
+    assert_int_equal(softgpuLastProfile(NULL, &lines_in_all), CUDA_SUCCESS);
+    n = 512;
+    assert_int_equal(softgpuLastProfile(lines, &n), CUDA_SUCCESS);
+    assert_int_equal(n, lines_in_all);
+    double share = 0, warps = 0;
+    for (size_t i = 0; i < n; i++) {
+        share += lines[i].share;
+        warps += (double)lines[i].warps;
+        assert_true(i == 0 || lines[i].ptx_line >= lines[i - 1].ptx_line);
+    }
+    assert_true(share > 1 - 1e-9 && share < 1 + 1e-9);
+    assert_true(warps == counter("inst.ptx"));
+    n = 1; /* less room than lines */
+    assert_int_equal(softgpuLastProfile(lines, &n), CUDA_SUCCESS);
+    assert_int_equal(n, lines_in_all);
+    assert_int_equal(softgpuSetProfile(0), CUDA_SUCCESS);
+    OK(run_launch(N, BLOCKS));
+    OK(cuCtxSynchronize());
+    assert_int_equal(softgpuLastProfile(lines, &n), CUDA_ERROR_NOT_FOUND);
+    /* a program built before the struct grew */
+    SoftgpuLaunchStats old = {.size = offsetof(SoftgpuLaunchStats, at_least), .high = -1};
+    assert_int_equal(softgpuLastLaunch(&old), CUDA_SUCCESS);
+    assert_true(old.high == -1 && old.max_async_groups == stats.max_async_groups);
+    OK(cuCtxDestroy_v2(run.context));
+}
+
 static void sampled_launches_take_the_same_modelled_time(void **state) {
     (void)state;
     CUevent start, middle, end;
@@ -254,6 +315,7 @@ static void a_kernel_that_never_ends_is_ended_by_the_limit(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stored_ptx_runs_and_faults_are_told),
+        cmocka_unit_test(a_profiled_launch_tells_counters_and_lines),
         cmocka_unit_test(sampled_launches_take_the_same_modelled_time),
         cmocka_unit_test(nvrtc_ptx_runs_and_faults_name_the_source_line),
         cmocka_unit_test(a_kernel_that_never_ends_is_ended_by_the_limit),

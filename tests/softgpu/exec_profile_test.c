@@ -1,6 +1,7 @@
 /* Counts of profiled launches against cases that can be counted by hand, and the L2 model. */
 #include "exec_help.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/gpus.h"
@@ -330,6 +331,7 @@ static void a_profile_changes_nothing(void **state) {
 }
 
 int main(void) {
+    unsetenv("SOFTGPU_PROFILE"); /* tests of unprofiled launches, too */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bank_conflicts_are_told_apart_by_instruction),
         cmocka_unit_test(sectors_per_request_show_coalescing),
