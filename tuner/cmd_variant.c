@@ -210,7 +210,7 @@ ExitCode command_explain(App *app) {
 
 /* ---- emit ---- */
 
-static ExitCode choose_config(App *app, const Subject *s, GenConfig *config) {
+ExitCode subject_config(App *app, const Subject *s, GenConfig *config) {
     Error err = {0};
     GenReject why = {0};
     if (!app->options->config) {
@@ -267,7 +267,7 @@ ExitCode command_emit(App *app) {
     GenOutput output;
     Artifact artifact = {0};
     ExitCode code = subject_open(app, &s);
-    if (code == EXIT_OK) code = choose_config(app, &s, &config);
+    if (code == EXIT_OK) code = subject_config(app, &s, &config);
     if (code == EXIT_OK &&
         gen_emit(&s.problem, &s.gpu, &config, app->arena, &output, &err) != ST_OK) {
         code = fail_status(&err);
