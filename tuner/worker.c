@@ -308,6 +308,8 @@ int worker_main(int argc, char *const *argv) {
     State s = {0};
     worker_child_init();
     if (!parse_setup(argc, argv, &s.setup)) return 2;
+    /* Verification runs with every content check unless the user says otherwise. */
+    if (strcmp(s.setup.kind, "run") == 0) (void)setenv("SOFTGPU_CHECKS", "all", 0);
     s.arena = arena_new();
     int code = s.arena ? loop(&s) : 1;
     run_close(s.ptx);

@@ -15,6 +15,7 @@ static seqtune_context *open_context(const char *database) {
     const char *gpu = getenv("SEQTUNE_TEST_GPU");
     seqtune_options options = SEQTUNE_OPTIONS_INIT;
     seqtune_context *out = NULL;
+    setenv("SOFTGPU_CHECKS", "all", 0);
     options.driver = gpu != NULL ? "cuda" : "soft";
     options.device = gpu != NULL ? atoi(gpu) : 0;
     options.database = database;

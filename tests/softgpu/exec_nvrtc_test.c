@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "softgpu/exec/half.h"
+#include "softgpu/written.h"
 
 enum { HEADS = 2, D = 64 };
 
@@ -217,6 +218,32 @@ static void a_missing_wait_or_barrier_gives_wrong_results(void **state) {
     }
 }
 
+static void checks_name_the_missing_wait_or_barrier(void **state) {
+    (void)state;
+    if (!nvrtc.lib) skip();
+    static const struct {
+        const char *line, *checks, *finding;
+    } rows[] = {{NULL, "all", NULL},
+                {"// WAIT", "async", "asynchronous copy not waited for: load of 16 bytes"},
+                {"// BEFORE", "race", "data race"},
+                {"// AFTER", "race", "cp.async.cg.shared.global"}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char *const ptx = compile("sm_80", rows[i].line);
+        Case c;
+        setenv("SOFTGPU_CHECKS", rows[i].checks, 1);
+        start(&c, "sm_80", ptx, 256);
+        sg_written_mark(c.bench.buffer, c.bench.size);
+        const bool done = execute(&c, 0);
+        const char *const text = c.bench.launch.fault.text;
+        if (done != !rows[i].line || (!done && !strstr(text, rows[i].finding)))
+            fail_msg("without %s: %s", rows[i].line ? rows[i].line : "nothing", text);
+        if (!done) assert_non_null(strstr(text, "test.cu:")); /* both accesses have their line */
+        unsetenv("SOFTGPU_CHECKS");
+        bench_close(&c.bench);
+        free(ptx);
+    }
+}
+
 static void timing_mode_samples_blocks_and_scales_traffic(void **state) {
     (void)state;
     if (!nvrtc.lib) skip();
@@ -250,6 +277,7 @@ int main(void) {
         cmocka_unit_test(flash_attention_equals_fp64_on_every_architecture),
         cmocka_unit_test(results_are_equal_over_threads_and_handlers),
         cmocka_unit_test(a_missing_wait_or_barrier_gives_wrong_results),
+        cmocka_unit_test(checks_name_the_missing_wait_or_barrier),
         cmocka_unit_test(timing_mode_samples_blocks_and_scales_traffic),
     };
     return cmocka_run_group_tests(tests, open_nvrtc, NULL);
