@@ -109,6 +109,7 @@ CUresult kernel_work(Context *context, const CUDA_KERNEL_NODE_PARAMS *p, bool co
     memcpy(work->u.kernel.grid, shape.grid, sizeof shape.grid);
     memcpy(work->u.kernel.block, shape.block, sizeof shape.block);
     work->u.kernel.dynamic_smem = shape.dynamic_smem;
+    work->u.kernel.cooperative = cooperative;
     work->u.kernel.mode = context->mode;
     return CUDA_SUCCESS;
 }
@@ -251,6 +252,7 @@ double launch_execute(Context *context, const Work *work) {
                    .dynamic_smem = work->u.kernel.dynamic_smem,
                    .params = work->u.kernel.params,
                    .mode = work->u.kernel.mode,
+                   .cooperative = work->u.kernel.cooperative,
                    .resident = fit.blocks * context->model->sms,
                    .model = context->model,
                    .instruction_limit = driver.instruction_limit,

@@ -143,6 +143,7 @@ typedef struct Work {
         struct {
             void *function; /* handle: the module may be gone when a graph is launched */
             uint32_t grid[3], block[3], dynamic_smem;
+            bool cooperative;
             void *params; /* owned */
             size_t param_bytes;
             SgMode mode;

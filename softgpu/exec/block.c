@@ -73,6 +73,8 @@ static uint32_t special_value(const Block *b, int warp, int lane, int special) {
     case PTX_SR_LANEMASK_GT: return ~(bit | (bit - 1));
     case PTX_SR_DYNAMIC_SMEM: return u->dynamic_smem;
     case PTX_SR_TOTAL_SMEM: return b->shared_size;
+    case PTX_SR_ENVREG1: return (uint32_t)(b->launch->workspace >> 32);
+    case PTX_SR_ENVREG2: return (uint32_t)b->launch->workspace;
     case PTX_SR_WARP_SZ: return LANES;
     default: return 0;
     }

@@ -20,6 +20,8 @@ void pipes_count(const uint64_t pipe[PIPE_COUNT], SgCounters *out);
 /* Adds the block's counts. */
 void block_count(const Block *b, SgCounters *out);
 
+/* Does the kernel call grid.sync() of cooperative groups? */
+bool launch_wants_workspace(const SgKernel *k);
 uint32_t block_live_threads(const Block *b); /* as barriers without a count count them */
 
 /* The fault of blocks (a list by `next`) whose warps all wait: who waits for what. See deadlock.c.

@@ -296,7 +296,10 @@ HANDLER(brx) {
 }
 
 HANDLER(trap) {
-    return warp_fault(w, r, 719, w->mask, "trap");
+    const Launch *const l = w->block->launch;
+    const bool grid = !l->workspace && launch_wants_workspace(l->kernel);
+    return warp_fault(w, r, 719, w->mask, "trap%s",
+                      grid ? "; grid.sync() needs a cooperative launch, this is none" : "");
 }
 HANDLER(brkpt) {
     return warp_fault(w, r, 719, w->mask, "breakpoint");

@@ -102,8 +102,9 @@ typedef struct SgLaunch {
     uint32_t dynamic_smem;
     const void *params; /* param_bytes */
     SgMode mode;
-    int resident; /* blocks that may be live at once: SMs x occupancy */
-    int threads;  /* host threads; 0: all */
+    bool cooperative; /* all blocks are resident, grid.sync() of cooperative groups works */
+    int resident;     /* blocks that may be live at once: SMs x occupancy */
+    int threads;      /* host threads; 0: all */
     const GpuModel *model;
     uint64_t spin_limit; /* 0: default; instructions without progress before a hang is reported */
     bool profile;        /* counts in detail: slower, see exec/profile.h */

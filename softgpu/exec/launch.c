@@ -330,7 +330,24 @@ static int worker_count(const SgLaunch *u, uint64_t blocks) {
     return (uint64_t)n < blocks ? (int)n : (int)blocks;
 }
 
+bool launch_wants_workspace(const SgKernel *k) {
+    for (int i = 0; i < k->special_count; i++)
+        if ((k->specials[i].special & 0xffff) == PTX_SR_ENVREG1) return true;
+    return false;
+}
+
+/* Cooperative groups find the words of their grid barrier by %envreg1 and 2, the halves of an
+ * address; what lies there before the first barrier is 0. */
+static Status make_workspace(Launch *l, Error *err) {
+    enum { BYTES = 64 };
+    if (!l->user->cooperative || !launch_wants_workspace(l->kernel)) return ST_OK;
+    const Status st = sg_mem_alloc(0, l, BYTES, UINT64_MAX, &l->workspace, err);
+    if (st == ST_OK) sg_written_mark(l->workspace, BYTES);
+    return st;
+}
+
 static void cleanup(Launch *l) {
+    if (l->workspace) sg_mem_free(l->workspace, NULL);
     unpark(l);
     for (Block *b = take(&l->queue); b; b = take(&l->queue)) block_free(b);
     while (l->spare) {
@@ -431,7 +448,7 @@ Status sg_execute(SgLaunch *launch, Arena *arena, Error *err) {
     if (!l.params || !l.footprint || !make_results(&l, arena) || !start_profile(&l) ||
         !watch_launch(&l, blocks)) {
         st = err_no_memory(err, block_bytes(&l));
-    } else {
+    } else if ((st = make_workspace(&l, err)) == ST_OK) {
         if (k->info.param_bytes)
             memcpy((void *)(uintptr_t)l.params, launch->params, (size_t)k->info.param_bytes);
         atomic_fetch_add(&launches_running, 1);

@@ -203,6 +203,7 @@ typedef struct BlockQueue { /* by Block.next */
 
 struct Launch {
     SgLaunch *user;
+    uint64_t workspace; /* of a cooperative grid: see launch.c; 0: none */
     const SgKernel *kernel;
     const uint8_t *params;
     uint64_t spin_limit;

@@ -97,9 +97,11 @@ typedef struct Args {
 typedef struct Case {
     Bench bench;
     Args args;
+    uint64_t seed;
 } Case;
 
 static void start(Case *c, const char *arch, const char *ptx, int n) {
+    c->seed = 0;
     const size_t half = (size_t)n * HEADS * D * 2;
     bench_open(&c->bench, arch, ptx, 5 * half);
     const uint64_t at = c->bench.buffer;
@@ -119,7 +121,8 @@ static bool execute(Case *c, int threads) {
                                  .dynamic_smem = 5 * 64 * D * 2,
                                  .params = &c->args,
                                  .resident = 64,
-                                 .threads = threads};
+                                 .threads = threads,
+                                 .seed = c->seed};
     memset((void *)c->args.o, 0xff, (size_t)c->args.n * HEADS * D * 4);
     assert_int_equal(sg_execute(&c->bench.launch, c->bench.arena, &c->bench.err), ST_OK);
     return !c->bench.launch.fault.faulted;
@@ -203,6 +206,28 @@ static void results_are_equal_over_threads_and_handlers(void **state) {
     free(ptx);
 }
 
+static void results_do_not_depend_on_the_seed(void **state) {
+    (void)state;
+    if (!nvrtc.lib) skip();
+    char *const ptx = compile("sm_80", NULL);
+    const size_t bytes = 190u * HEADS * D * 4;
+    void *const first = malloc(bytes);
+    Case c;
+    setenv("SOFTGPU_CHECKS", "sync,address", 1);
+    start(&c, "sm_80", ptx, 190);
+    unsetenv("SOFTGPU_CHECKS");
+    for (uint64_t seed = 0; seed < 4; seed++) {
+        c.seed = seed;
+        if (!execute(&c, 2)) fail_msg("seed %d: %s", (int)seed, c.bench.launch.fault.text);
+        if (c.bench.launch.warning_count) fail_msg("%s", c.bench.launch.warnings[0].text);
+        if (!seed) memcpy(first, (const void *)c.args.o, bytes);
+        assert_memory_equal(first, (const void *)c.args.o, bytes);
+    }
+    bench_close(&c.bench);
+    free(first);
+    free(ptx);
+}
+
 static void a_missing_wait_or_barrier_gives_wrong_results(void **state) {
     (void)state;
     if (!nvrtc.lib) skip();
@@ -276,6 +301,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(flash_attention_equals_fp64_on_every_architecture),
         cmocka_unit_test(results_are_equal_over_threads_and_handlers),
+        cmocka_unit_test(results_do_not_depend_on_the_seed),
         cmocka_unit_test(a_missing_wait_or_barrier_gives_wrong_results),
         cmocka_unit_test(checks_name_the_missing_wait_or_barrier),
         cmocka_unit_test(timing_mode_samples_blocks_and_scales_traffic),

@@ -177,6 +177,44 @@ static void an_elected_lane_waits_for_its_warp(void **state) {
     bench_close(&b);
 }
 
+/* grid.sync() as cooperative_groups compiles to it: block 0 adds what makes the sign bit turn. */
+static const char grid_sync[] = ENTRY(
+    "mov.u32 %r2, %envreg2; cvt.u64.u32 %rd3, %r2; mov.u32 %r3, %envreg1;\n"
+    "cvt.u64.u32 %rd4, %r3; bfi.b64 %rd5, %rd4, %rd3, 32, 32; setp.ne.s64 %p1, %rd5, 0;\n"
+    "mov.u32 %r4, %ctaid.x; mov.u32 %r5, %nctaid.x; sub.s32 %r6, -2147483647, %r5;\n"
+    "setp.eq.u32 %p2, %r4, 0; selp.b32 %r7, %r6, 1, %p2; mov.u32 %r8, 0;\n"
+    "mul.wide.u32 %rd6, %r4, 4; add.s64 %rd6, %rd6, %rd0;\n"
+    "L: add.u32 %r8, %r8, 1; @%p0 st.global.u32 [%rd6], %r8;\n"
+    "@%p1 bra OK; trap;\nOK: barrier.sync 0; @!%p0 bra MET;\n"
+    "atom.add.release.gpu.u32 %r9, [%rd5+4], %r7;\n"
+    "W: ld.acquire.gpu.u32 %r10, [%rd5+4]; xor.b32 %r11, %r10, %r9; setp.gt.s32 %p3, %r11, -1;\n"
+    "@%p3 bra W;\nMET: barrier.sync 0; xor.b32 %r12, %r4, 1; mul.wide.u32 %rd7, %r12, 4;\n"
+    "add.s64 %rd7, %rd7, %rd0; ld.volatile.global.u32 %r13, [%rd7]; setp.lt.u32 %p4, %r13, %r8;\n"
+    "@%p4 st.global.u32 [%rd6+1024], 1; setp.lt.u32 %p5, %r8, 50; @%p5 bra L; ret;");
+
+static void a_cooperative_grid_synchronises(void **state) {
+    (void)state;
+    for (int cooperative = 0; cooperative < 2; cooperative++) {
+        Bench b;
+        setenv("SOFTGPU_CHECKS", "sync", 1);
+        bench_open(&b, "sm_90", grid_sync, 4096);
+        unsetenv("SOFTGPU_CHECKS");
+        b.launch = (SgLaunch){.grid = {36, 1, 1},
+                              .block = {64, 1, 1},
+                              .resident = 36,
+                              .threads = 2,
+                              .cooperative = cooperative};
+        assert_int_equal(bench_launch(&b, "t"), !cooperative);
+        if (!cooperative) {
+            assert_non_null(strstr(b.launch.fault.text, "grid.sync() needs a cooperative launch"));
+        } else {
+            for (size_t i = 0; i < 36; i++) assert_int_equal(word(&b, i), 50);
+            for (size_t i = 0; i < 36; i++) assert_int_equal(word(&b, 256 + i), 0);
+        }
+        bench_close(&b);
+    }
+}
+
 typedef struct Writer {
     uint64_t address;
 } Writer;
@@ -408,6 +446,7 @@ int main(void) {
         cmocka_unit_test(a_warp_that_waits_costs_nothing),
         cmocka_unit_test(a_lock_is_handed_on),
         cmocka_unit_test(an_elected_lane_waits_for_its_warp),
+        cmocka_unit_test(a_cooperative_grid_synchronises),
         cmocka_unit_test(a_word_written_from_outside_wakes_the_grid),
         cmocka_unit_test(a_deadlock_names_address_allocation_and_value),
         cmocka_unit_test(a_deadlock_names_what_each_warp_waits_for),
