@@ -20,6 +20,7 @@
 #include "generator/gen.h"
 #include "runtime/context.h"
 #include "runtime/plan.h"
+#include "tests/bench/softgpu_flags.h"
 #include "tests/bench/softgpu_rows.h"
 
 enum {
@@ -53,7 +54,8 @@ typedef struct Figures {
     const char *only;  /* part of the names of the rows and modes wanted */
     Seconds row[ROWS]; /* one warp instruction on every core */
     Seconds attention[MODES];
-    double sgemm; /* GFLOP/s; 0: no OpenBLAS here */
+    Seconds flags; /* the flag barrier of softgpu_flags.c */
+    double sgemm;  /* GFLOP/s; 0: no OpenBLAS here */
 } Figures;
 
 static double clock_of(clockid_t clock) {
@@ -260,6 +262,12 @@ static Status measure(Figures *f, Error *err) {
                           "cuDevicePrimaryCtxRetain", err);
     if (!st) st = driver_check(driver, driver->CtxSetCurrent(context), "cuCtxSetCurrent", err);
     if (!st) st = bench_rows_all(driver, f, err);
+    f->flags = NEVER;
+    for (int i = 0; i < REPEATS / 3 && !st && !*f->only; i++) {
+        const Seconds start = now();
+        st = bench_flags(driver, err);
+        since(start, &f->flags);
+    }
     for (int i = 0; i < MODES && !st; i++)
         if (strstr(modes[i].name, f->only)) st = bench_attention(&modes[i], &f->attention[i], err);
     if (!st && !*f->only) f->sgemm = bench_sgemm(f);
@@ -309,6 +317,9 @@ static void print_figures(const Figures *one, const Figures *all) {
     for (int i = 0; i < MODES; i++)
         print_line(modes[i].name, &one->attention[i], &all->attention[i], 1, 1);
     if (*one->only) return;
+    printf("\nflag barrier in global memory, %d blocks, %d steps, seconds\n", FLAG_BLOCKS,
+           FLAG_STEPS);
+    print_line("flag barrier", &one->flags, &all->flags, 1, 1);
     if (one->sgemm == 0)
         printf("\nSGEMM of the host: skipped, libopenblas.so.0 is not installed\n");
     else
