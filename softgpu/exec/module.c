@@ -8,6 +8,9 @@
 #include "base/mem.h"
 #include "softgpu/written.h"
 
+/* Of a block, on every architecture since sm_30 (CUDA guide, technical specifications). */
+enum { MAX_THREADS = 1024, MAX_REGISTERS = 65536 };
+
 uint64_t sg_global_address(const SgModule *module, const PtxVar *var) {
     return var->index >= 0 && var->index < module->global_count
                ? module->globals[var->index].address
@@ -144,6 +147,29 @@ static int estimate_registers(const SgKernel *k) {
     return rows > 255 ? 255 : (int)rows;
 }
 
+/* Launch bounds that no launch could meet, and registers beyond what the text allows. */
+static Status check_bounds(const PtxFunc *f, const SgPtxas *ptxas, Error *err) {
+    const int *const r = f->reqntid;
+    const int64_t threads = (int64_t)r[0] * r[1] * r[2];
+    if (threads > MAX_THREADS)
+        return err_set(err, ST_LIMIT, "%s: .reqntid asks for %lld threads; a block has at most %d",
+                       f->name, (long long)threads, MAX_THREADS);
+    if (f->max_registers && ptxas->known && ptxas->registers > f->max_registers)
+        return err_set(
+            err, ST_LIMIT,
+            "%s: ptxas gave it %d registers, but .maxnreg allows %d: these figures are of "
+            "another text",
+            f->name, ptxas->registers, f->max_registers);
+    const int registers = ptxas->known ? ptxas->registers : 0;
+    if (threads * registers > MAX_REGISTERS)
+        return err_set(err, ST_LIMIT,
+                       "%s: %d registers for each of the %lld threads of .reqntid; a block has %d "
+                       "registers: compile with .maxnreg %lld",
+                       f->name, registers, (long long)threads, MAX_REGISTERS,
+                       (long long)(MAX_REGISTERS / threads));
+    return ST_OK;
+}
+
 static Status load_entry(SgModule *m, const PtxFunc *f, const char *text, size_t size, SgKernel *k,
                          Error *err) {
     k->module = m;
@@ -157,7 +183,11 @@ static Status load_entry(SgModule *m, const PtxFunc *f, const char *text, size_t
     Status st = layout_params(m, f, k, err);
     if (st == ST_OK) st = sg_decode(m, f, k, err);
     read_ptxas(text, size, f->name, &k->info.ptxas);
-    if (!k->info.ptxas.known) k->info.ptxas.registers = estimate_registers(k);
+    if (st == ST_OK) st = check_bounds(f, &k->info.ptxas, err);
+    if (k->info.ptxas.known) return st;
+    k->info.ptxas.registers = estimate_registers(k);
+    if (f->max_registers && k->info.ptxas.registers > f->max_registers)
+        k->info.ptxas.registers = f->max_registers; /* ptxas would spill the rest */
     return st;
 }
 

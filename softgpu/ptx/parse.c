@@ -330,7 +330,10 @@ static void function_directives(PtxParser *p, PtxFunc *f) {
         } else if (ptx_token_is(&p->tok, ".minnctapersm")) {
             ptx_next(p);
             f->min_blocks = (int)(ptx_integer(p, "a count") & 0xffff);
-        } else if (ptx_token_is(&p->tok, ".maxnreg") || ptx_token_is(&p->tok, ".maxnctapersm")) {
+        } else if (ptx_token_is(&p->tok, ".maxnreg")) {
+            ptx_next(p);
+            f->max_registers = (int)(ptx_integer(p, "a count") & 0xffff);
+        } else if (ptx_token_is(&p->tok, ".maxnctapersm")) {
             ptx_next(p);
             ptx_integer(p, "a count");
         } else if (ptx_token_is(&p->tok, ".pragma")) {

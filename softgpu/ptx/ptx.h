@@ -129,6 +129,7 @@ typedef struct PtxFunc {
     int maxntid[3]; /* 0: not given */
     int reqntid[3];
     int min_blocks;
+    int max_registers; /* .maxnreg; 0: not given */
     int line;
 } PtxFunc;
 

@@ -309,6 +309,39 @@ static void a_grid_barrier_beyond_occupancy_is_reported_as_a_deadlock(void **sta
     bench_close(&b);
 }
 
+/* Launch bounds, registers and local memory beyond what a GPU has are refused by name. */
+static void limits_that_cannot_be_met_are_refused(void **state) {
+    (void)state;
+    Error err;
+#define KERNEL(bounds, body, end)                                                                  \
+    PTX_HEADER ".visible .entry t(.param .u64 p) " bounds " {\n" body " ret;\n}\n" end
+    static const struct {
+        const char *text, *part;
+    } rows[] = {
+        {KERNEL(".reqntid 64, 32, 1", "", ""), "t: .reqntid asks for 2048 threads; a block has at "
+                                               "most 1024"},
+        {KERNEL(".maxnreg 64", "",
+                "// seqtune-ptxas: entry=t registers=80 stack=0 spill_stores=0 spill_loads=0 "
+                "smem=0\n"),
+         "ptxas gave it 80 registers, but .maxnreg allows 64"},
+        {KERNEL(".reqntid 1024", "",
+                "// seqtune-ptxas: entry=t registers=80 stack=0 spill_stores=0 spill_loads=0 "
+                "smem=0\n"),
+         "80 registers for each of the 1024 threads of .reqntid; a block has 65536 registers: "
+         "compile with .maxnreg 64"},
+        {KERNEL("", ".local .b8 big[524296];", ""), "more than 512 KiB of local memory per thread"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const char *const said = load_error("sm_80", rows[i].text, &err);
+        if (!strstr(said, rows[i].part)) fail_msg("\"%s\"; expected \"%s\"", said, rows[i].part);
+    }
+    Bench b;
+    run(KERNEL(".maxntid 1024 .maxnreg 32", ".local .b8 big[524288];", ""), 1, 32, &b);
+    assert_true(sg_kernel_info(b.launch.kernel)->ptxas.registers <= 32);
+    bench_close(&b);
+#undef KERNEL
+}
+
 static void an_endless_loop_is_a_deadlock(void **state) {
     (void)state;
     faults(ENTRY("LOOP: add.s32 %r2, %r2, 1; bra LOOP;"), 32, 702, "a loop that nothing ends");
@@ -411,6 +444,7 @@ int main(void) {
         cmocka_unit_test(atomics_add_up_over_blocks_and_threads),
         cmocka_unit_test(a_grid_barrier_works_when_all_blocks_are_resident),
         cmocka_unit_test(a_grid_barrier_beyond_occupancy_is_reported_as_a_deadlock),
+        cmocka_unit_test(limits_that_cannot_be_met_are_refused),
         cmocka_unit_test(an_endless_loop_is_a_deadlock),
         cmocka_unit_test(a_loop_with_a_distant_time_out_is_a_hang),
         cmocka_unit_test(a_missing_wait_shows_as_stale_data),
