@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "tuner/report.h"
 #include "tuner/runptx/element.h"
 #include "tuner/stats.h"
 
@@ -104,9 +105,11 @@ static void put_launch(const PtxReport *r, size_t i, Str *out) {
     if (!l->done) return;
     str_puts(out, "  time       ");
     put_time(out, f->seconds);
-    if (modelled(r))
-        str_printf(out, " modelled (%s, factor %.4g)", r->target->traits.model,
-                   r->target->traits.factor);
+    if (modelled(r)) {
+        char evidence[64];
+        report_evidence(r->target, evidence, sizeof evidence);
+        str_printf(out, " %s", evidence);
+    }
     if (f->has_stats && f->stats.bound[0]) str_printf(out, ", bound by %s", f->stats.bound);
     if (r->sampled && f->has_stats && f->stats.blocks_run < f->stats.blocks)
         str_printf(out, ", from %llu of %llu blocks", f->stats.blocks_run, f->stats.blocks);

@@ -13,10 +13,13 @@ static const double compute_intensity = 10;
 enum { COLUMNS = 9, CELL = 400 };
 
 void report_evidence(const Target *target, char *out, size_t size) {
-    if (target->traits.modelled)
-        snprintf(out, size, "modelled (%s)", target->traits.model);
-    else
+    const DeviceTraits *traits = &target->traits;
+    if (!traits->modelled)
         snprintf(out, size, "measured");
+    else if (traits->factor != 1)
+        snprintf(out, size, "modelled (%s, factor %.4g)", traits->model, traits->factor);
+    else
+        snprintf(out, size, "modelled (%s, uncalibrated)", traits->model);
 }
 
 bool report_portable(const char *gpu_key) {
@@ -227,6 +230,7 @@ void report_json(const Tune *t, Json *j) {
     json_text(j, "gpu_key", t->target->key);
     json_text(j, "evidence", t->target->traits.modelled ? "modelled" : "measured");
     json_text(j, "model", t->target->traits.modelled ? t->target->traits.model : NULL);
+    if (t->target->traits.modelled) json_num(j, "factor", t->target->traits.factor);
     json_text(j, "session", t->session);
     json_text(j, "policy", TUNE_POLICY);
     json_num(j, "seconds", process_now() - t->started);
