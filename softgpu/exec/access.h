@@ -251,11 +251,47 @@ static bool locate_generic(Warp *w, const Rec *r, u64 a[LANES], u32 m, u32 size,
     }                                                                                              \
     break;
 
+/* Four words per lane and all lanes: four lanes at a time, as columns of 4 x 4. */
+KERNEL_DATA static void load_quads(Warp *w, const Rec *r, const u64 a[LANES]) {
+    for (int l = 0; l < LANES; l += 4) {
+        F4 m[4];
+        for (int i = 0; i < 4; i++) __builtin_memcpy(&m[i], (const void *)(uintptr_t)a[l + i], 16);
+        transpose4(m);
+        for (int i = 0; i < 4; i++) __builtin_memcpy(ROW(u32, i) + l, &m[i], 16);
+    }
+}
+KERNEL_DATA static void store_quads(Warp *w, const Rec *r, const u64 a[LANES]) {
+    for (int l = 0; l < LANES; l += 4) {
+        F4 m[4];
+        for (int i = 0; i < 4; i++) __builtin_memcpy(&m[i], ROW(u32, i) + l, 16);
+        transpose4(m);
+        for (int i = 0; i < 4; i++) __builtin_memcpy((void *)(uintptr_t)a[l + i], &m[i], 16);
+    }
+}
+/* Words of all lanes, `count` each. */
+KERNEL_DATA static void load_words(Warp *w, const Rec *r, const u64 a[LANES], int count) {
+    for (int k = 0; k < count; k++) {
+        u32 *const d = ROW(u32, k);
+        FOR_LANES __builtin_memcpy(&d[l], (const u8 *)(uintptr_t)a[l] + 4 * k, 4);
+    }
+}
+KERNEL_DATA static void store_words(Warp *w, const Rec *r, const u64 a[LANES], int count) {
+    for (int k = 0; k < count; k++) {
+        const u32 *const d = ROW(u32, k);
+        FOR_LANES __builtin_memcpy((u8 *)(uintptr_t)a[l] + 4 * k, &d[l], 4);
+    }
+}
+
 KERNEL_DATA static void load_rows(Warp *w, const Rec *r, const u64 a[LANES], u32 m) {
     const u32 flags = r->o[5], bytes = flags & ACC_BYTES;
     const int count = (int)(flags >> ACC_COUNT & 15);
-    if (bytes == 4 && count == 1 && !(flags & ACC_WIDE) && m == FULL_MASK && linear(a, 4)) {
-        __builtin_memcpy(ROW(u32, 0), (const void *)(uintptr_t)a[0], LANES * 4);
+    if (bytes == 4 && !(flags & ACC_WIDE) && m == FULL_MASK) {
+        if (count == 4)
+            load_quads(w, r, a);
+        else if (count == 1 && linear(a, 4))
+            __builtin_memcpy(ROW(u32, 0), (const void *)(uintptr_t)a[0], LANES * 4);
+        else
+            load_words(w, r, a, count);
         return;
     }
     for (int k = 0; k < count; k++) switch (flags & (ACC_BYTES | ACC_SIGNED | ACC_WIDE)) {
@@ -287,8 +323,13 @@ KERNEL_DATA static void store_rows(Warp *w, const Rec *r, const u64 a[LANES], u3
     const int count = (int)(flags >> ACC_COUNT & 15);
     const bool wide = flags & ACC_WIDE;
     w->block->progress = true;
-    if (bytes == 4 && count == 1 && !wide && m == FULL_MASK && linear(a, 4)) {
-        __builtin_memcpy((void *)(uintptr_t)a[0], ROW(u32, 0), LANES * 4);
+    if (bytes == 4 && !wide && m == FULL_MASK) {
+        if (count == 4)
+            store_quads(w, r, a);
+        else if (count == 1 && linear(a, 4))
+            __builtin_memcpy((void *)(uintptr_t)a[0], ROW(u32, 0), LANES * 4);
+        else
+            store_words(w, r, a, count);
         return;
     }
     for (int k = 0; k < count; k++) switch (bytes) {

@@ -4,6 +4,7 @@
  * Arithmetic here wraps and narrows as the PTX types say: the target is built without
  * -Wconversion for that reason. */
 #include "softgpu/exec/lanes.h"
+#include "softgpu/exec/vector.h"
 
 #include "softgpu/exec/lane_int.h"
 #include "softgpu/exec/lane_float.h"

@@ -126,8 +126,35 @@ static inline float max_ptx(float a, float b) {
 static inline float nan_if(float a, float b, float z) {
     return a != a || b != b ? as_f32(0x7fffffffu) : z;
 }
-FLOAT2(min, min_ptx)
-FLOAT2(max, max_ptx)
+/* Without a NaN in any lane, which is usual, two selections do: of equal zeros each takes another,
+ * and the bits of both make the result. */
+static inline bool any_nan(const f32 *a, const f32 *b) {
+    Vi odd = {0};
+    for (int q = 0; q < ROW_VECTORS; q++) {
+        const Vf x = vf_load(a + VLANES * q), y = vf_load(b + VLANES * q);
+        odd |= (x != x) | (y != y);
+    }
+    return v_any(odd);
+}
+static inline float min_plain(float a, float b) {
+    return as_f32(as_u32(a < b ? a : b) | as_u32(b < a ? b : a));
+}
+static inline float max_plain(float a, float b) {
+    return as_f32(as_u32(a > b ? a : b) & as_u32(b > a ? b : a));
+}
+#define MIN_MAX(name)                                                                              \
+    MAP2(name##_odd_f32, f32, f32, f32, name##_ptx(a, b))                                          \
+    HANDLER(name##_f32) {                                                                          \
+        f32 *const d = ROW(f32, 0);                                                                \
+        const f32 *const pa = ROW(f32, 1);                                                         \
+        const f32 *const pb = ROW(f32, 2);                                                         \
+        if (w->mask != FULL_MASK || any_nan(pa, pb)) return h_##name##_odd_f32(w, r);              \
+        IVDEP FOR_LANES d[l] = name##_plain(pa[l], pb[l]);                                         \
+        return r + 1;                                                                              \
+    }                                                                                              \
+    MAP2(name##_ftz_f32, f32, f32, f32, ftz(canon(name##_ptx(ftz(a), ftz(b)))))
+MIN_MAX(min)
+MIN_MAX(max)
 MAP2(min_nan_f32, f32, f32, f32, nan_if(a, b, min_ptx(a, b)))
 MAP2(max_nan_f32, f32, f32, f32, nan_if(a, b, max_ptx(a, b)))
 MAP2(min_ftz_nan_f32, f32, f32, f32, nan_if(a, b, min_ptx(ftz(a), ftz(b))))

@@ -2,6 +2,7 @@
  * with SG_CHECKED for modules loaded with content checks (exec/checks.h). */
 #include "softgpu/exec/half.h"
 #include "softgpu/exec/lanes.h"
+#include "softgpu/exec/vector.h"
 
 static inline float canon_nan(float z) {
     return z != z ? as_f32(0x7fffffffu) : z;

@@ -1,5 +1,5 @@
 /* The widest vectors of 32-bit lanes of the instruction set that this file is compiled for, and
- * what the compiler's own vector operators lack; included by tensor.c only.
+ * what the compiler's own vector operators lack; included by lane.c and tensor.c only.
  *
  * A register row of 32 lanes is ROW_VECTORS of them. */
 #ifndef SEQTUNE_SOFTGPU_EXEC_VECTOR_H

@@ -79,8 +79,13 @@ static double value(Type t, uint32_t v) {
     }
 }
 
-/* `wild`: every exponent of the type, subnormals and zeros, but no NaN nor infinity. */
-static uint32_t element(Type t, bool wild) {
+/* TAME: near 1. WILD: every exponent of the narrow types, subnormals and zeros; EXTREME: every
+ * exponent of the wide ones too; TINY: only their least. No NaN nor infinity. */
+typedef enum Range { TAME, WILD, EXTREME, TINY } Range;
+
+static uint32_t element(Type t, Range range) {
+    const bool wild = range != TAME;
+    const uint32_t wide = range == EXTREME ? 0x7fffffffu : 0x07ffffffu; /* 32-bit words */
     const uint32_t r = (uint32_t)rand() << 16 ^ (uint32_t)rand();
     const float f = (float)(rand() % 2001 - 1000) / 300.0f;
     if (t == S32) return wild ? 0x7fffff00u + (r & 0xff) : r >> 8;
@@ -88,10 +93,15 @@ static uint32_t element(Type t, bool wild) {
     if (wild && r % 11 == 0) return 0;
     switch (t) {
     case F16: return wild ? (r & 0x7c00) == 0x7c00 ? r & 0x83ff : r & 0xffff : f32_to_f16(f);
-    case BF16: return wild ? (r & 0x8000) | 0x3c00 | (r & 0x7ff) : f32_to_bf16(f);
+    case BF16:
+        if (range < EXTREME) return wild ? (r & 0x8000) | 0x3c00 | (r & 0x7ff) : f32_to_bf16(f);
+        return (r & 0x7f80) == 0x7f80 ? 0 : (r & 0x8000) | (r & wide >> 16);
     case E4M3: return wild ? (r & 0x7f) == 0x7f ? 0x80 : r & 0xff : f32_to_e4m3(f, 0);
     case E5M2: return wild ? (r & 0x7c) == 0x7c ? r & 0x83 : r & 0xff : f32_to_e5m2(f, 0);
-    default: return wild ? (r & 0x80000000u) | 0x3c000000u | (r & 0x07ffffffu) : half_f32_bits(f);
+    default:
+        if (range < EXTREME)
+            return wild ? (r & 0x80000000u) | 0x3c000000u | (r & wide) : half_f32_bits(f);
+        return (r & 0x7f800000u) == 0x7f800000u ? 0 : (r & 0x80000000u) | (r & wide);
     }
 }
 
@@ -105,7 +115,7 @@ static void put(uint8_t *at, int bits, int i, int lane, uint32_t v) {
     memcpy(at + 128 * (i / per) + 4 * lane + bits / 8 * (i % per), &v, (size_t)bits / 8);
 }
 
-static void fill(Bench *b, const Form *f, Problem *p, bool wild) {
+static void fill(Bench *b, const Form *f, Problem *p, Range range) {
     uint8_t *const mem = (uint8_t *)b->buffer;
     const int bits = width(f->a), cbits = width(f->c);
     int row = 0, col = 0;
@@ -113,15 +123,15 @@ static void fill(Bench *b, const Form *f, Problem *p, bool wild) {
         const int g = lane >> 2, t = lane % 4;
         for (int i = 0; i < 32 / bits * f->a_regs; i++) {
             place_a(bits, g, t, i, &row, &col);
-            put(mem, bits, i, lane, p->a[row][col] = element(f->a, wild));
+            put(mem, bits, i, lane, p->a[row][col] = element(f->a, range));
         }
         for (int i = 0; i < 32 / bits * f->b_regs; i++) {
             place_b(bits, g, t, i, &row, &col);
-            put(mem + 1024, bits, i, lane, p->b[row][col] = element(f->b, wild));
+            put(mem + 1024, bits, i, lane, p->b[row][col] = element(f->b, range));
         }
         for (int i = 0; i < 4; i++)
             put(mem + 2048, cbits, i, lane,
-                p->c[i < 2 ? g : g + 8][t * 2 + (i & 1)] = element(f->c, wild));
+                p->c[i < 2 ? g : g + 8][t * 2 + (i & 1)] = element(f->c, range));
     }
 }
 
@@ -195,7 +205,7 @@ static void check_forms(const char *level) {
         Problem p;
         open_form(&b, &forms[i], "sm_89");
         for (int round = 0; round < 6; round++) {
-            fill(&b, &forms[i], &p, forms[i].c == S32 && round > 2);
+            fill(&b, &forms[i], &p, forms[i].c == S32 && round > 2 ? WILD : TAME);
             if (bench_run(&b, "t", 1, 32)) fail_msg("%s", b.launch.fault.text);
             fetch(&b, &forms[i], &p);
             for (int row = 0; row < 16; row++)
@@ -264,7 +274,7 @@ static void check_rule(const Form *f, const char *arch, int F, int step, const c
     Problem p;
     open_form(&b, f, arch);
     for (int round = 0; round < 8; round++) {
-        fill(&b, f, &p, round & 1);
+        fill(&b, f, &p, (Range)(round % 4));
         if (bench_run(&b, "t", 1, 32)) fail_msg("%s", b.launch.fault.text);
         fetch(&b, f, &p);
         for (int row = 0; row < 16; row++)
