@@ -78,6 +78,7 @@ kernel "attn_prefill" {
     rule("rows_per_warp == 16 or block_n % 32 == 0", "an odd number of k16 steps of P with 32 rows per warp spills a few registers"),
     rule("stages < 3 or gpu.cc < 100 or head_dim ~= 96 or rows_per_warp * block_n < 2048", "three buffers of 64 keys at head_dim 96: 12 to 32 bytes of spills on sm_100a"),
     rule("kv == 'dense' or stages == 1 or gpu.cc < 90 or live_regs < 208", "page look-ups and a second buffer beside 192 registers of O and S spill 68 to 80 bytes"),
+    rule("kv == 'dense' or head_dim ~= 64 or live_regs < 200", "the same look-ups beside 64 registers of O and 96 of S spill 4 bytes"),
     rule("stages == 1 or gpu.cp_async", "multi-stage K/V needs asynchronous copies"),
     rule("pack_group == 0 or group > 1", "packing is the identity when group is 1"),
   },

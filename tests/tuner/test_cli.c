@@ -121,6 +121,36 @@ static void commands_that_only_tell_work_without_a_gpu(void **state) {
     assert_int_equal(stat("emitted.cu", &st), 0);
 }
 
+static void kv_plan_does_the_arithmetic_of_caches(void **state) {
+    (void)state;
+    static const Row rows[] = {
+        {"kv-plan --model llama-2-7b --context 32k --gpu soft:a100", EXIT_OK,
+         "f16 K/V: 512 KiB per token; 32768 tokens: 16 GiB per sequence"},
+        {"kv-plan --model llama-3-8b --context 8k --batch 4 --page-size 16 --gpu soft:a100",
+         EXIT_OK,
+         "128 KiB per token; 8192 tokens: 1 GiB per sequence; batch 4 in pages of 16: 4 GiB"},
+        {"kv-plan --model llama-3-8b --dtype int8 --context 1m --gpu soft:a100", EXIT_OK,
+         "int8 K/V: 64 KiB per token; 1048576 tokens: 64 GiB per sequence"},
+        /* A window keeps no more than itself; 100 tokens in pages of 64 leave 28 empty. */
+        {"kv-plan --model mistral-7b --context 64k --gpu soft:a100", EXIT_OK,
+         "65536 tokens: 512 MiB per sequence"},
+        {"kv-plan --model llama-2-7b --context 100 --gpu soft:a100", EXIT_OK,
+         "       64                   2             14 MiB          15.75 MiB  8 B"},
+        {"kv-plan --model llama-2-70b --gpu soft:rtx4090", EXIT_OK,
+         "the weights alone do not fit 90 % of it"},
+        {"kv-plan --model llama-2-7b --context 32k --json --gpu soft:a100", EXIT_OK,
+         "\"bytes_per_token\": 524288"},
+        {"kv-plan", EXIT_USAGE, "kv-plan needs --model NAME"},
+        {"kv-plan --model llama-9", EXIT_USAGE, "no such model; known: llama-2-7b"},
+        {"kv-plan --model llama-2-7b --context 0", EXIT_USAGE, "--context 0: must be 1.."},
+        {"kv-plan --model llama-2-7b --context 32q", EXIT_USAGE, "--context 32q"},
+        {"kv-plan --model llama-2-7b --context 2000000k", EXIT_USAGE, "--context 2000000k"},
+        {"kv-plan --model llama-2-7b --dtype f8", EXIT_USAGE, "--dtype f8: must be f16, bf16"},
+        {"kv-plan --model llama-2-7b --page-size 0", EXIT_USAGE, "--page-size"},
+    };
+    ASSERT_ROWS(rows);
+}
+
 static void a_full_disk_under_stdout_is_an_error(void **state) {
     (void)state;
     char shell[1024];
@@ -244,6 +274,7 @@ int main(void) {
         cmocka_unit_test(what_is_not_a_command_is_named_with_the_nearest),
         cmocka_unit_test(what_is_not_an_option_or_a_value_is_named_with_the_legal_ones),
         cmocka_unit_test(commands_that_only_tell_work_without_a_gpu),
+        cmocka_unit_test(kv_plan_does_the_arithmetic_of_caches),
         cmocka_unit_test(a_full_disk_under_stdout_is_an_error),
         cmocka_unit_test(a_configuration_that_is_out_says_rule_reason_and_line),
         cmocka_unit_test(explain_counts_add_up),
