@@ -139,6 +139,24 @@ static PlanTensor tensor_of(const char *name, int64_t batch, int64_t tokens, int
     return t;
 }
 
+/* Kernels find a row by products of 32 bits (parts/rows/paged.cu). */
+static Status check_page_strides(const Desc *d, Error *err) {
+    const int64_t most = INT64_C(0xffffffff) / 2; /* elements of 16 bits below 4 GiB */
+    const struct {
+        const char *name;
+        int64_t stride;
+    } rows[] = {{"k_stride_batch", d->k_stride_batch},
+                {"k_stride_token", d->k_stride_token},
+                {"v_stride_batch", d->v_stride_batch},
+                {"v_stride_token", d->v_stride_token}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        if (rows[i].stride > most)
+            return err_set(err, ST_INVALID,
+                           "%s is %lld: paged K/V needs strides below 4 GiB, %lld elements",
+                           rows[i].name, (long long)rows[i].stride, (long long)most);
+    return ST_OK;
+}
+
 static Status check_strides(Desc *d, Error *err) {
     const bool paged = d->kv == SEQTUNE_KV_PAGED;
     const bool hnd = paged && d->page_order == SEQTUNE_PAGES_HND;
@@ -163,6 +181,10 @@ static Status check_strides(Desc *d, Error *err) {
     tensors[3].written = true;
     for (size_t i = 0; i < sizeof tensors / sizeof tensors[0]; i++) {
         Status st = plan_check_tensor(&tensors[i], err);
+        if (st != ST_OK) return st;
+    }
+    if (paged) {
+        Status st = check_page_strides(d, err);
         if (st != ST_OK) return st;
     }
     if (d->ragged_q) d->q_stride_batch = d->o_stride_batch = 0;

@@ -230,6 +230,10 @@ static void pages_and_ragged_sequences_become_dimensions_and_strides(void **stat
     d->block_table_stride = 6;
     assert_int_equal(attention_family()->normalise(&any, &out, &err), ST_INVALID);
     assert_has(err.message, "max_len_kv 100 in pages of 16 needs 7 entries");
+    d->block_table_stride = 0;
+    d->v_stride_batch = INT64_C(1) << 31;
+    assert_int_equal(attention_family()->normalise(&any, &out, &err), ST_INVALID);
+    assert_has(err.message, "v_stride_batch is 2147483648: paged K/V needs strides below 4 GiB");
 
     *d = attention();
     d->ragged_q = 1;

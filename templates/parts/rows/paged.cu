@@ -1,11 +1,13 @@
 // Rows of K and V in pages: token t of the sequence is token t % page_size of page table[t /
-// page_size]. Any page size; when it is a multiple of block_n a tile lies in one page and needs one
-// look-up, else each row has its own. Table entries past the sequence's last page are not read.
+// page_size]. Any page size. A tile within one page needs one look-up; rows of one pass of a copy
+// within one page need one per pass, the same in all threads; else each row has its own. Table
+// entries past the sequence's last page are not read. Strides of a page and of a token are below
+// 4 GiB (checked by the plan), so that an offset is one 32 x 32-bit product.
 //% lib types
 //% lib global
 //% lib attn_rows
 
-enum : int { tile_in_page = page_size % block_n == 0 };
+enum : int { tile_in_page = page_size % block_n == 0, pass_in_page = page_size % copy_rows == 0 };
 
 struct KvRows {
     u64 table; // of the sequence
@@ -24,20 +26,23 @@ __device__ __forceinline__ KvRows kv_rows(const AttnParams &p, const BlockWork &
 // A thread's chunks of one tile: rows thread_row(), + copy_rows, + 2 * copy_rows ... of it.
 struct RowWalk {
     u64 table, base;
-    i64 page, step; // bytes from page to page, from token to token
-    u32 token;
+    u32 page, step; // bytes from page to page, from token to token
+    u32 token;      // with pass_in_page the pass's first, else this thread's
 };
 
-__device__ __forceinline__ u64 row_in_page(const RowWalk &walk) {
-    const u32 index = walk.token / u32(page_size);
-    const i64 id = load_global_i32(walk.table + u64(index) * 4);
-    return walk.base + u64(id * walk.page) + u64(walk.token % u32(page_size)) * u64(walk.step);
+__device__ __forceinline__ u64 token_address(const RowWalk &walk) {
+    const u32 id = u32(load_global_i32(walk.table + u64(walk.token / u32(page_size)) * 4));
+    const u32 within = walk.token % u32(page_size);
+    return walk.base + u64(id) * walk.page + u64(within) * walk.step;
 }
 
 __device__ __forceinline__ RowWalk walk_in(u64 table, u64 base, i64 page, i64 token, int first) {
-    RowWalk walk = {table, base, page * 2, token * 2, u32(first)};
-    if constexpr (tile_in_page) walk.base = row_in_page(walk) + u64(thread_row()) * u64(walk.step);
-    walk.token += u32(thread_row());
+    RowWalk walk = {table, base, u32(page * 2), u32(token * 2), u32(first)};
+    if constexpr (pass_in_page)
+        walk.base += u64(thread_row()) * walk.step;
+    else
+        walk.token += u32(thread_row());
+    if constexpr (tile_in_page) walk.base = token_address(walk);
     return walk;
 }
 
@@ -53,10 +58,10 @@ __device__ __forceinline__ RowWalk v_walk(const AttnParams &p, const KvRows &row
 // Address of the row that the walk has reached; not looked up unless it exists.
 __device__ __forceinline__ u64 row_address(const RowWalk &walk, bool exists) {
     if constexpr (tile_in_page) return walk.base;
-    return exists ? row_in_page(walk) : walk.base;
+    return exists ? token_address(walk) : walk.base;
 }
 
 __device__ __forceinline__ void walk_on(RowWalk &walk) {
-    if constexpr (tile_in_page) walk.base += u64(walk.step) * copy_rows;
+    if constexpr (tile_in_page) walk.base += u64(copy_rows) * walk.step;
     walk.token += copy_rows;
 }
