@@ -5,8 +5,9 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "softgpu/share.h"
 
-enum { WARP = 32, SUB_CORES = 4, BINS = 1024 /* demands told apart along a dimension */ };
+enum { SUB_CORES = 4, BINS = 1024 /* demands told apart along a dimension */ };
 
 static Demand by_code(const DemandSource *s, const uint64_t *visits) {
     Demand d = {{0}};
@@ -23,20 +24,17 @@ static Demand by_code(const DemandSource *s, const uint64_t *visits) {
 }
 
 /* Without code nothing can be folded: integer operations as PTX has them. */
+_Static_assert((int)PIPES == (int)SG_UNITS && (int)PIPE_SHARED == (int)SG_UNIT_SHARED &&
+                   (int)PIPE_ISSUE == (int)SG_UNIT_ISSUE,
+               "pipes are the units of softgpu/share.h");
+
 static Demand by_counters(const DemandSource *s, const SgCounters *c) {
     const GpuModel *m = s->launch->model;
     const double spills = s->spills * (double)(s->spills_by_mma ? c->mma : c->warp_instructions);
     Demand d = {{0}};
-    d.cycles[PIPE_TENSOR] = (double)c->mma_flops / m->mma[GPU_MMA_F16_F32];
-    /* Shuffles go through the same port, one wavefront each; so do global accesses. */
-    d.cycles[PIPE_SHARED] =
-        ((double)c->shared_wavefronts * 128 / m->smem_bytes_clk) +
-        (double)(c->shuffle + c->global_load + c->global_store + c->local_access) +
-        m->spill_port * spills;
-    d.cycles[PIPE_ALU] = (double)(c->alu + c->convert) * WARP / m->alu_lanes;
-    d.cycles[PIPE_FP32] = (double)c->fma * WARP / m->fp32_lanes;
-    d.cycles[PIPE_SFU] = (double)c->sfu * WARP / m->sfu_lanes;
-    d.cycles[PIPE_ISSUE] = ((double)c->warp_instructions + spills) / SUB_CORES;
+    sg_unit_cycles(c, m, d.cycles);
+    d.cycles[PIPE_SHARED] += m->spill_port * spills;
+    d.cycles[PIPE_ISSUE] += spills / SUB_CORES;
     return d;
 }
 

@@ -88,8 +88,12 @@ static bool add_spills(Build *b, const CodeRegion *region, int loads, int stores
             op->edges[k].from = moved[op->edges[k].from];
         }
     }
-    /* A store takes what was computed before it; a reload is read a few operations on. They keep
-     * their order: where ptxas puts them is where the values are. */
+    return true;
+}
+
+/* A store takes what was computed before it; a reload is read a few operations on. They keep their
+ * order: where ptxas puts them is where the values are. */
+static bool tie_spills(Build *b) {
     for (int i = 0, last = -1; i < b->count; i++) {
         const int near = b->ops[i].kind == CODE_SPILL_STORE  ? i - 1
                          : b->ops[i].kind == CODE_SPILL_LOAD ? i + RELOAD_AHEAD
@@ -376,9 +380,10 @@ Status code_schedule(const CodeRegion *region, const CodeCosts *costs, const Cod
     Build b = {.arena = arena, .err = err};
     List l;
     *out = *region;
-    bool ok = region->count == 0 || (add_spills(&b, region, (int)lround(setting->spill_loads),
-                                                (int)lround(setting->spill_stores)) &&
-                                     add_order(&b) && list_new(&l, &b, costs, setting));
+    bool ok =
+        region->count == 0 || (add_spills(&b, region, (int)lround(setting->spill_loads),
+                                          (int)lround(setting->spill_stores)) &&
+                               tie_spills(&b) && add_order(&b) && list_new(&l, &b, costs, setting));
     if (!ok) return err_no_memory(err, (size_t)region->count * sizeof(CodeOp));
     if (region->count == 0) return ST_OK;
     out->live = pressure_peak(&l.pressure, b.count);
