@@ -32,11 +32,10 @@ typedef struct AttnParams {
     int batch, heads_q, heads_kv, group; /* group = heads_q / heads_kv */
     int len_q, len_kv;                   /* of every sequence, or the most of any */
     int window_left, window_right;
-    int own_first; /* own position of query 0: len_kv - len_q, or 0 with top_left */
-    int top_left; /* 1: own position of query i is key i */
+    int own_first;    /* own position of query 0: len_kv - len_q, or 0 with top_left */
+    int top_left;     /* 1: own position of query i is key i */
     int scale_heads;  /* 1: scales are per K/V head, 0: one each */
-    int splits;       /* attn_decode: parts of K/V per sequence that the grid has */
-    int chunk;        /* attn_decode: keys of a part when batch-invariant; 0: by length */
+    int splits;       /* attn_decode: parts of K/V per sequence that the grid has room for */
     float scale;      /* on Q K^T, natural; positive and finite */
     float scale_log2; /* scale * log2(e) */
 } AttnParams;

@@ -10,7 +10,7 @@ local function T(n)
 end
 
 -- Dimensions in key order. `head_dims`: those that the kernel has; `serving`: lengths on the device,
--- pages, top-left causal.
+-- pages, top-left causal; `max_len_q`: a decode kernel with 8-bit K/V and split keys.
 function attention.problem(o)
   local dims = {
     dim "dtype"        { enum = { "f16", "bf16" }, static = true, doc = "of Q, K, V and O" },
@@ -33,6 +33,11 @@ function attention.problem(o)
     add(dim "lengths"   { enum = { "uniform", "device" }, static = true, doc = "device: read per sequence by the kernel" })
     add(dim "page_size" { min = 0, max = 65536, static = true, preset = 0, doc = "tokens of a page; 0 unless kv = paged" })
     add(dim "top_left"  { ints = { 0, 1 }, key = "ignore", preset = 0, doc = "1: the own position of query i is key i" })
+    if o.max_len_q then
+      add(dim "kv_dtype"   { enum = { "same", "e4m3", "int8" }, static = true, doc = "of K and V; same: dtype" })
+      add(dim "invariant"  { ints = { 0, 1 }, static = true, preset = 0, doc = "1: the same bits in every batch" })
+      add(dim "max_splits" { min = 0, max = 1024, key = "ignore", preset = 0, doc = "parts of K/V per sequence; 0: chosen" })
+    end
     add(dim "shift"     { derive = "top_left == 1 and 0 or len_kv - len_q", key = "ignore" })
   else
     add(dim "shift"     { derive = "len_kv - len_q", key = "ignore" })
@@ -55,6 +60,11 @@ attention.serving_require = {
   attention.require[1], attention.require[2],
   need("kv == 'dense' or lengths == 'device'", "paged K/V has its lengths on the device"),
   need("(kv == 'paged') == (page_size > 0)", "page_size belongs to kv = paged"),
+}
+
+attention.decode_require = {
+  attention.serving_require[1], attention.serving_require[2], attention.serving_require[3], attention.serving_require[4],
+  need("invariant == 0 or max_splits == 0", "the parts of a batch-invariant plan have a fixed size: splits has no place"),
 }
 
 return attention

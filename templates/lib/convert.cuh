@@ -1,5 +1,6 @@
-// f32 <-> f16 and bf16, with round to nearest even. One function per conversion, one body per
-// feature: sm_75 has cvt.rn.f16.f32 only, its bf16 is integer code (tested over all codes).
+// f32 <-> f16 and bf16, with round to nearest even.
+// One function per conversion, one body per feature: sm_75 has cvt.rn.f16.f32 only, its bf16 is
+// integer code (tested over all codes).
 //% lib types
 
 // What cvt.rn.bf16.f32 gives for every NaN (PTX ISA 9.7.9.21). Constants are enumerators everywhere

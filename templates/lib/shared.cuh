@@ -29,3 +29,13 @@ __device__ __forceinline__ Bytes16 load_shared_16(u32 address) {
                  : "memory");
     return v;
 }
+
+__device__ __forceinline__ float load_shared_f32(u32 address) {
+    float v;
+    asm volatile("ld.shared.f32 %0, [%1];" : "=f"(v) : "r"(address) : "memory");
+    return v;
+}
+
+__device__ __forceinline__ void store_shared_f32x2(u32 address, float low, float high) {
+    asm volatile("st.shared.v2.f32 [%0], {%1, %2};" ::"r"(address), "f"(low), "f"(high) : "memory");
+}

@@ -1,0 +1,40 @@
+// Attention over disjoint sets of keys put together: each part is a normalised row of O and its
+// log-sum-exp. Parts are added one after the other, so their order alone decides the bits.
+//
+// Invariant: o = sum over the parts of exp(lse - top) * O, sum = the same without O, top = the
+// largest lse. A part with lse = -inf saw no key: its O is not used, whatever it holds.
+//% lib types
+//% lib math
+
+template <int count> struct Merged {
+    float o[count];
+    float top, sum;
+};
+
+template <int count> __device__ __forceinline__ void merge_begin(Merged<count> &m) {
+#pragma unroll
+    for (int i = 0; i < count; ++i) m.o[i] = 0.0f;
+    m.top = -infinity();
+    m.sum = 0.0f;
+}
+
+// `lse`: natural logarithm.
+template <int count>
+__device__ __forceinline__ void merge_add(Merged<count> &m, const float (&o)[count], float lse) {
+    if (lse == -infinity()) return;
+    const float top = fmaxf(m.top, lse);
+    const float keep = exp2_approx((m.top - top) * log2_e()); // the first part: 2^-inf = 0
+    const float weight = exp2_approx((lse - top) * log2_e());
+    m.sum = fmaf(m.sum, keep, weight);
+#pragma unroll
+    for (int i = 0; i < count; ++i) m.o[i] = fmaf(m.o[i], keep, weight * o[i]);
+    m.top = top;
+}
+
+// Normalises o and returns the log-sum-exp of all parts; no part that saw a key: 0 and -inf.
+template <int count> __device__ __forceinline__ float merge_end(Merged<count> &m) {
+    const float inverse = m.sum == 0.0f ? 0.0f : reciprocal_approx(m.sum);
+#pragma unroll
+    for (int i = 0; i < count; ++i) m.o[i] *= inverse;
+    return m.sum == 0.0f ? -infinity() : m.top + ln2() * log2_approx(m.sum);
+}
