@@ -353,8 +353,27 @@ static void set_params(const PlanDesc *desc, PlanParams *out) {
     };
 }
 
+/* Few queries: a kernel that splits the keys, if it takes the description. */
+static const char *const *specs(const PlanDesc *desc) {
+    static const char *const few[] = {"attn_decode", "attn_prefill", NULL};
+    const bool short_q = desc->u.attention.max_len_q <= PLAN_DECODE_QUERIES;
+    return short_q ? few : few + 1;
+}
+
+/* SEQTUNE_BATCH_INVARIANT: what a plan may be made for and a sequence must not notice (the batch,
+ * the longest lengths) takes one value for all. */
+static Status canonical(const PlanDesc *desc, GenProblem *problem, Error *err) {
+    const Desc *d = &desc->u.attention;
+    if (!(d->flags & SEQTUNE_BATCH_INVARIANT)) return ST_OK;
+    const bool decode = strcmp(gen_spec_name(problem->spec), "attn_decode") == 0;
+    Status st = gen_problem_set(problem, "batch", 1, err);
+    if (st == ST_OK) st = gen_problem_set(problem, "len_q", decode ? 1 : 2048, err);
+    if (st == ST_OK) st = gen_problem_set(problem, "len_kv", 4096, err);
+    return st != ST_OK ? st : gen_problem_check(problem, err);
+}
+
 const PlanFamily *attention_family(void) {
-    static const PlanFamily family = {"attn_prefill", "attn",   normalise,
-                                      set_problem,    describe, set_params};
+    static const PlanFamily family = {"attn",   specs,      normalise, set_problem,
+                                      describe, set_params, canonical};
     return &family;
 }

@@ -88,9 +88,24 @@ static void take_args(const seqtune_attention_args *a, seqtune_device_ptr worksp
     p->v_scale = a->v_scale;
 }
 
+/* Kernels that split the keys do so on the device, within the grid of the plan's capacities, for
+ * which the workspace was made; the others have a grid per length. */
+static Status choose_launches(const seqtune_plan *plan, AttnParams *p,
+                              GenLaunch space[GEN_MAX_STEPS], const GenLaunch **out, size_t *count,
+                              Error *err) {
+    static const char *const names[] = {"len_q", "len_kv"};
+    const int64_t values[] = {p->len_q, p->len_kv};
+    int64_t unused = 0;
+    if (!gen_problem_get(&plan->problem, "max_splits", &unused))
+        return plan_launches_for(plan, names, values, 2, space, out, count, err);
+    *out = plan->launches;
+    *count = plan->count;
+    if (plan->count > 0) p->splits = (int)plan->launches[0].grid[0];
+    return ST_OK;
+}
+
 static Status run(const seqtune_plan *plan, const seqtune_attention_args *args,
                   seqtune_device_ptr workspace, seqtune_stream stream, Error *err) {
-    static const char *const names[] = {"len_q", "len_kv"};
     if (plan->desc.kind != PLAN_ATTENTION)
         return err_set(err, ST_INVALID, "the plan is not one of seqtune_plan_attention");
     if (args == NULL) return err_set(err, ST_INVALID, "args is NULL");
@@ -105,11 +120,10 @@ static Status run(const seqtune_plan *plan, const seqtune_attention_args *args,
         st = attention_check_tables(plan, &params.attn, stream, err);
         if (st != ST_OK) return st;
     }
-    const int64_t values[] = {params.attn.len_q, params.attn.len_kv};
     GenLaunch space[GEN_MAX_STEPS];
     const GenLaunch *launches = NULL;
     size_t count = 0;
-    st = plan_launches_for(plan, names, values, 2, space, &launches, &count, err);
+    st = choose_launches(plan, &params.attn, space, &launches, &count, err);
     return st != ST_OK ? st : plan_launch(plan, launches, count, &params, stream, err);
 }
 

@@ -13,7 +13,6 @@ static const PlanFamily *family_of(PlanKind kind) {
 
 static Status find_spec(const GenLibrary *library, const PlanFamily *family, const char *name,
                         const GenSpec **out, Error *err) {
-    if (name == NULL) name = family->spec;
     *out = gen_spec_find(library, name);
     if (*out == NULL) return err_set(err, ST_NOT_FOUND, "there is no kernel spec \"%s\"", name);
     if (strcmp(gen_spec_params(*out), family->params) != 0)
@@ -22,14 +21,18 @@ static Status find_spec(const GenLibrary *library, const PlanFamily *family, con
     return ST_OK;
 }
 
+static Status make_problem(const GenSpec *spec, const PlanFamily *family, const PlanDesc *normal,
+                           GenProblem *out, Error *err) {
+    gen_problem_init(spec, out);
+    const Status st = family->set_problem(normal, out, err);
+    return st != ST_OK ? st : gen_problem_check(out, err);
+}
+
 Status plan_problem(const GenSpec *spec, const PlanDesc *desc, GenProblem *out, Error *err) {
     const PlanFamily *family = family_of(desc->kind);
     PlanDesc normal;
     Status st = family->normalise(desc, &normal, err);
-    if (st != ST_OK) return st;
-    gen_problem_init(spec, out);
-    st = family->set_problem(&normal, out, err);
-    return st != ST_OK ? st : gen_problem_check(out, err);
+    return st != ST_OK ? st : make_problem(spec, family, &normal, out, err);
 }
 
 Status plan_desc_of_problem(const GenProblem *problem, PlanDesc *out, Error *err) {
@@ -42,13 +45,32 @@ Status plan_desc_of_problem(const GenProblem *problem, PlanDesc *out, Error *err
                    gen_spec_name(problem->spec), params);
 }
 
+/* The first spec of the family that has a legal configuration for the description on ctx's GPU.
+ * When none has, the error is that of the first: the one made for it. */
+static Status choose_spec(const seqtune_context *ctx, const PlanDesc *normal, GenProblem *out,
+                          Error *err) {
+    const PlanFamily *family = family_of(normal->kind);
+    Status first = ST_OK;
+    for (const char *const *name = family->specs(normal); *name != NULL; name++) {
+        const GenSpec *spec = NULL;
+        GenConfig unused;
+        Error why = {0};
+        Status st = find_spec(ctx->library, family, *name, &spec, &why);
+        if (st == ST_OK) st = make_problem(spec, family, normal, out, &why);
+        if (st == ST_OK) st = gen_default(out, &ctx->device.gpu, &unused, &why);
+        if (st == ST_OK) return ST_OK;
+        if (first != ST_OK) continue;
+        first = st;
+        if (err != NULL) *err = why;
+    }
+    return first;
+}
+
 Status plan_supported(seqtune_context *ctx, const PlanDesc *desc, Error *err) {
-    const GenSpec *spec = NULL;
+    PlanDesc normal;
     GenProblem problem;
-    GenConfig config;
-    Status st = find_spec(ctx->library, family_of(desc->kind), NULL, &spec, err);
-    if (st == ST_OK) st = plan_problem(spec, desc, &problem, err);
-    return st != ST_OK ? st : gen_default(&problem, &ctx->device.gpu, &config, err);
+    const Status st = family_of(desc->kind)->normalise(desc, &normal, err);
+    return st != ST_OK ? st : choose_spec(ctx, &normal, &problem, err);
 }
 
 /* ---- creation ---- */
@@ -133,19 +155,30 @@ static Status realise_or_default(seqtune_plan *plan, Error *err) {
     return st != ST_OK ? st : realise(plan, err);
 }
 
+/* By the ladder, for the plan's problem or for the one that stands for all that must share a
+ * configuration. */
+static Status choose_config(seqtune_plan *plan, Error *err) {
+    const PlanFamily *family = family_of(plan->desc.kind);
+    GenProblem canonical = plan->problem;
+    Status st = ST_OK;
+    if (family->canonical != NULL) st = family->canonical(&plan->desc, &canonical, err);
+    return st != ST_OK ? st : dispatch_choose(plan->ctx, &canonical, &plan->choice, err);
+}
+
 static Status fill(seqtune_plan *plan, const char *spec_name, const PlanDesc *desc,
                    const GenConfig *forced, Error *err) {
     const PlanFamily *family = family_of(desc->kind);
     const GenSpec *spec = NULL;
-    Status st = find_spec(plan->ctx->library, family, spec_name, &spec, err);
-    if (st == ST_OK) st = family->normalise(desc, &plan->desc, err);
+    Status st = family->normalise(desc, &plan->desc, err);
     if (st != ST_OK) return st;
-    gen_problem_init(spec, &plan->problem);
-    st = family->set_problem(&plan->desc, &plan->problem, err);
-    if (st == ST_OK) st = gen_problem_check(&plan->problem, err);
+    if (spec_name == NULL) {
+        st = choose_spec(plan->ctx, &plan->desc, &plan->problem, err);
+    } else {
+        st = find_spec(plan->ctx->library, family, spec_name, &spec, err);
+        if (st == ST_OK) st = make_problem(spec, family, &plan->desc, &plan->problem, err);
+    }
     if (st != ST_OK) return st;
-    st = forced != NULL ? take_forced(plan, forced, &plan->choice, err)
-                        : dispatch_choose(plan->ctx, &plan->problem, &plan->choice, err);
+    st = forced != NULL ? take_forced(plan, forced, &plan->choice, err) : choose_config(plan, err);
     if (st == ST_OK) st = realise_or_default(plan, err);
     if (st != ST_OK) return st;
     family->set_params(&plan->desc, &plan->params);

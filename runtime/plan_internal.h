@@ -31,15 +31,23 @@ struct seqtune_plan {
 };
 
 typedef struct PlanFamily {
-    const char *spec;   /* the family's own */
     const char *params; /* what its specs name: runtime/params/NAME.h */
+    /* The specs that may serve a normalised description, best first, NULL-terminated: a plan takes
+     * the first that does. */
+    const char *const *(*specs)(const PlanDesc *desc);
     /* Checks every field and fills in defaults and packed strides. */
     Status (*normalise)(const PlanDesc *desc, PlanDesc *out, Error *err);
     /* From a normalised description to the dimensions, before gen_problem_check. */
     Status (*set_problem)(const PlanDesc *desc, GenProblem *out, Error *err);
     Status (*describe)(const GenProblem *problem, PlanDesc *out, Error *err);
     void (*set_params)(const PlanDesc *desc, PlanParams *out);
+    /* Where descriptions must share one configuration: turns their problem into the one for which
+     * it is chosen. NULL: each has its own. */
+    Status (*canonical)(const PlanDesc *desc, GenProblem *problem, Error *err);
 } PlanFamily;
+
+/* The most queries per sequence for which attention takes a kernel that splits the keys. */
+enum { PLAN_DECODE_QUERIES = 16 };
 
 const PlanFamily *attention_family(void);
 const PlanFamily *rope_family(void);

@@ -156,8 +156,15 @@ static void set_params(const PlanDesc *desc, PlanParams *out) {
     };
 }
 
+static const char *const *specs(const PlanDesc *desc) {
+    static const char *const names[] = {"rope", NULL};
+    (void)desc;
+    return names;
+}
+
 const PlanFamily *rope_family(void) {
-    static const PlanFamily family = {"rope", "rope", normalise, set_problem, describe, set_params};
+    static const PlanFamily family = {"rope",   specs,      normalise, set_problem,
+                                      describe, set_params, NULL};
     return &family;
 }
 
