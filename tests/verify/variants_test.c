@@ -41,6 +41,14 @@ static const Lengths lengths[] = {
     {"whole tiles", 1, 0, 2, 0},    {"one key short", 0, 17, 3, -1},
 };
 
+/* Of kernels that split keys: len_q <= 16, len_kv = kv_parts * 128 + kv_plus (of batch-invariant
+ * ones 1024). */
+static const Lengths decode_lengths[] = {
+    {"one query", 0, 1, 1, 1},   {"verify 4", 0, 4, 2, 3},  {"most queries", 0, 16, 1, 0},
+    {"one key", 0, 2, 0, 1},     {"two parts", 0, 2, 2, 0}, {"no keys", 0, 3, 0, 0},
+    {"fewer keys", 0, 13, 0, 7}, {"odd", 0, 7, 3, -1},
+};
+
 typedef struct Window {
     const char *name;
     seqtune_mask mask;
@@ -79,6 +87,9 @@ static const Family families[] = {
       {"mask", "length", "pack_group"}}},
     {"attn_naive", true, {{"mask", "window", "length"}}},
     {"rope", false, {{NULL}}},
+    {"attn_decode",
+     true,
+     {{"mask", "window", "length"}, {"tensor", "kv_dtype", "dtype"}, {"kv_dtype", "kv", "ragged"}}},
 };
 
 /* Where the value of an axis comes from. */
@@ -208,9 +219,13 @@ static bool make_attention_case(const Sample *s, const CoverRow *row, Item *item
     const Lengths *l = &lengths[value(s, row, "length")];
     const char *mask = gen_problem_word(&item->problem, "mask");
     if ((strcmp(mask, "window") == 0) != (w->kind != SEQTUNE_WINDOW_OFF)) return false;
-    int64_t bm, bn;
+    const bool decode = has_dim(s->spec, "max_splits");
+    int64_t bm, bn, invariant = 0;
     if (!gen_config_get(s->spec, &item->config, "block_m", &bm)) bm = 64;
     if (!gen_config_get(s->spec, &item->config, "block_n", &bn)) bn = 64;
+    gen_problem_get(&item->problem, "invariant", &invariant);
+    if (decode) l = &decode_lengths[value(s, row, "length")];
+    if (decode) bn = invariant ? 1024 : 128;
     item->c = (AttentionCase){.batch = 1, .heads_kv = 2, .spare = 2, .lse = 1};
     item->c.group = groups[value(s, row, "group")];
     item->c.layout = (Layout)value(s, row, "layout");
@@ -220,6 +235,8 @@ static bool make_attention_case(const Sample *s, const CoverRow *row, Item *item
     item->c.window.kind = w->kind;
     item->c.window.left = w->left_tiles * bn + w->left_plus;
     item->c.window.right = w->right_tiles * bn + w->right_plus;
+    item->c.invariant = invariant;
+    if (decode && item->c.len_q == 16) item->c.spare = 0;
     if (item->c.len_q * item->c.group > 400) item->c.heads_kv = 1;
     return make_serving(s, row, item) &&
            gen_problem_set(&item->problem, "heads_q", item->c.heads_kv * item->c.group, NULL) ==
@@ -361,6 +378,11 @@ static void a_covering_sample_of_rope_is_right(void **state) {
     sample_family(&families[2]);
 }
 
+static void a_covering_sample_of_attn_decode_is_right(void **state) {
+    (void)state;
+    sample_family(&families[3]);
+}
+
 /* ---- the whole spaces of named problems ---- */
 
 enum { MAX_CONFIGS = 4096 };
@@ -463,6 +485,7 @@ int main(void) {
         cmocka_unit_test(a_covering_sample_of_attn_prefill_is_right),
         cmocka_unit_test(a_covering_sample_of_attn_naive_is_right),
         cmocka_unit_test(a_covering_sample_of_rope_is_right),
+        cmocka_unit_test(a_covering_sample_of_attn_decode_is_right),
         cmocka_unit_test(whole_spaces_of_named_problems_are_right), /* last: on request only */
     };
     const size_t count = COUNT(tests) - (getenv("SEQTUNE_ALL") ? 0 : 1);

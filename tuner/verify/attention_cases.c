@@ -69,6 +69,9 @@ static AttentionCase *add(List *list, Input input, Mask mask, int64_t len_q, int
                          .layout = LAYOUT_PADDED,
                          .input = input,
                          .lse = 1};
+    if (list->shape->part > 0 && c->len_q + c->spare > DECODE_QUERIES)
+        c->spare = DECODE_QUERIES - c->len_q;
+    c->invariant = list->shape->invariant;
     serve(list, c);
     return c;
 }
@@ -213,9 +216,105 @@ static void add_top_left(List *list) {
     add(list, INPUT_RANDOM, mask, 2 * bn + 3, bn - 1);
 }
 
+/* ---- kernels for few queries that split the keys ---- */
+
+static void decode_quick(List *list) {
+    const AttentionShape *s = list->shape;
+    const int64_t bn = s->block_n, part = s->part;
+    /* Four parts, the last ragged; then one, with tiles that some warps lack. */
+    add(list, INPUT_RANDOM, usual(s), 2, 3 * part + bn + 3)->layout = LAYOUT_HEADS_OUTER;
+    add(list, INPUT_RISING, usual(s), 3, bn + 5)->heads_kv = 2;
+    add(list, INPUT_PROBE, usual(s), 13, 2 * part + 1);
+    add(list, INPUT_RANDOM, usual(s), 2, 0)->batch = 2;
+    if (s->mask == MASK_KIND_NONE) return;
+    if (s->top_left && s->mask == MASK_KIND_CAUSAL)
+        add(list, INPUT_PROBE, top_left_mask, 13, part + 1);
+    add(list, INPUT_PROBE, usual(s), 5, part + 2)->layout = LAYOUT_PACKED;
+    if (s->mask != MASK_KIND_WINDOW) return;
+    add(list, INPUT_PROBE, both_window(1, 2), 13, bn + 9);
+    add(list, INPUT_RANDOM, left_window(part + 1), 4, 3 * part + 9);
+}
+
+static void decode_lengths(List *list) {
+    const AttentionShape *s = list->shape;
+    const int64_t bn = s->block_n, part = s->part;
+    const int64_t q[] = {1, 2, 7, 16};
+    const int64_t kv[] = {0,    1,        bn - 1,   bn,           bn + 1,
+                          part, part + 1, 2 * part, 2 * part + 1, 5 * part - 1};
+    const size_t nq = sizeof q / sizeof *q, nkv = sizeof kv / sizeof *kv;
+    for (size_t i = 0; i < nq; i++) {
+        for (size_t j = 0; j < nkv; j++) {
+            AttentionCase *c = add(list, INPUT_RANDOM, usual(s), q[i], kv[j]);
+            c->layout = (Layout)((i + j) % LAYOUT_COUNT);
+            c->lse = (i + j) % 4 != 3;
+        }
+    }
+    static const int64_t groups[] = {1, 3, 5, 6, 7, 8, 12, 64, 71};
+    for (size_t i = 0; !s->group_static && i < sizeof groups / sizeof *groups; i++) {
+        AttentionCase *c = add(list, INPUT_RANDOM, usual(s), 3, part + 5);
+        c->group = groups[i];
+        c->heads_kv = groups[i] < 64 ? 2 : 1;
+    }
+}
+
+/* Both sides of every edge of a tile, of what a warp takes and of a part; windows that begin and
+ * end there. */
+static void decode_probes(List *list) {
+    const AttentionShape *s = list->shape;
+    const int64_t bn = s->block_n, part = s->part;
+    const int64_t edges[] = {0, 1, bn - 1, bn, bn + 1, part - 1, part, part + 1};
+    for (size_t i = 0; i < sizeof edges / sizeof *edges; i++)
+        add(list, INPUT_PROBE, usual(s), 13, part + edges[i])->heads_kv = 2;
+    if (s->mask != MASK_KIND_WINDOW) return;
+    for (size_t i = 0; i < sizeof edges / sizeof *edges; i++) {
+        add(list, INPUT_PROBE, causal_window(edges[i]), 13, 2 * part + 1);
+        add(list, INPUT_PROBE, left_window(edges[i]), 5, 2 * part + 1);
+        add(list, INPUT_PROBE, both_window(edges[i], edges[7 - i]), 13, part + 3);
+    }
+    add(list, INPUT_PROBE, both_window(3, 2), 13, 5); /* more queries than keys */
+    add(list, INPUT_RANDOM, causal_window(2 * part), 4, 2 * part + 1);
+}
+
+static void decode_properties(List *list) {
+    const AttentionShape *s = list->shape;
+    const int64_t part = s->part;
+    add(list, INPUT_SHARP, usual(s), 5, 3 * part + 5);
+    add(list, INPUT_RISING, usual(s), 9, 4 * part + 1);
+    add(list, INPUT_ONES, usual(s), 3, 2 * part + 7);
+    AttentionCase *twins = add(list, INPUT_TWINS, usual(s), 3, 2 * part + 11);
+    twins->batch = 2;
+    twins->heads_kv = 2;
+    AttentionCase *scaled = add(list, INPUT_RANDOM, usual(s), 2, part + 11);
+    scaled->scale = 0.31F;
+    scaled->batch = 3;
+    scaled->heads_kv = 2;
+    scaled->layout = LAYOUT_PACKED;
+    scaled->spare = 0;
+    Mask mask = usual(s);
+    if (s->mask == MASK_KIND_WINDOW) mask = causal_window(40 * part);
+    add(list, INPUT_OFFSET, mask, 3, 40 * part); /* errors of many tiles and parts add up */
+    if (!s->top_left || s->mask == MASK_KIND_NONE) return;
+    mask = top_left_mask;
+    if (s->mask == MASK_KIND_WINDOW) mask.window = (seqtune_window){SEQTUNE_WINDOW_LEFT, 2, 0};
+    add(list, INPUT_PROBE, mask, 13, part + 1);
+    add(list, INPUT_RANDOM, mask, 13, 7);
+}
+
+static void decode_cases(List *list, VerifyLevel level) {
+    decode_quick(list);
+    if (level == VERIFY_QUICK) return;
+    decode_probes(list);
+    decode_properties(list);
+    decode_lengths(list);
+}
+
 size_t attention_cases(const AttentionShape *shape, VerifyLevel level,
                        AttentionCase out[MAX_ATTENTION_CASES]) {
     List list = {shape, out, 0};
+    if (shape->part > 0) {
+        decode_cases(&list, level);
+        return list.count;
+    }
     if (level == VERIFY_QUICK) {
         quick(&list);
         return list.count;

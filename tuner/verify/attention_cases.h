@@ -46,6 +46,9 @@ typedef struct AttentionShape {
     bool device_lengths, paged;
     bool top_left; /* the spec has that alignment too */
     int64_t page_size;
+    int64_t part; /* keys from which on a sequence may be split; 0: the kernel splits none, and has
+                     queries without limit */
+    bool invariant;
 } AttentionShape;
 
 typedef struct AttentionCase {
@@ -59,7 +62,11 @@ typedef struct AttentionCase {
     int lse;     /* 1: wanted */
     Serving serving;
     int64_t page_size;
+    bool invariant; /* SEQTUNE_BATCH_INVARIANT */
 } AttentionCase;
+
+/* The most queries of a kernel that splits keys, scripts/lib/attention.lua's max_len_q. */
+enum { DECODE_QUERIES = 16 };
 
 enum { MAX_ATTENTION_CASES = 256 };
 

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "tuner/verify/attention_trial.h"
+#include "tuner/verify/kv8.h"
 #include "tuner/verify/random.h"
 
 /* The key that a column of V probes: edges of tiles and of the sequence first, then all in order.
@@ -81,6 +82,19 @@ static void to_dtype(const Trial *r, double *values, int64_t n) {
     for (int64_t i = 0; i < n; i++) values[i] = dtype_round(r->type, values[i]);
 }
 
+/* What K or V can hold. */
+static void to_kv_dtype(const Trial *r, double *values, const float *scale) {
+    const int64_t rows = r->c->batch * r->c->len_kv * r->c->heads_kv;
+    if (r->kv_dtype == SEQTUNE_KV_SAME) {
+        to_dtype(r, values, rows * r->dim);
+        return;
+    }
+    for (int64_t i = 0; i < rows * r->dim; i++) {
+        const double s = (double)scale[i / r->dim % r->c->heads_kv];
+        values[i] = s * kv8_decode(r->kv_dtype, kv8_encode(r->kv_dtype, values[i] / s));
+    }
+}
+
 void trial_fill(const Trial *r) {
     const AttentionCase *c = r->c;
     const int64_t nq = c->batch * c->len_q * r->heads_q * r->dim;
@@ -104,6 +118,6 @@ void trial_fill(const Trial *r) {
         make_twins(r->v_values, c->batch, c->len_kv, c->heads_kv, r->dim);
     }
     to_dtype(r, r->q_values, nq);
-    to_dtype(r, r->k_values, nkv);
-    to_dtype(r, r->v_values, nkv);
+    to_kv_dtype(r, r->k_values, r->k_scale);
+    to_kv_dtype(r, r->v_values, r->v_scale);
 }

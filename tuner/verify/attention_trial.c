@@ -4,6 +4,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "tuner/verify/kv8.h"
+
 static bool ragged(const Trial *t) {
     return t->c->serving == SERVING_RAGGED;
 }
@@ -63,6 +65,21 @@ static Status set_pages(Trial *t, Error *err) {
     return ST_OK;
 }
 
+/* Scales of 8-bit K and V: none (each is 1), one each, or one per head, by turns. Those of V are
+ * powers of two, so that a probe's 1 is exact; those of K are not. */
+static void set_scales(Trial *t) {
+    const int64_t heads = t->c->heads_kv, turn = (t->c->len_q + t->c->len_kv) % 3;
+    t->v_scale = t->k_scale + heads;
+    t->scales = t->kv_dtype == SEQTUNE_KV_SAME || turn == 0 ? 0
+                : turn == 1 || t->c->input == INPUT_TWINS   ? 1
+                                                            : (int)heads;
+    for (int64_t h = 0; h < heads; h++) {
+        const int64_t own = t->scales > 1 ? h : 0;
+        t->k_scale[h] = t->scales == 0 ? 1.0F : 0.1F * (float)(own % 3 + 1);
+        t->v_scale[h] = t->scales == 0 ? 1.0F : ldexpf(1.0F, -1 - (int)(own % 3));
+    }
+}
+
 /* ---- places ---- */
 
 static int64_t place(const Places *p, int64_t b, int64_t token, int64_t head) {
@@ -72,18 +89,28 @@ static int64_t place(const Places *p, int64_t b, int64_t token, int64_t head) {
     return view_offset(&p->view, page, token % p->page_size, head);
 }
 
-static Places place_rows(const Trial *t, Layout layout, const int *first, int64_t tokens,
-                         int64_t heads) {
+static int64_t kv_bytes(const Trial *t) {
+    return t->kv_dtype == SEQTUNE_KV_SAME ? 2 : 1;
+}
+
+/* Elements of 16 bytes. */
+static int64_t kv_gap(const Trial *t) {
+    return 16 / kv_bytes(t);
+}
+
+static Places place_rows(const Trial *t, Layout layout, int64_t gap, const int *first,
+                         int64_t tokens, int64_t heads) {
     const int64_t spare = t->c->spare;
-    if (!first) return (Places){.view = view_make(layout, t->c->batch, tokens, heads, t->dim)};
-    return (Places){.view = view_make(layout, 1, first[t->c->batch] + spare, heads, t->dim),
+    if (!first) return (Places){.view = view_make(layout, gap, t->c->batch, tokens, heads, t->dim)};
+    return (Places){.view = view_make(layout, gap, 1, first[t->c->batch] + spare, heads, t->dim),
                     .first = first};
 }
 
 static Places place_keys(const Trial *t, Layout layout) {
     const int64_t cap = t->c->len_kv + t->c->spare, heads = t->c->heads_kv;
-    if (!paged(t)) return place_rows(t, layout, ragged(t) ? t->cu_kv : NULL, cap, heads);
-    return (Places){.view = view_make(layout, t->page_count, t->c->page_size, heads, t->dim),
+    if (!paged(t)) return place_rows(t, layout, kv_gap(t), ragged(t) ? t->cu_kv : NULL, cap, heads);
+    return (Places){.view =
+                        view_make(layout, kv_gap(t), t->page_count, t->c->page_size, heads, t->dim),
                     .pages = t->pages,
                     .table = t->table,
                     .page_size = t->c->page_size};
@@ -94,8 +121,8 @@ static void set_places(Trial *t) {
     const AttentionCase *c = t->c;
     const Layout other = (Layout)((c->layout + 1) % LAYOUT_COUNT);
     const int *first = ragged_q(t) ? t->cu_q : NULL;
-    t->q_at = place_rows(t, c->layout, first, c->len_q + c->spare, t->heads_q);
-    t->o_at = place_rows(t, other, first, c->len_q + c->spare, t->heads_q);
+    t->q_at = place_rows(t, c->layout, 8, first, c->len_q + c->spare, t->heads_q);
+    t->o_at = place_rows(t, other, 8, first, c->len_q + c->spare, t->heads_q);
     t->k_at = place_keys(t, c->layout);
     t->v_at = place_keys(t, other);
 }
@@ -120,7 +147,10 @@ Status trial_arrange(Trial *t, Error *err) {
     t->table = t->lens_kv + batch;
     t->cu_kv = t->cu_q + batch + 1;
     t->indptr = t->cu_kv + batch + 1;
+    t->k_scale = ARENA_ARRAY(arena, float, 2 * (size_t)c->heads_kv);
+    if (!t->k_scale) return err_no_memory(err, (size_t)c->heads_kv);
     set_lengths(t);
+    set_scales(t);
     if (paged(t)) {
         const Status status = set_pages(t, err);
         if (status != ST_OK) return status;
@@ -166,6 +196,9 @@ void trial_describe(const Trial *t, PlanDesc *desc) {
     d->window = c->window;
     d->scale = c->scale;
     d->want_lse = c->lse;
+    d->kv_dtype = t->kv_dtype;
+    if (c->invariant) d->flags = SEQTUNE_BATCH_INVARIANT;
+    d->scale_per_head = t->scales > 1;
     const View *const views[] = {&t->q_at.view, &t->k_at.view, &t->v_at.view, &t->o_at.view};
     int64_t *const strides[] = {&d->q_stride_batch, &d->k_stride_batch, &d->v_stride_batch,
                                 &d->o_stride_batch};
@@ -190,6 +223,33 @@ static void store(const Trial *t, const Places *p, TrialBuffer to, const int64_t
             for (int64_t d = 0; d < t->dim; d++) row[d] = dtype_encode(t->type, from[d]);
         }
     }
+}
+
+/* K or V of 8 bits: the values are codes times the head's scale. */
+static void store_kv8(const Trial *t, const Places *p, TrialBuffer to, const float *scale,
+                      const double *values) {
+    uint8_t *image = guarded_image(&t->buffer[to]);
+    const int64_t heads = p->view.heads;
+    for (int64_t b = 0; b < t->c->batch; b++) {
+        for (int64_t i = 0; i < t->lens_kv[b] * heads; i++) {
+            const double *from = values + (b * t->c->len_kv * heads + i) * t->dim;
+            uint8_t *row = image + place(p, b, i / heads, i % heads);
+            for (int64_t d = 0; d < t->dim; d++)
+                row[d] = kv8_encode(t->kv_dtype, from[d] / (double)scale[i % heads]);
+        }
+    }
+}
+
+static void store_keys(const Trial *t) {
+    if (t->kv_dtype == SEQTUNE_KV_SAME) {
+        store(t, &t->k_at, TRIAL_K, t->lens_kv, t->c->len_kv, t->k_values);
+        store(t, &t->v_at, TRIAL_V, t->lens_kv, t->c->len_kv, t->v_values);
+        return;
+    }
+    store_kv8(t, &t->k_at, TRIAL_K, t->k_scale, t->k_values);
+    store_kv8(t, &t->v_at, TRIAL_V, t->v_scale, t->v_values);
+    memcpy(guarded_image(&t->buffer[TRIAL_K_SCALE]), t->k_scale, t->buffer[TRIAL_K_SCALE].bytes);
+    memcpy(guarded_image(&t->buffer[TRIAL_V_SCALE]), t->v_scale, t->buffer[TRIAL_V_SCALE].bytes);
 }
 
 static int64_t lse_at(const Trial *t, int64_t b, int64_t h, int64_t i) {
@@ -226,8 +286,8 @@ Status trial_buffers(Trial *t, Error *err) {
         size_t bytes;
     } rows[] = {
         [TRIAL_Q] = {"Q", view_elements(&t->q_at.view) * 2},
-        [TRIAL_K] = {"K", view_elements(&t->k_at.view) * 2},
-        [TRIAL_V] = {"V", view_elements(&t->v_at.view) * 2},
+        [TRIAL_K] = {"K", view_elements(&t->k_at.view) * (size_t)kv_bytes(t)},
+        [TRIAL_V] = {"V", view_elements(&t->v_at.view) * (size_t)kv_bytes(t)},
         [TRIAL_O] = {"O", view_elements(&t->o_at.view) * 2},
         [TRIAL_LSE] = {"LSE", lse_bytes(t)},
         [TRIAL_WORKSPACE] = {"workspace", seqtune_plan_workspace(t->plan)},
@@ -236,6 +296,8 @@ Status trial_buffers(Trial *t, Error *err) {
         [TRIAL_LENS] = {"lens_kv", lens ? batch * each : 0},
         [TRIAL_PAGES] = {"the page table", paged(t) ? (size_t)t->page_entries * each : 0},
         [TRIAL_INDPTR] = {"page_indptr", t->c->serving == SERVING_CSR ? (batch + 1) * each : 0},
+        [TRIAL_K_SCALE] = {"k_scale", (size_t)t->scales * sizeof(float)},
+        [TRIAL_V_SCALE] = {"v_scale", (size_t)t->scales * sizeof(float)},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         const Status status =
@@ -243,8 +305,7 @@ Status trial_buffers(Trial *t, Error *err) {
         if (status != ST_OK) return status;
     }
     store(t, &t->q_at, TRIAL_Q, t->lens_q, t->c->len_q, t->q_values);
-    store(t, &t->k_at, TRIAL_K, t->lens_kv, t->c->len_kv, t->k_values);
-    store(t, &t->v_at, TRIAL_V, t->lens_kv, t->c->len_kv, t->v_values);
+    store_keys(t);
     store_tables(t);
     return ST_OK;
 }
@@ -270,6 +331,8 @@ static seqtune_attention_args arguments(const Trial *t) {
     args.cu_seqlens_kv = address(t, TRIAL_CU_KV);
     args.lens_kv = address(t, TRIAL_LENS);
     args.page_indptr = address(t, TRIAL_INDPTR);
+    args.k_scale = address(t, TRIAL_K_SCALE);
+    args.v_scale = address(t, TRIAL_V_SCALE);
     if (t->c->serving == SERVING_CSR)
         args.page_indices = address(t, TRIAL_PAGES);
     else

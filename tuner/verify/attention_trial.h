@@ -18,7 +18,7 @@ typedef struct Places {
     int64_t page_size;
 } Places;
 
-enum { TRIAL_BUFFERS = 12 };
+enum { TRIAL_BUFFERS = 13 };
 typedef enum TrialBuffer {
     TRIAL_Q,
     TRIAL_K,
@@ -30,7 +30,9 @@ typedef enum TrialBuffer {
     TRIAL_CU_KV,
     TRIAL_LENS,
     TRIAL_PAGES,
-    TRIAL_INDPTR
+    TRIAL_INDPTR,
+    TRIAL_K_SCALE,
+    TRIAL_V_SCALE
 } TrialBuffer;
 
 typedef struct Trial {
@@ -39,6 +41,9 @@ typedef struct Trial {
     char text[400];
     Dtype type;
     seqtune_dtype api_type;
+    seqtune_kv_dtype kv_dtype;
+    int scales;                    /* of 8-bit K and V: 0 none, 1 one each, heads_kv: per head */
+    float *k_scale, *v_scale;      /* per K/V head, whatever the kernel is told */
     int64_t dim, heads_q, columns; /* columns: of V over batches and heads, for probes */
     int64_t block_n;
     float scale;
@@ -60,6 +65,7 @@ void trial_describe(const Trial *t, PlanDesc *desc);
 /* The key that a column of V probes: edges of tiles and of the sequence first, then all in order.
  */
 int64_t trial_probed_key(const Trial *t, int64_t column);
+/* Values that the operands can hold: 8-bit K and V are code * scale. */
 void trial_fill(const Trial *t);
 Status trial_buffers(Trial *t, Error *err);
 /* Uploads, runs, waits, downloads. */

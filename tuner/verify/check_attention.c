@@ -195,6 +195,12 @@ static Status name_case(Trial *r, size_t number, Error *err) {
     return failed ? err_no_memory(err, sizeof r->text) : ST_OK;
 }
 
+/* 0 where the spec has no such dimension. */
+static int64_t optional_dim(const Check *check, const char *name) {
+    int64_t value = 0;
+    return gen_problem_get(check->problem, name, &value) ? value : 0;
+}
+
 static Status check_case(Check *check, const AttentionCase *c, size_t number, int64_t block_n,
                          bool again, Error *err) {
     Trial r = {.check = check,
@@ -206,6 +212,7 @@ static Status check_case(Check *check, const AttentionCase *c, size_t number, in
     Status status = check_dtype(check, &r.type, &r.api_type, err);
     if (status == ST_OK) status = check_dim(check, "head_dim", &r.dim, err);
     if (status == ST_OK) status = name_case(&r, number, err);
+    r.kv_dtype = (seqtune_kv_dtype)optional_dim(check, "kv_dtype"); /* in the API's order */
     if (status == ST_OK) status = trial_arrange(&r, err);
     if (status != ST_OK) return status;
     r.scale = c->scale > 0 ? c->scale : (float)(1 / sqrt((double)r.dim));
@@ -221,6 +228,19 @@ static Status check_case(Check *check, const AttentionCase *c, size_t number, in
     trial_free(&r);
     arena_reset(check->arena);
     return status;
+}
+
+/* Kernels that split keys: tiles of the warps side by side, and the smallest part (attn_decode.lua:
+ * least_tiles, fixed_chunk). */
+static void set_parts(const Check *check, AttentionShape *shape) {
+    const GenSpec *spec = check->problem->spec;
+    int64_t warps = 1, keys = 1, unused;
+    if (!gen_problem_get(check->problem, "max_splits", &unused)) return;
+    gen_config_get(spec, check->config, "warps", &warps);
+    gen_config_get(spec, check->config, "warp_keys", &keys);
+    shape->block_n = warps * keys;
+    shape->part = shape->block_n > 128 ? shape->block_n : 128;
+    if (shape->invariant) shape->part = 1024;
 }
 
 static Status shape_of(const Check *check, AttentionShape *shape, Error *err) {
@@ -244,7 +264,8 @@ static Status shape_of(const Check *check, AttentionShape *shape, Error *err) {
     shape->device_lengths = lengths && strcmp(lengths, "device") == 0;
     int64_t unused;
     shape->top_left = gen_problem_get(check->problem, "top_left", &unused);
-    if (!gen_problem_get(check->problem, "page_size", &shape->page_size)) shape->page_size = 0;
+    shape->page_size = optional_dim(check, "page_size");
+    shape->invariant = optional_dim(check, "invariant") != 0;
     size_t count;
     const GenDim *dims = gen_dims(check->problem->spec, &count);
     for (size_t i = 0; i < count; i++) {
@@ -257,6 +278,7 @@ static Status shape_of(const Check *check, AttentionShape *shape, Error *err) {
     if (!gen_config_get(spec, check->config, "block_n", &shape->block_n)) {
         shape->block_n = DEFAULT_BLOCK;
     }
+    set_parts(check, shape);
     return ST_OK;
 }
 

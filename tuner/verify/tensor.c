@@ -76,10 +76,10 @@ const char *layout_name(Layout layout) {
     return names[layout];
 }
 
-View view_make(Layout layout, int64_t batch, int64_t tokens, int64_t heads, int64_t dim) {
+View view_make(Layout layout, int64_t gap, int64_t batch, int64_t tokens, int64_t heads,
+               int64_t dim) {
     View v = {.batch = batch, .tokens = tokens, .heads = heads, .dim = dim};
-    /* Gaps are multiples of 8 elements: rows stay 16-byte aligned, as the API promises kernels. */
-    const int64_t gap = layout == LAYOUT_PADDED ? 8 : 0;
+    if (layout != LAYOUT_PADDED) gap = 0;
     if (layout == LAYOUT_HEADS_OUTER) {
         v.stride_token = dim;
         v.stride_head = tokens * dim;

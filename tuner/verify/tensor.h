@@ -49,7 +49,9 @@ typedef struct View {
     int64_t stride_batch, stride_token, stride_head;
 } View;
 
-View view_make(Layout layout, int64_t batch, int64_t tokens, int64_t heads, int64_t dim);
+/* `gap`: elements of 16 bytes, so that rows stay aligned as the API promises kernels. */
+View view_make(Layout layout, int64_t gap, int64_t batch, int64_t tokens, int64_t heads,
+               int64_t dim);
 int64_t view_offset(const View *v, int64_t batch, int64_t token, int64_t head); /* elements */
 size_t view_elements(const View *v); /* from the first to the end of the last, gaps included */
 
