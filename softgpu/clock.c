@@ -184,11 +184,56 @@ static void fill(SgTime *time, const Grid *g, const double cycles[METHODS]) {
         *out[i] = launch_s + fmax(cycles[i] * m->factor / (m->clock_mhz * 1e6), moved);
     time->waves = (double)c->blocks / ((double)g->slots * m->sms);
     time->seconds = time->mean;
+    time->cycles = cycles[MEAN] * m->factor;
     const double body = time->mean - launch_s;
     time->bound = launch_s > body  ? "launch"
                   : dram_s >= body ? "dram"
                   : l2_s >= body   ? "l2"
                                    : busiest(g->profile);
+}
+
+/* Where the cycles went: each region's, as often as it was executed, with as many blocks on an SM
+ * as the grid puts there. */
+static void cycles_fill(SgTime *time, const Grid *g, const CodeTime *code) {
+    _Static_assert((int)SG_CYCLE_BARRIER == (int)STALL_BARRIER + 1 &&
+                       (int)SG_CYCLE_PIPE == (int)STALL_PIPE + 1,
+                   "SgCycle is CodeStall behind issue");
+    const uint64_t sms = (uint64_t)g->launch->model->sms;
+    const double here = fmin(g->slots, (double)((g->launch->counters.blocks + sms - 1) / sms));
+    const double full = g->slots > 1 ? (here - 1) / (g->slots - 1) : 1;
+    double sum = 0;
+    for (int r = 0; r < code->count; r++) {
+        const RegionTime *t = &code->region[r];
+        const double turns = (double)g->launch->visits[t->header];
+        const double all = turns * (t->one.mean + (t->all.mean - t->one.mean) * full);
+        double issued = all;
+        sum += all;
+        for (int i = 0; i < STALLS; i++) {
+            const double stall =
+                turns * (t->one.stall[i] + (t->all.stall[i] - t->one.stall[i]) * full);
+            time->part[SG_CYCLE_BARRIER + i] += stall;
+            issued -= stall;
+        }
+        time->part[t->one.count > 0 ? SG_CYCLE_ISSUE : SG_CYCLE_UNTOLD] += issued;
+    }
+    for (int i = 0; i < SG_CYCLES; i++) time->part[i] = sum > 0 ? time->part[i] / sum : 0;
+    if (sum <= 0) time->part[SG_CYCLE_UNTOLD] = 1;
+}
+
+static void spills_fill(SgTime *time, const DemandSource *source, const SgKernelInfo *info) {
+    const SgCounters *c = &source->launch->counters;
+    for (int r = 0; r < source->code->count; r++) {
+        const RegionTime *t = &source->code->region[r];
+        const double turns = (double)source->launch->visits[t->header];
+        time->spill_loads += turns * t->spill_loads;
+        time->spill_stores += turns * t->spill_stores;
+    }
+    if (source->code->count > 0 || source->spills <= 0) return;
+    const double all =
+        source->spills * (double)(source->spills_by_mma ? c->mma : c->warp_instructions);
+    const double bytes = info->ptxas.spill_loads + info->ptxas.spill_stores;
+    time->spill_loads = all * info->ptxas.spill_loads / bytes;
+    time->spill_stores = all * info->ptxas.spill_stores / bytes;
 }
 
 static Status time_grid(const SgLaunch *launch, const SgKernelInfo *info, const SgText *text,
@@ -209,7 +254,11 @@ static Status time_grid(const SgLaunch *launch, const SgKernelInfo *info, const 
         cycles[i] = grid_cycles(&grid, (Method)i);
         ok = cycles[i] >= 0;
     }
-    if (ok) fill(time, &grid, cycles);
+    if (ok) {
+        fill(time, &grid, cycles);
+        cycles_fill(time, &grid, &code);
+        spills_fill(time, &source, info);
+    }
     mem_free(profile.bin);
     return ok ? ST_OK : err_no_memory(err, sizeof(Demand));
 }

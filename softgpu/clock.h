@@ -34,13 +34,29 @@ typedef struct SgText {
 SgText sg_text_of(const char *ptx, const char *name);
 void sg_text_close(SgText *text);
 
+/* What the cycles of a sub-core go to, as the issue model has it. */
+typedef enum SgCycle {
+    SG_CYCLE_ISSUE,      /* a warp issues */
+    SG_CYCLE_BARRIER,    /* none does, they wait for other warps of their block; */
+    SG_CYCLE_ASYNC,      /* for async copies; */
+    SG_CYCLE_MEMORY,     /* for results of loads, ldmatrix, shuffles, spills; */
+    SG_CYCLE_DEPENDENCE, /* for other results; */
+    SG_CYCLE_PIPE,       /* for a busy pipe */
+    SG_CYCLE_UNTOLD,     /* regions that were not issued: too small, or counters alone */
+    SG_CYCLES
+} SgCycle;
+
 typedef struct SgTime {
     double seconds;    /* modelled, with model->factor: `mean` */
     const char *bound; /* "tensor", "shared", "alu", "fp32", "sfu", "issue", "l2", "dram",
                           "launch" */
     double waves;
-    double at_least, estimate; /* seconds by the largest demand, by the root of squares */
-    double mean, low, high;    /* of the ensemble; all `estimate` without a tensor loop */
+    double at_least, estimate;        /* seconds by the largest demand, by the root of squares */
+    double mean, low, high;           /* of the ensemble; all `estimate` without code */
+    double cycles;                    /* of an SM, from the first block to the last; of `mean` */
+    double part[SG_CYCLES];           /* of them; 1 together */
+    double spill_loads, spill_stores; /* warp instructions of the blocks that ran: the text's
+                                         spills, spread over its mma or its instructions */
 } SgTime;
 
 /* `info` is sg_kernel_info(launch->kernel). Needs no lock. On failure (no memory) ST_NO_MEMORY. */

@@ -123,8 +123,20 @@ typedef struct CodeShare {
     int turns;    /* executions of each warp that are timed, at least 1 */
 } CodeShare;
 
+/* What the warps of a sub-core wait for in cycles in which none of them issues. */
+typedef enum CodeStall {
+    STALL_BARRIER,    /* other warps of the block, and the barrier's own latency */
+    STALL_ASYNC,      /* a group of async copies */
+    STALL_MEMORY,     /* a result of a load, ldmatrix, shuffle or spill */
+    STALL_DEPENDENCE, /* a result of any other operation */
+    STALL_PIPE,       /* a pipe that is busy */
+    STALLS
+} CodeStall;
+
 /* Cycles in which every warp of the sub-core executes the region once, when it does so again and
- * again. Negative: no memory. */
-double code_issue(const CodeRegion *region, const CodeCosts *costs, const CodeShare *share);
+ * again. Negative: no memory. stall[] (NULL: not wanted) gets those of them in which no warp
+ * issues, by reason; a cycle in which warps wait for different things counts for each in part. */
+double code_issue(const CodeRegion *region, const CodeCosts *costs, const CodeShare *share,
+                  double stall[STALLS]);
 
 #endif

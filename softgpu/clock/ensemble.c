@@ -66,10 +66,11 @@ static double norm(const double pipe[PIPES]) {
     return sqrt(sum);
 }
 
-static void add(Span *span, double cycles) {
+static void add(Span *span, double cycles, const double stall[STALLS]) {
     if (span->low == 0 || cycles < span->low) span->low = cycles;
     if (cycles > span->high) span->high = cycles;
     span->mean += cycles;
+    for (int i = 0; i < STALLS; i++) span->stall[i] += stall[i];
     span->count++;
 }
 
@@ -122,9 +123,10 @@ static Status issue_all(const Costing *c, const CodeRegion *order, const CodeCos
                                      .policy = (CodePolicy)policy,
                                      .phase = (phase + 0.5) / PHASES,
                                      .turns = turns};
-            const double cycles = code_issue(order, costs, &share);
+            double stall[STALLS];
+            const double cycles = code_issue(order, costs, &share, stall);
             if (cycles < 0) return err_no_memory(c->err, sizeof *order);
-            add(span, cycles);
+            add(span, cycles, stall);
         }
     return ST_OK;
 }
@@ -137,6 +139,12 @@ static const struct {
     double spacing;
 } schedules[] = {{25, 0}, {33, SPACING}, {25, SPACING}, {33, 0}};
 enum { SCHEDULES = sizeof schedules / sizeof *schedules };
+
+static void average(Span *span) {
+    if (span->count == 0) return;
+    span->mean /= span->count;
+    for (int i = 0; i < STALLS; i++) span->stall[i] /= span->count;
+}
 
 static Status simulate(const Costing *c, const CodeRegion *r, RegionTime *out) {
     const CodeCosts costs = costs_of(c, r);
@@ -155,16 +163,16 @@ static Status simulate(const Costing *c, const CodeRegion *r, RegionTime *out) {
         if (st == ST_OK && c->key->blocks > 1)
             st = issue_all(c, &order, &costs, c->key->blocks, turns, &out->all);
     }
+    average(&out->one);
+    average(&out->all);
     if (c->key->blocks <= 1) out->all = out->one;
-    out->one.mean /= out->one.count;
-    out->all.mean /= out->all.count;
     return st;
 }
 
 static void by_demand(const Costing *c, RegionTime *out) {
     const double one = c->key->warps * norm(out->pipe), all = one * c->key->blocks;
-    out->one = (Span){one, one, one, 1};
-    out->all = (Span){all, all, all, 1};
+    out->one = (Span){.mean = one, .low = one, .high = one};
+    out->all = (Span){.mean = all, .low = all, .high = all};
 }
 
 static double cycles_of(const CodeRegion *r, const RegionTime *t) {
@@ -187,7 +195,10 @@ static Status find(Costing *c, const CodeRegions *regions, CodeTime *out) {
     }
     for (int i = 0; i < regions->count; i++) {
         RegionTime *t = &out->region[i];
+        const CodeSetting setting = setting_of(c, &regions->region[i]);
         t->header = regions->region[i].first;
+        t->spill_loads = setting.spill_loads;
+        t->spill_stores = setting.spill_stores;
         demand(c, &regions->region[i], t->pipe);
         c->total += cycles_of(&regions->region[i], t);
     }

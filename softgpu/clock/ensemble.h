@@ -8,7 +8,7 @@
 #include "base/arena.h"
 #include "base/gpus.h"
 #include "base/status.h"
-#include "softgpu/ptx/ptx.h"
+#include "softgpu/clock/code.h"
 
 /* Of an SM; ISSUE: the slots of its four schedulers. */
 typedef enum Pipe {
@@ -23,13 +23,15 @@ typedef enum Pipe {
 
 typedef struct Span { /* cycles in which each warp on the SM executes a region once */
     double mean, low, high;
-    int count; /* members */
+    double stall[STALLS]; /* of the mean: cycles in which no warp of a sub-core issues */
+    int count;            /* members; 0: by demand, stalls are not known */
 } Span;
 
 typedef struct RegionTime {
     int header;         /* instruction whose executions are those of the region */
     double pipe[PIPES]; /* cycles of the SM for one execution by one warp, spills included */
-    Span one, all;      /* with one block on the SM, with all that fit */
+    double spill_loads, spill_stores; /* instructions in one execution by one warp */
+    Span one, all;                    /* with one block on the SM, with all that fit */
 } RegionTime;
 
 typedef struct CodeTime {

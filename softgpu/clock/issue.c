@@ -6,8 +6,11 @@
  * port and the way to L2 serve four sub-cores, so each use holds a quarter's share. A basic block
  * that is on the path in part of the executions is executed as often, evenly. Progress is counted
  * in fractions of an execution over a common window: whole ones would be off by several per cent.
- */
+ *
+ * Stalls: a cycle without an issue is shared out in equal parts over the warps, to what each of
+ * them waits for. The second slot of a 64-bit operation is no stall. */
 #include <math.h>
+#include <string.h>
 
 #include "base/mem.h"
 #include "softgpu/clock/code.h"
@@ -29,6 +32,7 @@ static const double queue_of[PORTS] = {[SFU] = SFU_QUEUE, [SHARED] = LSU_QUEUE};
 typedef struct Runner {
     int at, turn;
     double ready;    /* operands of the next op */
+    CodeStall why;   /* what `ready` waits for; STALLS: nothing but the warp's own issue */
     double *done[2]; /* per op: result, of this and of the last execution */
     int barriers;    /* passed or waiting at */
     bool waiting;
@@ -46,6 +50,7 @@ typedef struct Core {
     double now, free[PORTS], l2;
     int last;       /* warp that issued last */
     int64_t issued; /* by all warps */
+    double stall[STALLS + 1];
     double *memory;
 } Core;
 
@@ -55,9 +60,15 @@ static bool on_path(const Core *c, const Runner *w, int block) {
     return weight >= 1 || floor(weight * (w->turn + 1) + 1e-9) > floor(weight * w->turn + 1e-9);
 }
 
+static void wait_until(Runner *w, double time, CodeStall why) {
+    if (time <= w->ready) return;
+    w->ready = time;
+    w->why = why;
+}
+
 static void wait_for_groups(Runner *w, int in_flight) {
     for (int i = 0; i < GROUPS - in_flight && i < w->groups - in_flight; i++)
-        w->ready = later(w->ready, w->group[(w->groups - in_flight - 1 - i) % GROUPS]);
+        wait_until(w, w->group[(w->groups - in_flight - 1 - i) % GROUPS], STALL_ASYNC);
 }
 
 static void operands(Core *c, Runner *w) {
@@ -65,7 +76,9 @@ static void operands(Core *c, Runner *w) {
     for (int k = 0; k < op->edge_count; k++) {
         const CodeEdge *e = &op->edges[k];
         if (e->order || (e->carried && w->turn == 0)) continue;
-        w->ready = later(w->ready, w->done[(w->turn - e->carried) & 1][e->from]);
+        const CodePort port = code_port(c->region->ops[e->from].kind);
+        wait_until(w, w->done[(w->turn - e->carried) & 1][e->from],
+                   port == SHARED ? STALL_MEMORY : STALL_DEPENDENCE);
     }
     if (op->kind == CODE_ASYNC && op->groups >= 0) wait_for_groups(w, op->groups);
 }
@@ -97,6 +110,7 @@ static void meet(Core *c, int index) {
     for (int i = 0; i < c->share->warps; i++) {
         mates[i].waiting = false;
         mates[i].ready = c->now + c->costs->barrier;
+        mates[i].why = STALL_BARRIER;
         advance(c, &mates[i]);
     }
 }
@@ -127,6 +141,7 @@ static void start_op(Core *c, int index) {
     w->done[w->turn & 1][w->at] = begin + busy + c->costs->latency[op->kind];
     track(c, w, op, begin + busy);
     w->ready = c->now + op->slots;
+    w->why = STALLS;
     c->last = index;
     c->issued++;
     if (op->kind != CODE_BARRIER) {
@@ -153,6 +168,12 @@ static int candidate(const Core *c, int i) {
     }
 }
 
+/* What a warp that cannot issue yet waits for. */
+static CodeStall reason(const Core *c, const Runner *w) {
+    if (w->waiting) return STALL_BARRIER;
+    return issue_time(c, w) > w->ready ? STALL_PIPE : w->why;
+}
+
 /* One instruction of some warp; time moves on to when one may issue. */
 static void step(Core *c) {
     double soonest = INFINITY;
@@ -164,6 +185,9 @@ static void step(Core *c) {
         soonest = at;
         chosen = index;
     }
+    const double idle = ceil(soonest) - c->now;
+    for (int i = 0; idle > 0 && i < c->warps; i++)
+        c->stall[reason(c, &c->warp[i])] += idle / c->warps;
     c->now = ceil(soonest);
     start_op(c, chosen);
     c->now += 1;
@@ -201,14 +225,17 @@ static bool core_new(Core *c, const CodeRegion *region, const CodeCosts *costs,
         w->done[0] = c->memory + (size_t)i * 2 * n;
         w->done[1] = w->done[0] + n;
         w->ready = floor(i / share->warps * share->phase * period);
+        w->why = STALLS;
         enter(c, w);
     }
     return true;
 }
 
-double code_issue(const CodeRegion *region, const CodeCosts *costs, const CodeShare *share) {
+double code_issue(const CodeRegion *region, const CodeCosts *costs, const CodeShare *share,
+                  double stall[STALLS]) {
     Core c;
     const double each = length(region);
+    if (stall != NULL) memset(stall, 0, STALLS * sizeof *stall);
     if (each < 1) return 0;
     if (!core_new(&c, region, costs, share)) return -1;
     /* Each op is its part of an execution. A policy may starve a warp, so that no warp's own
@@ -217,10 +244,12 @@ double code_issue(const CodeRegion *region, const CodeCosts *costs, const CodeSh
     const int64_t warm_up = (int64_t)(once * (1 + (int)(WARM_UP / each)));
     while (c.issued < warm_up) step(&c);
     const double from = c.now;
+    memset(c.stall, 0, sizeof c.stall);
     const int64_t until = c.issued + (int64_t)(share->turns * once);
     const double counted = (double)(until - c.issued) / once;
     while (c.issued < until) step(&c);
-    const double cycles = (c.now - from) / counted;
+    const double scale = share->warps * share->blocks / (counted * c.warps);
+    for (int i = 0; stall != NULL && i < STALLS; i++) stall[i] = c.stall[i] * scale;
     mem_free(c.memory);
-    return cycles * share->warps * share->blocks / c.warps;
+    return (c.now - from) * scale;
 }

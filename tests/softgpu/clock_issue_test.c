@@ -40,7 +40,7 @@ static void reads(Toy *t, int i, int from, bool carried) {
 static double cycles(const Toy *t, int warps, int blocks) {
     const CodeCosts costs = code_costs(gpu_model_find("a100"), 1, false);
     const CodeShare share = {.warps = warps, .blocks = blocks, .policy = CODE_OLDEST, .turns = 4};
-    return code_issue(&t->loop, &costs, &share);
+    return code_issue(&t->loop, &costs, &share, NULL);
 }
 
 static void near(double value, double expected) {
@@ -76,7 +76,7 @@ static void the_shared_port_serves_four_sub_cores(void **state) {
     near(cycles(&t, 1, 1), 64 + 8 + 4);
     CodeCosts twice = code_costs(gpu_model_find("a100"), 2, false); /* every wavefront conflicts */
     const CodeShare share = {.warps = 1, .blocks = 1, .turns = 4};
-    near(code_issue(&t.loop, &twice, &share), 128 + 8 + 4);
+    near(code_issue(&t.loop, &twice, &share, NULL), 128 + 8 + 4);
 }
 
 static void pipes_overlap_within_a_warp_and_issue_limits(void **state) {
@@ -158,7 +158,7 @@ static void a_barrier_waits_for_no_result(void **state) {
     assert_int_equal(code_schedule(&t.loop, &costs, &setting, arena, &out, NULL), ST_OK);
     const CodeShare share = {.warps = 1, .blocks = 1, .turns = 4};
     /* Three issue slots, the barrier and its release; the port's 48 cycles are what is left. */
-    near(code_issue(&out, &costs, &share), 48);
+    near(code_issue(&out, &costs, &share, NULL), 48);
     arena_free(arena);
 }
 
@@ -177,8 +177,8 @@ static void chains_are_spread_by_the_scheduler(void **state) {
     CodeRegion out;
     assert_int_equal(code_schedule(&t.loop, &costs, &setting, arena, &out, NULL), ST_OK);
     const CodeShare share = {.warps = 1, .blocks = 1, .turns = 4};
-    const double before = code_issue(&t.loop, &costs, &share);
-    const double after = code_issue(&out, &costs, &share);
+    const double before = code_issue(&t.loop, &costs, &share, NULL);
+    const double after = code_issue(&out, &costs, &share, NULL);
     assert_true(before > 1.7 * after);
     arena_free(arena);
 }
@@ -237,6 +237,53 @@ static void a_schedule_holds_no_more_values_than_registers(void **state) {
     arena_free(arena);
 }
 
+static void stalls(const Toy *t, int warps, int blocks, double stall[STALLS]) {
+    const CodeCosts costs = code_costs(gpu_model_find("a100"), 1, false);
+    const CodeShare share = {.warps = warps, .blocks = blocks, .policy = CODE_OLDEST, .turns = 4};
+    assert_true(code_issue(&t->loop, &costs, &share, stall) > 0);
+}
+
+/* Every reason on a loop whose cycles can be counted: what is not an issue slot is a stall. */
+static void stalls_are_the_cycles_without_an_issue_by_reason(void **state) {
+    (void)state;
+    double s[STALLS];
+    Toy chain = {0}; /* 25 cycles, 1 of them issues; its operand is late */
+    reads(&chain, op(&chain, CODE_MMA), 0, true);
+    stalls(&chain, 1, 1, s);
+    near(s[STALL_DEPENDENCE], 24);
+    near(s[STALL_PIPE] + s[STALL_MEMORY] + s[STALL_BARRIER] + s[STALL_ASYNC], 0);
+    stalls(&chain, 1, 3, s); /* 25 cycles, 3 of them issue; the pipe is free again after 8 each */
+    near(s[STALL_DEPENDENCE] + s[STALL_PIPE], 22);
+
+    Toy full = {0}; /* 64 cycles, 8 of them issue; nothing depends on anything */
+    for (int i = 0; i < 8; i++) op(&full, CODE_MMA);
+    stalls(&full, 1, 1, s);
+    near(s[STALL_PIPE], 56);
+    near(s[STALL_DEPENDENCE], 0);
+
+    Toy load = {0}; /* the port for 16 cycles, the latency, then the reader's slot and again */
+    op(&load, CODE_LDMATRIX);
+    reads(&load, op(&load, CODE_ALU), 0, false);
+    reads(&load, 0, 1, true);
+    const CodeCosts costs = code_costs(gpu_model_find("a100"), 1, false);
+    stalls(&load, 1, 1, s);
+    near(s[STALL_MEMORY], 16 + costs.latency[CODE_LDMATRIX] - 1);
+    near(s[STALL_DEPENDENCE], costs.interval[CODE_ALU] + costs.latency[CODE_ALU] - 1);
+
+    Toy meet = {0}; /* two warps and a barrier alone: both slots, then its latency */
+    op(&meet, CODE_BARRIER);
+    stalls(&meet, 2, 1, s);
+    near(s[STALL_BARRIER], costs.barrier - 1);
+    near(cycles(&meet, 2, 1), costs.barrier + 1);
+
+    Toy copies = {0};
+    copies.ops[op(&copies, CODE_COPY)].bytes = 16;
+    copies.ops[op(&copies, CODE_ASYNC)].groups = -1;
+    copies.ops[op(&copies, CODE_ASYNC)].groups = 0;
+    stalls(&copies, 1, 1, s);
+    near(s[STALL_ASYNC], cycles(&copies, 1, 1) - 3);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(independent_mma_take_their_interval),
@@ -250,6 +297,7 @@ int main(void) {
         cmocka_unit_test(a_block_off_the_path_is_executed_as_often_as_it_weighs),
         cmocka_unit_test(a_wait_takes_until_its_copies_have_come_from_l2),
         cmocka_unit_test(a_schedule_holds_no_more_values_than_registers),
+        cmocka_unit_test(stalls_are_the_cycles_without_an_issue_by_reason),
     };
     return cmocka_run_group_tests_name("softgpu clock issue", tests, NULL, NULL);
 }

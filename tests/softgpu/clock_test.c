@@ -201,6 +201,28 @@ static void spills_alone_make_a_tile_slower(void **state) {
     }
 }
 
+/* 400 bytes of loads and 200 of stores in a text of 100 mma: 1 and 0.5 instructions per mma. */
+static void executed_spills_follow_the_mma_of_the_text(void **state) {
+    (void)state;
+    SgLaunch launch = {.grid = {216, 1, 1}, .block = {128, 1, 1}, .model = a100()};
+    launch.counters =
+        (SgCounters){.blocks = 216, .blocks_run = 8, .warp_instructions = 90000, .mma = 1000};
+    SgKernelInfo info = {
+        .ptxas = {.known = true, .registers = 255, .spill_loads = 400, .spill_stores = 200}};
+    SgText text = {.instructions = 900, .mma = 100};
+    SgTime time;
+    assert_int_equal(sg_clock(&launch, &info, &text, &time, NULL), ST_OK);
+    assert_true(time.spill_loads > 999.99 && time.spill_loads < 1000.01);
+    assert_true(time.spill_stores > 499.99 && time.spill_stores < 500.01);
+    assert_true(time.part[SG_CYCLE_UNTOLD] == 1); /* without code nothing was issued */
+    text.mma = 0;                                 /* by instructions then: 100 times the text */
+    assert_int_equal(sg_clock(&launch, &info, &text, &time, NULL), ST_OK);
+    assert_true(time.spill_loads > 9999.9 && time.spill_loads < 10000.1);
+    info.ptxas.spill_loads = info.ptxas.spill_stores = 0;
+    assert_int_equal(sg_clock(&launch, &info, &text, &time, NULL), ST_OK);
+    assert_true(time.spill_loads == 0 && time.spill_stores == 0);
+}
+
 /* Dispatch -------------------------------------------------------------------- */
 
 /* A kernel of `flops` per block; one sample per element of `at`. */
@@ -310,6 +332,7 @@ int main(void) {
         cmocka_unit_test(text_counts_are_those_of_one_entry),
         cmocka_unit_test(spilling_tiles_rank_below_those_that_do_not_on_a100),
         cmocka_unit_test(spills_alone_make_a_tile_slower),
+        cmocka_unit_test(executed_spills_follow_the_mma_of_the_text),
         cmocka_unit_test(time_steps_with_waves),
         cmocka_unit_test(uneven_blocks_cost_their_sum_and_a_tail),
         cmocka_unit_test(samples_are_read_along_the_dimension_that_explains_them),
