@@ -54,6 +54,7 @@ static Status resolve(Driver *driver, Error *err) {
     set_pointer(&driver->SetProfile, dlsym(driver->handle, "softgpuSetProfile"));
     set_pointer(&driver->LastCounters, dlsym(driver->handle, "softgpuLastCounters"));
     set_pointer(&driver->LastProfile, dlsym(driver->handle, "softgpuLastProfile"));
+    set_pointer(&driver->SelectLaunch, dlsym(driver->handle, "softgpuSelectLaunch"));
     set_pointer(&driver->Warnings, dlsym(driver->handle, "softgpuWarnings"));
     return ST_OK;
 }

@@ -106,6 +106,7 @@ typedef struct DeviceCounter {
     char name[40];
     char unit[24];
     int modelled; /* 0: counted exactly */
+    int adds;     /* 1: values of several launches add up */
     double value;
 } DeviceCounter;
 
@@ -130,6 +131,7 @@ typedef struct Driver {
     int (*SetProfile)(int on);
     int (*LastCounters)(DeviceCounter *counters, size_t *count);
     int (*LastProfile)(DeviceLine *lines, size_t *count);
+    int (*SelectLaunch)(size_t index, char *entry, size_t size);
     int (*Warnings)(char *text, size_t size); /* of the last launch's checks, a line each */
     void *handle;
     int version;      /* cuDriverGetVersion: 12040 is 12.4 */

@@ -60,6 +60,7 @@ typedef struct SoftgpuCounter {
     char name[40]; /* "shared.load.conflicts"; the list stands in docs/softgpu.md */
     char unit[24];
     int modelled; /* 0: counted exactly, over the blocks that ran */
+    int adds;     /* 1: the values of several launches add up; 0: a ratio, a limit */
     double value;
 } SoftgpuCounter;
 
@@ -82,6 +83,12 @@ typedef struct SoftgpuLine { /* one executed PTX instruction */
  * on return. Lines stand in the order of the PTX. */
 int softgpuLastCounters(SoftgpuCounter *counters, size_t *count);
 int softgpuLastProfile(SoftgpuLine *lines, size_t *count);
+
+/* Lets softgpuLastLaunch, LastCounters and LastProfile tell of another profiled launch of the
+ * current context, until the next launch: `index` 0 is the first one after softgpuSetProfile(1), or
+ * the oldest of the 16 that are kept. entry (or NULL) gets its kernel's name.
+ * CUDA_ERROR_NOT_FOUND behind the newest. */
+int softgpuSelectLaunch(size_t index, char *entry, size_t size);
 
 #pragma GCC visibility pop
 

@@ -1,5 +1,5 @@
-/* Profiles of launches for the side door: made when a profiled launch ends, kept by its context
- * until the next one. */
+/* Profiles of launches for the side door: made when a profiled launch ends; its context keeps the
+ * newest of them. */
 #include "softgpu/driver/state.h"
 
 #include <stdio.h>
@@ -14,7 +14,7 @@ typedef struct Extra {
     int spill_loads, spill_stores;
 } Extra;
 
-enum { EXACT, MODELLED };
+enum { EXACT, MODELLED, RATIO }; /* RATIO is a bit beside the others */
 
 #define COUNTER(name, unit, kind, value) +1
 enum {
@@ -53,7 +53,8 @@ static void counters_fill(SoftgpuCounter *out, const SgLaunch *launch, const SgK
 #define COUNTER(counter, its_unit, kind, its_value)                                                \
     snprintf(out->name, sizeof out->name, "%s", counter);                                          \
     snprintf(out->unit, sizeof out->unit, "%s", its_unit);                                         \
-    out->modelled = (kind) == MODELLED;                                                            \
+    out->modelled = ((kind)&MODELLED) != 0;                                                        \
+    out->adds = ((kind)&RATIO) == 0;                                                               \
     out++->value = (double)(its_value);
 #include "softgpu/counters.def"
 #undef COUNTER
@@ -74,35 +75,61 @@ static void line_fill(SoftgpuLine *out, const SgLaunch *launch, const SgRow *row
     snprintf(out->kind, sizeof out->kind, "%s", sg_class_name(row->class));
 }
 
+static void profiled_free(Profiled *p) {
+    mem_free(p->counters);
+    mem_free(p->lines);
+    *p = (Profiled){0};
+}
+
 void profile_clear(Context *context) {
-    mem_free(context->counters);
-    mem_free(context->lines);
-    context->counters = NULL;
-    context->lines = NULL;
-    context->counter_count = context->line_count = 0;
+    for (size_t i = 0; i < context->profiled_count; i++) profiled_free(&context->profiled[i]);
+    mem_free(context->profiled);
+    context->profiled = NULL;
+    context->profiled_count = 0;
+    context->shown = NULL;
+}
+
+static bool profiled_fill(Profiled *out, const SgLaunch *launch, const SgKernelInfo *info,
+                          SgOccupancy fit, const SgTime *time) {
+    const size_t n = launch->detail->row_count;
+    double *shares = mem_alloc((n + 1) * sizeof *shares);
+    out->counters = mem_alloc((size_t)COUNTERS * sizeof *out->counters);
+    out->lines = mem_alloc((n + 1) * sizeof *out->lines);
+    const bool ok = shares != NULL && out->counters != NULL && out->lines != NULL;
+    if (ok) {
+        counters_fill(out->counters, launch, info, fit, time);
+        sg_row_shares(launch->detail->rows, n, launch->model, shares);
+        for (size_t i = 0; i < n; i++)
+            line_fill(&out->lines[i], launch, &launch->detail->rows[i], shares[i]);
+        out->counter_count = COUNTERS;
+        out->line_count = n;
+    }
+    mem_free(shares);
+    return ok;
 }
 
 bool profile_keep(Context *context, const SgLaunch *launch, const SgKernelInfo *info,
                   SgOccupancy fit, const SgTime *time) {
-    profile_clear(context);
+    context->shown = NULL;
     if (launch->detail == NULL) return true;
-    const size_t n = launch->detail->row_count;
-    double *shares = mem_alloc((n + 1) * sizeof *shares);
-    context->counters = mem_alloc((size_t)COUNTERS * sizeof *context->counters);
-    context->lines = mem_alloc((n + 1) * sizeof *context->lines);
-    const bool ok = shares != NULL && context->counters != NULL && context->lines != NULL;
-    if (ok) {
-        counters_fill(context->counters, launch, info, fit, time);
-        sg_row_shares(launch->detail->rows, n, launch->model, shares);
-        for (size_t i = 0; i < n; i++)
-            line_fill(&context->lines[i], launch, &launch->detail->rows[i], shares[i]);
-        context->counter_count = COUNTERS;
-        context->line_count = n;
-    } else {
-        profile_clear(context);
+    if (context->profiled == NULL)
+        context->profiled = mem_alloc(PROFILED * sizeof *context->profiled);
+    if (context->profiled == NULL) return false;
+    Profiled made = {.stats = context->last};
+    const PtxFunc *func = sg_kernel_func(launch->kernel);
+    snprintf(made.entry, sizeof made.entry, "%s", func->name);
+    if (!profiled_fill(&made, launch, info, fit, time)) {
+        profiled_free(&made);
+        return false;
     }
-    mem_free(shares);
-    return ok;
+    if (context->profiled_count == PROFILED) {
+        profiled_free(&context->profiled[0]);
+        memmove(context->profiled, context->profiled + 1, (PROFILED - 1) * sizeof made);
+        context->profiled_count--;
+    }
+    context->profiled[context->profiled_count] = made;
+    context->shown = &context->profiled[context->profiled_count++];
+    return true;
 }
 
 int softgpuSetProfile(int on) {
@@ -110,6 +137,7 @@ int softgpuSetProfile(int on) {
     const CUresult result = enter(WANT_CONTEXT, &context);
     if (result != CUDA_SUCCESS) return (int)result;
     if (on != 0 && on != 1) return (int)leave(CUDA_ERROR_INVALID_VALUE);
+    if (on == 1) profile_clear(context);
     context->profile = on == 1;
     return (int)leave(CUDA_SUCCESS);
 }
@@ -128,13 +156,26 @@ int softgpuLastCounters(SoftgpuCounter *counters, size_t *count) {
     Context *context = NULL;
     const CUresult result = enter(WANT_CONTEXT, &context);
     if (result != CUDA_SUCCESS) return (int)result;
-    return (int)leave(
-        copy_out(counters, count, context->counters, context->counter_count, sizeof *counters));
+    const Profiled none = {.counters = NULL}, *p = context->shown ? context->shown : &none;
+    return (int)leave(copy_out(counters, count, p->counters, p->counter_count, sizeof *counters));
 }
 
 int softgpuLastProfile(SoftgpuLine *lines, size_t *count) {
     Context *context = NULL;
     const CUresult result = enter(WANT_CONTEXT, &context);
     if (result != CUDA_SUCCESS) return (int)result;
-    return (int)leave(copy_out(lines, count, context->lines, context->line_count, sizeof *lines));
+    const Profiled none = {.lines = NULL}, *p = context->shown ? context->shown : &none;
+    return (int)leave(copy_out(lines, count, p->lines, p->line_count, sizeof *lines));
+}
+
+int softgpuSelectLaunch(size_t index, char *entry, size_t size) {
+    Context *context = NULL;
+    const CUresult result = enter(WANT_CONTEXT, &context);
+    if (result != CUDA_SUCCESS) return (int)result;
+    if (entry != NULL && size == 0) return (int)leave(CUDA_ERROR_INVALID_VALUE);
+    if (index >= context->profiled_count) return (int)leave(CUDA_ERROR_NOT_FOUND);
+    context->shown = &context->profiled[index];
+    context->last = context->shown->stats;
+    if (entry != NULL) snprintf(entry, size, "%s", context->shown->entry);
+    return (int)leave(CUDA_SUCCESS);
 }

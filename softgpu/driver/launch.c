@@ -267,11 +267,12 @@ double launch_execute(Context *context, const Work *work) {
         context_fail(context, CUDA_ERROR_LAUNCH_FAILED, err.message);
     } else if (sg.fault.faulted) {
         context_fail(context, (CUresult)sg.fault.cuda_result, sg.fault.text);
-    } else if (!profile_keep(context, &sg, f->info, fit, &time)) {
-        context_fail(context, CUDA_ERROR_LAUNCH_FAILED, "launch: out of host memory for a profile");
     } else {
         stats_fill(&context->last, &sg, fit, &time);
         context->has_last = true;
+        if (!profile_keep(context, &sg, f->info, fit, &time))
+            context_fail(context, CUDA_ERROR_LAUNCH_FAILED,
+                         "launch: out of host memory for a profile");
     }
     keep_warnings(context, &sg);
     arena_free(arena);

@@ -251,6 +251,16 @@ struct Capture {
     Capture *next;
 };
 
+/* What a profiled launch counted. */
+enum { PROFILED = 16 };
+typedef struct Profiled {
+    char entry[512];
+    SoftgpuLaunchStats stats;
+    SoftgpuCounter *counters; /* owned */
+    SoftgpuLine *lines;       /* owned */
+    size_t counter_count, line_count;
+} Profiled;
+
 struct Context {
     Object object;
     int device;
@@ -265,9 +275,9 @@ struct Context {
     bool has_last;
     char warnings[WARNING_TEXT]; /* of the last launch, one per line */
     bool profile;                /* count launches in detail */
-    SoftgpuCounter *counters;    /* of the last launch, if it was profiled; owned */
-    SoftgpuLine *lines;          /* owned */
-    size_t counter_count, line_count;
+    Profiled *profiled;          /* PROFILED launches at most, the oldest first; owned */
+    size_t profiled_count;
+    const Profiled *shown; /* by the side door: the last launch, if it was profiled */
     size_t limits[8];
     int cache_config, shared_config;
     size_t pending; /* operations enqueued and not done */
@@ -312,8 +322,7 @@ extern _Thread_local Thread this_thread;
 
 /* counters.c ------------------------------------------------------------------ */
 
-/* Keeps what a launch counted, if it was profiled, in place of what the last one did. False: no
- * memory. */
+/* Keeps what the launch of context->last counted, if it was profiled. False: no memory. */
 bool profile_keep(Context *context, const SgLaunch *launch, const SgKernelInfo *info,
                   SgOccupancy fit, const SgTime *time);
 void profile_clear(Context *context);

@@ -155,6 +155,7 @@ static void the_side_doors_structs_are_the_same_on_both_sides(void **state) {
     SAME(name);
     SAME(unit);
     SAME(modelled);
+    SAME(adds);
     SAME(value);
 #undef SAME
 #define SAME(field) assert_int_equal(offsetof(DeviceLine, field), offsetof(SoftgpuLine, field))

@@ -226,6 +226,67 @@ static void a_profiled_launch_tells_counters_and_lines(void **state) {
     OK(cuCtxDestroy_v2(run.context));
 }
 
+/* Two launches of different grids: each can be shown again, later ones stand behind. */
+static void every_profiled_launch_can_be_selected(void **state) {
+    (void)state;
+    char entry[64] = "";
+    SoftgpuLaunchStats stats = {.size = sizeof stats};
+    run_open(stored);
+    OK(run_launch(N, BLOCKS));
+    OK(cuCtxSynchronize());
+    assert_int_equal(softgpuSelectLaunch(0, NULL, 0), CUDA_ERROR_NOT_FOUND); /* not profiled */
+    assert_int_equal(softgpuSetProfile(1), CUDA_SUCCESS);
+    OK(run_launch(N, BLOCKS));
+    OK(run_launch(N / 2, BLOCKS - 1));
+    OK(cuCtxSynchronize());
+    assert_true(counter("blocks.run") == BLOCKS - 1);
+    assert_int_equal(softgpuSelectLaunch(0, entry, sizeof entry), CUDA_SUCCESS);
+    assert_string_equal(entry, "scale_and_sum");
+    assert_true(counter("blocks.run") == BLOCKS);
+    assert_int_equal(softgpuLastLaunch(&stats), CUDA_SUCCESS);
+    assert_int_equal(stats.blocks, BLOCKS);
+    assert_int_equal(softgpuSelectLaunch(1, entry, 6), CUDA_SUCCESS);
+    assert_string_equal(entry, "scale");
+    assert_true(counter("blocks.run") == BLOCKS - 1);
+    assert_int_equal(softgpuSelectLaunch(2, NULL, 0), CUDA_ERROR_NOT_FOUND);
+    assert_int_equal(softgpuSelectLaunch(0, entry, 0), CUDA_ERROR_INVALID_VALUE);
+    for (int i = 0; i < 17; i++) OK(run_launch(N, i < 16 ? BLOCKS : BLOCKS - 1));
+    OK(cuCtxSynchronize());
+    assert_int_equal(softgpuSelectLaunch(15, NULL, 0), CUDA_SUCCESS); /* 16 are kept */
+    assert_true(counter("blocks.run") == BLOCKS - 1);
+    assert_int_equal(softgpuSelectLaunch(16, NULL, 0), CUDA_ERROR_NOT_FOUND);
+    assert_int_equal(softgpuSetProfile(1), CUDA_SUCCESS); /* begins anew */
+    assert_int_equal(softgpuSelectLaunch(0, NULL, 0), CUDA_ERROR_NOT_FOUND);
+    OK(cuCtxDestroy_v2(run.context));
+}
+
+/* The parts of an SM's cycles: all of them, and modelled. */
+static void cycles_are_told_by_what_they_go_to(void **state) {
+    (void)state;
+    static const char *const parts[] = {"cycles.issue", "stall.barrier",    "stall.async",
+                                        "stall.memory", "stall.dependence", "stall.pipe",
+                                        "stall.untold"};
+    run_open(stored);
+    assert_int_equal(softgpuSetProfile(1), CUDA_SUCCESS);
+    OK(run_launch(N, BLOCKS));
+    OK(cuCtxSynchronize());
+    double cycles = 0, shares = 0;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        char share[40];
+        snprintf(share, sizeof share, "%s_share", parts[i]);
+        assert_true(counter(parts[i]) >= 0);
+        cycles += counter(parts[i]);
+        shares += counter(share);
+    }
+    assert_true(counter("cycles") > 0 && cycles > 0.999999 * counter("cycles"));
+    assert_true(cycles < 1.000001 * counter("cycles"));
+    assert_true(shares > 99.9999 && shares < 100.0001);
+    assert_true(counter("stall.memory_share") > 20); /* loads that nothing hides */
+    assert_true(counter("stall.barrier_share") > 0);
+    assert_true(counter("stall.async") == 0);
+    OK(cuCtxDestroy_v2(run.context));
+}
+
 static void sampled_launches_take_the_same_modelled_time(void **state) {
     (void)state;
     CUevent start, middle, end;
@@ -316,6 +377,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stored_ptx_runs_and_faults_are_told),
         cmocka_unit_test(a_profiled_launch_tells_counters_and_lines),
+        cmocka_unit_test(every_profiled_launch_can_be_selected),
+        cmocka_unit_test(cycles_are_told_by_what_they_go_to),
         cmocka_unit_test(sampled_launches_take_the_same_modelled_time),
         cmocka_unit_test(nvrtc_ptx_runs_and_faults_name_the_source_line),
         cmocka_unit_test(a_kernel_that_never_ends_is_ended_by_the_limit),
