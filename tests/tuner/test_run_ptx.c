@@ -34,8 +34,9 @@ static const char kernels[] =
     "  mov.u32 %r0, %tid.x;\n  mul.wide.u32 %d1, %r0, 4;\n  add.u64 %d2, %d0, %d1;\n"
     "  add.f32 %f2, %f0, %f1;\n  st.global.f32 [%d2], %f2;\n  ret;\n}\n"
     ".visible .entry scale(.param .u64 x) {\n"
-    "  .reg .b32 %r<2>; .reg .f32 %f<2>; .reg .b64 %d<3>;\n"
-    "  ld.param.u64 %d0, [x];\n  mov.u32 %r0, %tid.x;\n  mul.wide.u32 %d1, %r0, 4;\n"
+    "  .reg .b32 %r<3>; .reg .f32 %f<2>; .reg .b64 %d<3>;\n"
+    "  ld.param.u64 %d0, [x];\n  mov.u32 %r0, %tid.x;\n  mov.u32 %r1, %ctaid.x;\n"
+    "  mov.u32 %r2, %ntid.x;\n  mad.lo.u32 %r0, %r1, %r2, %r0;\n  mul.wide.u32 %d1, %r0, 4;\n"
     "  add.u64 %d2, %d0, %d1;\n  ld.global.f32 %f0, [%d2];\n  add.f32 %f1, %f0, %f0;\n"
     "  st.global.f32 [%d2], %f1;\n  ret;\n}\n"
     ".visible .entry far(.param .u64 x, .param .s32 by) {\n"
@@ -137,7 +138,7 @@ static void a_store_out_of_bounds_is_a_fault_with_what_ran_before(void **state) 
     program_expect(&ran, EXIT_FAULT, "ILLEGAL_ADDRESS");
     program_expect(&ran, EXIT_FAULT, "launch 1   scale");
     program_expect(&ran, EXIT_FAULT, "that is byte 128 of buffer 'x' (d.lua:1), which has 128");
-    program_expect(&ran, EXIT_FAULT, "7 warp instructions");
+    program_expect(&ran, EXIT_FAULT, "8 warp instructions");
     program_free(&ran);
 }
 
@@ -362,7 +363,7 @@ static void sampled_timing_looks_at_no_results(void **state) {
     (void)state;
     put("k.ptx", kernels);
     put("d.lua", "local n = set.blocks\n"
-                 "buffer 'x' { dtype = 'f32', count = 32, fill = 1 }\n"
+                 "buffer 'x' { dtype = 'f32', count = 32 * n, fill = 1 }\n"
                  "launch { entry = 'scale', grid = n, block = 32, params = { ptr 'x' } }\n"
                  "expect 'x' { equals = 99 }\n");
     Ran ran = program_run("run-ptx k.ptx --launch d.lua --gpu soft:h100 --timing --checks none "
