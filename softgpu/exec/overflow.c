@@ -113,7 +113,8 @@ static uint32_t asks(const Ir *check, uint8_t flow) {
     return flow & FLOWS_UNSIGNED && !sum ? OVERFLOW_BOTH : 0;
 }
 
-/* Leaves out the checks that nothing asks for, and their guards. */
+/* Leaves out the checks that nothing asks for, and their guards; what follows begins the
+ * instruction in their place. */
 static void compact(Decode *d, const uint8_t *flow, int *at) {
     int kept = 0;
     for (int i = 0; i < d->ir_count; i++) {
@@ -122,6 +123,7 @@ static void compact(Decode *d, const uint8_t *flow, int *at) {
         if (is_check(ir)) {
             ir->o[4] = asks(ir, flow[ir->o[4]]);
             if (!ir->o[4]) {
+                d->ir[i + 1].begins |= d->ir[i - ir->guarded].begins;
                 kept -= ir->guarded;
                 continue;
             }

@@ -21,14 +21,14 @@ static Bench bench;
 /* Runs one block of 32 threads; the first `written` bytes of the buffer count as written. NULL: no
  * fault. */
 static const char *finding(const char *text, uint64_t written) {
-    setenv("SOFTGPU_CHECKS", "init", 1);
-    bench_open(&bench, "sm_80", text, 4096);
+    checks_set("init");
+    bench_open_unwritten(&bench, "sm_80", text, 4096);
     sg_written_mark(bench.buffer, written);
     const bool faulted = bench_run(&bench, "t", 1, 32);
     static char found[2048];
     snprintf(found, sizeof found, "%s", bench.launch.fault.text);
     bench_close(&bench);
-    unsetenv("SOFTGPU_CHECKS");
+    checks_reset();
     return faulted ? found : NULL;
 }
 
@@ -93,15 +93,15 @@ static void shared_memory_starts_unwritten_in_each_block(void **state) {
     must_find(ENTRY("", "st.shared.u32 [%r2], %r1; bar.warp.sync -1;\n"
                         "ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%r4}, [%r3+128];\n"),
               0, "16 bytes at shared address 0x480: never written");
-    setenv("SOFTGPU_CHECKS", "init", 1); /* the second block gets the first one's memory */
-    bench_open(&bench, "sm_80",
-               ENTRY("", "mov.u32 %r5, %ctaid.x; setp.eq.u32 %p1, %r5, 0;\n"
-                         "@%p1 st.shared.u32 [%r2], %r1; ld.shared.u32 %r4, [%r2];\n"),
-               4096);
+    checks_set("init"); /* the second block gets the first one's memory */
+    bench_open_unwritten(&bench, "sm_80",
+                         ENTRY("", "mov.u32 %r5, %ctaid.x; setp.eq.u32 %p1, %r5, 0;\n"
+                                   "@%p1 st.shared.u32 [%r2], %r1; ld.shared.u32 %r4, [%r2];\n"),
+                         4096);
     assert_true(bench_run(&bench, "t", 2, 32));
     assert_non_null(strstr(bench.launch.fault.text, "block (1,0,0)"));
     bench_close(&bench);
-    unsetenv("SOFTGPU_CHECKS");
+    checks_reset();
 }
 
 static void asynchronous_copies_write_what_they_fill_and_read_what_they_take(void **state) {
@@ -133,8 +133,8 @@ static void a_local_load_is_at_fault_when_it_gets_nothing_written(void **state) 
 static void a_copy_of_device_memory_takes_what_is_known_along(void **state) {
     (void)state;
     const char *const load = ENTRY("", "ld.global.u32 %r4, [%rd2+512];\n");
-    setenv("SOFTGPU_CHECKS", "init", 1);
-    bench_open(&bench, "sm_80", load, 4096);
+    checks_set("init");
+    bench_open_unwritten(&bench, "sm_80", load, 4096);
     sg_written_mark(bench.buffer, 64);
     sg_written_copy(bench.buffer + 512, bench.buffer, 128);
     assert_true(bench_run(&bench, "t", 1, 32));
@@ -143,18 +143,18 @@ static void a_copy_of_device_memory_takes_what_is_known_along(void **state) {
     sg_written_copy(bench.buffer + 512, bench.buffer, 128);
     assert_false(bench_run(&bench, "t", 1, 32));
     bench_close(&bench);
-    unsetenv("SOFTGPU_CHECKS");
+    checks_reset();
 }
 
 static void what_unwatched_kernels_may_have_written_is_not_asked_about(void **state) {
     (void)state;
     const char *const load = ENTRY("", "ld.global.u32 %r4, [%rd2];\n");
     Bench other;
-    setenv("SOFTGPU_CHECKS", "init", 1);
-    bench_open(&bench, "sm_80", load, 4096);
+    checks_set("init");
+    bench_open_unwritten(&bench, "sm_80", load, 4096);
     assert_true(bench_run(&bench, "t", 1, 32));
-    unsetenv("SOFTGPU_CHECKS");
-    bench_open(&other, "sm_80", load, 4096); /* an allocation that is not tracked */
+    checks_reset();
+    bench_open_unwritten(&other, "sm_80", load, 4096); /* an allocation that is not tracked */
     assert_false(bench_run(&other, "t", 1, 32));
     assert_false(bench_run(&bench, "t", 1, 32));
     bench_close(&other);

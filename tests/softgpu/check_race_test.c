@@ -24,13 +24,13 @@ static Bench bench;
 static const char *finding(const char *checks, const char *text, uint32_t blocks,
                            uint32_t threads) {
     static char found[2048];
-    setenv("SOFTGPU_CHECKS", checks, 1);
+    checks_set(checks);
     bench_open(&bench, "sm_80", text, 65536);
     sg_written_mark(bench.buffer, 65536);
     const bool faulted = bench_run(&bench, "t", blocks, threads);
     snprintf(found, sizeof found, "%s", bench.launch.fault.text);
     bench_close(&bench);
-    unsetenv("SOFTGPU_CHECKS");
+    checks_reset();
     return faulted ? found : NULL;
 }
 

@@ -15,9 +15,9 @@
                "@%p0 ld.global.u32 %r20, [%rd9]; @%p0 st.global.u32 [%rd0], %r20; ret;\n}\n"
 
 static bool run(Bench *b, const char *text, uint32_t threads) {
-    setenv("SOFTGPU_CHECKS", "address", 1);
+    checks_set("address");
     bench_open(b, "sm_80", text, 4096);
-    unsetenv("SOFTGPU_CHECKS");
+    checks_reset();
     const bool faulted = bench_run(b, "t", 2, threads);
     if (faulted) fail_msg("%s", b->launch.fault.text);
     return faulted;

@@ -141,7 +141,8 @@ static void atomics_of_blocks_on_several_threads_lose_nothing(void **state) {
         {"mov.b16 %h1, 0x3f80; red.global.add.noftz.bf16 [%rd0+2], %h1;", {0x43800000}},
         {"mov.f32 %f1, 0f3F800000; red.global.add.v4.f32 [%rd0], {%f1, %f1, %f1, %f1};",
          {0x4500000045000000, 0x4500000045000000}},
-        {"L: ld.global.b128 %q0, [%rd0]; mov.b128 {%rd1, %rd2}, %q0; add.s64 %rd3, %rd1, 1; "
+        {"L: ld.relaxed.gpu.global.b128 %q0, [%rd0]; mov.b128 {%rd1, %rd2}, %q0; add.s64 %rd3, "
+         "%rd1, 1; "
          "sub.s64 "
          "%rd4, %rd2, 1;\nmov.b128 %q1, {%rd1, %rd2}; mov.b128 %q2, {%rd3, %rd4}; "
          "atom.global.cas.b128 %q3, [%rd0], %q1, %q2; mov.b128 {%rd5, %rd6}, %q3; .reg .pred "
@@ -217,5 +218,5 @@ int main(void) {
         cmocka_unit_test(a_vector_needs_the_alignment_of_the_whole),
         cmocka_unit_test(atomics_that_do_not_exist_are_refused),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return run_with_and_without_checks(tests);
 }

@@ -130,5 +130,5 @@ int main(void) {
         cmocka_unit_test(a_wild_call_is_a_fault),
         cmocka_unit_test(calls_that_cannot_be_made_are_refused),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return run_with_and_without_checks(tests);
 }

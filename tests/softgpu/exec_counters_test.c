@@ -53,9 +53,9 @@ static void visits_of_a_loop_are_warps_times_trips(void **state) {
  * that half of the lanes take each are visited once each, what follows once. */
 /* The check adds records to sums and leaves most of them out again. */
 static void visits_do_not_depend_on_the_check_of_addresses(void **state) {
-    setenv("SOFTGPU_CHECKS", "address", 1);
+    checks_set("address");
     visits_of_a_loop_are_warps_times_trips(state);
-    unsetenv("SOFTGPU_CHECKS");
+    checks_reset();
 }
 
 static void a_divergent_arm_is_visited_by_its_own_lanes_only(void **state) {
@@ -119,5 +119,5 @@ int main(void) {
         cmocka_unit_test(each_sampled_block_has_visits_of_its_own),
         cmocka_unit_test(what_a_callee_executes_is_not_of_the_entry),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return run_with_and_without_checks(tests);
 }

@@ -161,5 +161,5 @@ int main(void) {
         cmocka_unit_test(a_breakpoint_ends_the_kernel),
         cmocka_unit_test(matrices_are_moved_by_the_other_spelling_too),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return run_with_and_without_checks(tests);
 }

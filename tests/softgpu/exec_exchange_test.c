@@ -128,5 +128,5 @@ int main(void) {
         cmocka_unit_test(members_gather_from_different_paths),
         cmocka_unit_test(a_lane_outside_its_membermask_is_a_fault),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return run_with_and_without_checks(tests);
 }

@@ -1,12 +1,61 @@
 /* See exec_help.h. */
 #include "exec_help.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "softgpu/exec/simd.h"
+#include "softgpu/written.h"
 
-void bench_open(Bench *b, const char *arch, const char *text, uint64_t buffer_bytes) {
+static const char *checks_of_group; /* NULL: as the environment says */
+
+void checks_set(const char *list) {
+    setenv("SOFTGPU_CHECKS", list, 1);
+}
+
+void checks_reset(void) {
+    if (checks_of_group)
+        setenv("SOFTGPU_CHECKS", checks_of_group, 1);
+    else
+        unsetenv("SOFTGPU_CHECKS");
+}
+
+void checks_without_init(void) {
+    if (checks_of_group && strcmp(checks_of_group, "all") == 0)
+        checks_set("race,async,sync,address");
+}
+
+void checks_off(void) {
+    checks_set("none");
+}
+
+static int checks_of_the_group(const char *list) {
+    checks_of_group = list;
+    checks_reset();
+    return 0;
+}
+
+int checks_all(void **state) {
+    (void)state;
+    return checks_of_the_group("all");
+}
+
+int checks_none(void **state) {
+    (void)state;
+    return checks_of_the_group("none");
+}
+
+bool checks_wanted(const char *list) {
+    static char given[64]; /* as the program was started */
+    static bool looked;
+    const char *const now = getenv("SOFTGPU_CHECKS");
+    if (!looked && now) snprintf(given, sizeof given, "%s", now);
+    looked = true;
+    return !given[0] || strcmp(given, list) == 0;
+}
+
+void bench_open_unwritten(Bench *b, const char *arch, const char *text, uint64_t buffer_bytes) {
     memset(b, 0, sizeof *b);
     b->arena = arena_new();
     b->size = buffer_bytes;
@@ -16,6 +65,11 @@ void bench_open(Bench *b, const char *arch, const char *text, uint64_t buffer_by
         fail_msg("%s", b->err.message);
     assert_int_equal(sg_mem_alloc(0, b->module, buffer_bytes, UINT64_MAX, &b->buffer, &b->err),
                      ST_OK);
+}
+
+void bench_open(Bench *b, const char *arch, const char *text, uint64_t buffer_bytes) {
+    bench_open_unwritten(b, arch, text, buffer_bytes);
+    sg_written_mark(b->buffer, buffer_bytes);
 }
 
 void bench_close(Bench *b) {

@@ -193,6 +193,7 @@ static void bank_conflicts_are_counted_in_wavefronts(void **state) {
     static const struct {
         int stride, wavefronts;
     } rows[] = {{4, 1}, {8, 2}, {16, 4}, {128, 32}, {0, 1}, {132, 1}};
+    checks_without_init();
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         char text[1024];
         snprintf(text, sizeof text,
@@ -207,6 +208,7 @@ static void bank_conflicts_are_counted_in_wavefronts(void **state) {
         assert_int_equal(b.launch.counters.shared_conflicts, rows[i].wavefronts - 1);
         bench_close(&b);
     }
+    checks_reset();
 }
 
 int main(void) {
@@ -215,5 +217,5 @@ int main(void) {
         cmocka_unit_test(ldmatrix_gives_rows_or_columns_to_lanes),
         cmocka_unit_test(bank_conflicts_are_counted_in_wavefronts),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return run_with_and_without_checks(tests);
 }

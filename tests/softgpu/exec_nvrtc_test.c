@@ -11,7 +11,6 @@
 #include <string.h>
 
 #include "softgpu/exec/half.h"
-#include "softgpu/written.h"
 
 enum { HEADS = 2, D = 64 };
 
@@ -213,9 +212,9 @@ static void results_do_not_depend_on_the_seed(void **state) {
     const size_t bytes = 190u * HEADS * D * 4;
     void *const first = malloc(bytes);
     Case c;
-    setenv("SOFTGPU_CHECKS", "sync,address", 1);
+    checks_set("sync,address");
     start(&c, "sm_80", ptx, 190);
-    unsetenv("SOFTGPU_CHECKS");
+    checks_reset();
     for (uint64_t seed = 0; seed < 4; seed++) {
         c.seed = seed;
         if (!execute(&c, 2)) fail_msg("seed %d: %s", (int)seed, c.bench.launch.fault.text);
@@ -235,7 +234,9 @@ static void a_missing_wait_or_barrier_gives_wrong_results(void **state) {
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
         char *const ptx = compile("sm_80", lines[i]);
         Case c;
+        checks_set("none");
         start(&c, "sm_80", ptx, 256);
+        checks_reset();
         assert_true(execute(&c, 1));
         if (error_of(&c) < 2e-3) fail_msg("the kernel without %s is right", lines[i]);
         bench_close(&c.bench);
@@ -255,15 +256,14 @@ static void checks_name_the_missing_wait_or_barrier(void **state) {
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         char *const ptx = compile("sm_80", rows[i].line);
         Case c;
-        setenv("SOFTGPU_CHECKS", rows[i].checks, 1);
+        checks_set(rows[i].checks);
         start(&c, "sm_80", ptx, 256);
-        sg_written_mark(c.bench.buffer, c.bench.size);
         const bool done = execute(&c, 0);
         const char *const text = c.bench.launch.fault.text;
         if (done != !rows[i].line || (!done && !strstr(text, rows[i].finding)))
             fail_msg("without %s: %s", rows[i].line ? rows[i].line : "nothing", text);
         if (!done) assert_non_null(strstr(text, "test.cu:")); /* both accesses have their line */
-        unsetenv("SOFTGPU_CHECKS");
+        checks_reset();
         bench_close(&c.bench);
         free(ptx);
     }
@@ -306,5 +306,6 @@ int main(void) {
         cmocka_unit_test(checks_name_the_missing_wait_or_barrier),
         cmocka_unit_test(timing_mode_samples_blocks_and_scales_traffic),
     };
-    return cmocka_run_group_tests(tests, open_nvrtc, NULL);
+    open_nvrtc(NULL);
+    return run_with_and_without_checks(tests);
 }

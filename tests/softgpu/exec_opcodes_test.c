@@ -124,5 +124,5 @@ int main(void) {
         cmocka_unit_test(float_instructions_leave_idle_lanes_alone),
         cmocka_unit_test(all_other_instructions_match_the_isa),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return run_with_and_without_checks(tests);
 }

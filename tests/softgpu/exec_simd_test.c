@@ -154,5 +154,5 @@ int main(void) {
         cmocka_unit_test(the_widest_level_of_the_host_is_chosen),
         cmocka_unit_test(a_level_that_does_not_exist_fails_the_load_by_name),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return run_with_and_without_checks(tests);
 }

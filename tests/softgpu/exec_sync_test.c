@@ -25,7 +25,7 @@
           "mul.wide.u32 %rd4, %r4, 4; add.s64 %rd4, %rd4, %rd0; mov.u32 %r5, 0; mov.u32 %r6, 0;\n" \
           "mov.u32 %r7, 0;\n"                                                                      \
           "STEP: add.u32 %r5, %r5, 1; add.u32 %r7, %r7, %r3; @!%p0 bra MEET;\n"                    \
-          "st.global.u32 [%rd3+1024], %r5; red.release.gpu.global.add.u32 [%rd0], 1;\n"            \
+          "st.volatile.global.u32 [%rd3+1024], %r5; red.release.gpu.global.add.u32 [%rd0], 1;\n"   \
           "SPIN: ld.acquire.gpu.global.u32 %r8, [%rd0]; setp.lt.u32 %p1, %r8, %r7;\n"              \
           "@%p1 bra SPIN;\n"                                                                       \
           "ld.volatile.global.u32 %r9, [%rd4+1024]; setp.lt.u32 %p2, %r9, %r5;\n"                  \
@@ -60,9 +60,9 @@ static void a_flag_barrier_over_the_grid_keeps_step(void **state) {
 
 /* Runs one block with the check `sync`, or without. */
 static bool run_checked(Bench *b, const char *text, uint32_t threads, bool checked) {
-    setenv("SOFTGPU_CHECKS", checked ? "sync" : "none", 1);
+    checks_set(checked ? "sync" : "none");
     bench_open(b, "sm_90", text, 1 << 16);
-    unsetenv("SOFTGPU_CHECKS");
+    checks_reset();
     return bench_run(b, "t", 1, threads);
 }
 
@@ -196,9 +196,9 @@ static void a_cooperative_grid_synchronises(void **state) {
     (void)state;
     for (int cooperative = 0; cooperative < 2; cooperative++) {
         Bench b;
-        setenv("SOFTGPU_CHECKS", "sync", 1);
+        checks_set("sync");
         bench_open(&b, "sm_90", grid_sync, 4096);
-        unsetenv("SOFTGPU_CHECKS");
+        checks_reset();
         b.launch = (SgLaunch){.grid = {36, 1, 1},
                               .block = {64, 1, 1},
                               .resident = 36,
@@ -463,5 +463,5 @@ int main(void) {
         cmocka_unit_test(bar_warp_sync_meets_lanes_from_both_sides_of_a_branch),
         cmocka_unit_test(elect_picks_one_lane_and_seeds_another),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return run_with_and_without_checks(tests);
 }

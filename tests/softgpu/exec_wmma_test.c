@@ -80,12 +80,13 @@ static void move(Str *s, const Form *f, const Layout *l, int x, int at, int regs
     str_puts(s, ";\n");
 }
 
-/* Copies the first words of the buffer to shared memory and the result back. */
+/* Copies the buffer to shared memory and the result back. */
 static void copy(Str *s, const char *from, const char *to, int bytes) {
     str_printf(s,
-               "bar.sync 0; mov.u32 %%r1, 0;\nL%s: cvt.u64.u32 %%rd3, %%r1; add.s64 %%rd4, %%rd0, "
+               "bar.sync 0; mov.u32 %%r1, %%tid.x; shl.b32 %%r1, %%r1, 2;\nL%s: cvt.u64.u32 %%rd3, "
+               "%%r1; add.s64 %%rd4, %%rd0, "
                "%%rd3;\nadd.s64 %%rd5, %%rd2, %%rd3; ld.%s.u32 %%r2, [%s]; st.%s.u32 [%s], %%r2;\n"
-               "add.u32 %%r1, %%r1, 4; setp.lt.u32 %%p0, %%r1, %d; @%%p0 bra L%s; bar.sync 0;\n",
+               "add.u32 %%r1, %%r1, 128; setp.lt.u32 %%p0, %%r1, %d; @%%p0 bra L%s; bar.sync 0;\n",
                from, from, strcmp(from, "global") == 0 ? "%rd4" : "%rd5", to,
                strcmp(to, "global") == 0 ? "%rd4" : "%rd5", bytes, from);
 }
@@ -100,7 +101,7 @@ static void text_of(Str *s, const Form *f, const Layout *l, const char *arch) {
         ".reg .b%d %%a<8>, %%b<8>, %%c<8>, %%d<8>; .reg .b32 %%r<4>; .reg .b64 %%rd<8>; .reg "
         ".pred %%p<2>;\nld.param.u64 %%rd0, [p]; mov.u64 %%rd2, sm;\n",
         arch, BYTES, kind == 'd' ? 64 : 32);
-    if (shared) copy(s, "global", "shared", D_AT);
+    if (shared) copy(s, "global", "shared", BYTES);
     str_printf(s, "mov.u64 %%rd1, %%rd%d;\n", shared ? 2 : 0);
     move(s, f, l, 0, A_AT, f->a_regs);
     move(s, f, l, 1, B_AT, f->b_regs);
@@ -289,5 +290,5 @@ int main(void) {
         cmocka_unit_test(wmma_may_write_over_its_sources),
         cmocka_unit_test(wmma_faults_on_wrong_addresses),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return run_with_and_without_checks(tests);
 }
