@@ -6,6 +6,10 @@
 #   sh scripts/bench.sh errors       flash and textbook attention against fp64, on the same inputs
 #   sh scripts/bench.sh main         the main job from an empty cache and database: seconds, peak memory
 #   sh scripts/bench.sh softgpu      the software GPU: ns per warp instruction, attention, scaling
+#   sh scripts/bench.sh attention [DATABASE]
+#                                    prompts and decoding on the models A100 and RTX 4090: modelled times.
+#                                    With a database, after a short tuning into it (--effort 2; what it
+#                                    holds already is not done again); without, default configurations
 #
 # SEQTUNE_BUILD_DIR names the build (default build/).
 set -u
@@ -14,10 +18,10 @@ cd "$(dirname "$0")/.." || exit 1
 
 case ${1:-all} in
 -h | --help)
-    sed -n '2,10s/^# \{0,1\}//p' scripts/bench.sh
+    sed -n '2,14s/^# \{0,1\}//p' scripts/bench.sh
     exit 0
     ;;
-all | compile | errors | main | softgpu) what=${1:-all} ;;
+all | compile | errors | main | softgpu | attention) what=${1:-all} ;;
 *)
     echo "bench.sh: unknown benchmark $1 (see --help)" >&2
     exit 2
@@ -43,6 +47,17 @@ case $what in all | errors)
 esac
 case $what in all | softgpu)
     "$build/bench/bench_softgpu"
+    ;;
+esac
+case $what in all | attention)
+    for gpu in a100 rtx4090; do
+        if [ -n "${2:-}" ]; then
+            "$build/tuner/seqtune" --gpu "soft:$gpu" --workload tests/bench/attention.lua --effort 2 \
+                --budget 2h --db "$2" --quiet >"$build/bench-tune-$gpu.txt" || exit 1
+        fi
+        "$build/bench/bench_attention" "$gpu" tests/bench/attention.lua ${2:+"$2"} || exit 1
+        echo
+    done
     ;;
 esac
 case $what in all | main)

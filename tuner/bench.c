@@ -152,6 +152,18 @@ Status bench_add(Bench *b, const GenConfig *config, size_t *index, Error *err) {
     return grow_workspace(b, seqtune_plan_workspace(plan), err);
 }
 
+const seqtune_plan *bench_plan(const Bench *b, size_t index) {
+    return b->plan[index];
+}
+
+Status bench_set_keys(Bench *b, int64_t len_kv, Error *err) {
+    int64_t count = 0;
+    const CuDeviceptr lens = bench_lengths(&b->desc, b->buffer, &count);
+    if (!lens) return err_set(err, ST_UNSUPPORTED, "this problem has no lengths on the device");
+    TRY(MemsetD32(lens, (unsigned)len_kv, (size_t)count), "cuMemsetD32");
+    return ST_OK;
+}
+
 Status bench_launch(Bench *b, size_t index, double *seconds, Error *err) {
     float ms = 0;
     Status st = driver_set_timing(b->driver, b->ctx->device.traits.can_sample != 0, err);

@@ -20,6 +20,10 @@ Status bench_open(seqtune_context *ctx, const GenProblem *problem, Bench **out, 
 void bench_close(Bench *bench); /* NULL is fine; frees plans and device memory */
 /* Adds a configuration; *index counts from 0. */
 Status bench_add(Bench *bench, const GenConfig *config, size_t *index, Error *err);
+/* Owned by the bench. */
+const seqtune_plan *bench_plan(const Bench *bench, size_t index);
+/* Keys of every sequence from now on, at most the problem's; where lengths are on the device. */
+Status bench_set_keys(Bench *bench, int64_t len_kv, Error *err);
 /* Seconds of one launch of plan `index`. */
 Status bench_launch(Bench *bench, size_t index, double *seconds, Error *err);
 /* Warm-up and repetitions of one plan: stops early when the interval's low end is above `limit_s`

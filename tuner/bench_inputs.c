@@ -92,6 +92,12 @@ Status bench_inputs(PlanDesc *desc, Arena *arena, BenchBuffer *out, Error *err) 
     return err_set(err, ST_INTERNAL, "no inputs for plans of kind %d", (int)desc->kind);
 }
 
+CuDeviceptr bench_lengths(const PlanDesc *desc, const CuDeviceptr *at, int64_t *count) {
+    if (desc->kind != PLAN_ATTENTION) return 0;
+    *count = desc->u.attention.batch;
+    return at[AT_LENS];
+}
+
 seqtune_status bench_run(const PlanDesc *desc, const seqtune_plan *plan, const CuDeviceptr *at,
                          CuDeviceptr workspace, CuStream stream) {
     switch (desc->kind) {

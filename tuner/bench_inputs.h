@@ -18,6 +18,9 @@ typedef struct BenchBuffer {
 /* Fills out[BENCH_MAX_BUFFERS], in the family's own order; ints from `arena`. Completes *desc. */
 Status bench_inputs(PlanDesc *desc, Arena *arena, BenchBuffer *out, Error *err);
 
+/* Of those buffers, the keys of each of *count sequences, int32; 0: the family has none. */
+CuDeviceptr bench_lengths(const PlanDesc *desc, const CuDeviceptr *at, int64_t *count);
+
 /* One run on buffers made so, at[i] parallel to them. */
 seqtune_status bench_run(const PlanDesc *desc, const seqtune_plan *plan, const CuDeviceptr *at,
                          CuDeviceptr workspace, CuStream stream);
