@@ -214,7 +214,7 @@ static Status make_room(Job *job, Error *err) {
     const Message *reply = &job->worker.reply;
     Arena *arena = job->app->arena;
     const Options *o = job->app->options;
-    const char *checks = getenv("SOFTGPU_CHECKS");
+    const char *checks = files_env("SOFTGPU_CHECKS");
     job->checks = (size_t)message_get_int(reply, "checks", 0);
     job->outputs = (size_t)message_get_int(reply, "outputs", 0);
     PtxReport *r = &job->report;

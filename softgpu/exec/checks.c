@@ -1,8 +1,9 @@
 /* See checks.h. */
 #include "softgpu/exec/checks.h"
 
-#include <stdlib.h>
 #include <string.h>
+
+#include "base/files.h"
 
 static const struct {
     const char *name;
@@ -35,5 +36,5 @@ Status sg_checks_parse(const char *text, SgChecks *checks, Error *err) {
 }
 
 Status sg_checks_from_environment(SgChecks *checks, Error *err) {
-    return sg_checks_parse(getenv("SOFTGPU_CHECKS"), checks, err);
+    return sg_checks_parse(files_env("SOFTGPU_CHECKS"), checks, err);
 }

@@ -2,8 +2,9 @@
 #include "softgpu/exec/decode_memory.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+
+#include "base/files.h"
 
 static void matrix(Decode *d, bool load) {
     const int count = ptx_words_have(&d->words, "x4") ? 4 : ptx_words_have(&d->words, "x2") ? 2 : 1;
@@ -33,8 +34,8 @@ static void matrix(Decode *d, bool load) {
 
 /* SOFTGPU_MMA=exact: the tensor cores' own sums (mma_exact.h); fast or unset: plain f32. */
 static bool exact_mma(Decode *d) {
-    const char *const mode = getenv("SOFTGPU_MMA");
-    if (!mode || !*mode || strcmp(mode, "fast") == 0) return false;
+    const char *const mode = files_env("SOFTGPU_MMA");
+    if (!mode || strcmp(mode, "fast") == 0) return false;
     if (strcmp(mode, "exact") != 0)
         dec_fail(d, ST_INVALID, "SOFTGPU_MMA is '%.40s'; it is exact or fast", mode);
     return true;

@@ -1,9 +1,9 @@
 /* Picks the handlers for this host's instruction set (contract in simd.h). */
 #include "softgpu/exec/simd.h"
 
-#include <stdlib.h>
 #include <string.h>
 
+#include "base/files.h"
 #include "softgpu/exec/warp.h"
 
 #define SET_OF(isa)                                                                                \
@@ -65,7 +65,7 @@ bool sg_simd_supported(int level) {
 }
 
 Status sg_simd_choose(int *level, Error *err) {
-    const char *const ask = getenv("SOFTGPU_SIMD");
+    const char *const ask = files_env("SOFTGPU_SIMD");
     int best = 0, asked = -1;
     char names[64] = "";
     for (int i = 0; i < LEVELS; i++) {
@@ -74,7 +74,7 @@ Status sg_simd_choose(int *level, Error *err) {
         strcat(strcat(names, i ? ", " : ""), levels[i].name);
     }
     *level = asked >= 0 ? asked : best;
-    if (!ask || !*ask) return ST_OK;
+    if (!ask) return ST_OK;
     if (asked < 0)
         return err_set(err, ST_INVALID, "SOFTGPU_SIMD is '%.40s'; it is one of %s", ask, names);
     if (!sg_simd_supported(asked))
