@@ -1,7 +1,7 @@
 /* Variants that survive the rules compile without a warning and without spills, on every supported
  * architecture (each allots registers in its own way). The normal run takes a seeded sample of the
  * product; SEQTUNE_ALL=1 takes the whole space of three named problems per architecture and a
- * larger sample of the rest. SEQTUNE_SEED picks another sample. */
+ * larger sample of the rest. SEQTUNE_TEST_SEED picks another sample. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -220,7 +220,7 @@ static void run_workers(void) {
 
 static void compile_all(const char *spec, const char *const *problems) {
     if (!run.has_nvrtc) skip();
-    const char *all = getenv("SEQTUNE_ALL"), *given = getenv("SEQTUNE_SEED");
+    const char *all = getenv("SEQTUNE_ALL"), *given = getenv("SEQTUNE_TEST_SEED");
     uint64_t seed = given ? strtoull(given, NULL, 0) : 20261122;
     const uint64_t first_seed = seed;
     size_t product = 0;

@@ -339,6 +339,7 @@ static void run_sample(Sample *s, const CoverSet *set) {
     }
     printf("# %s: %zu rows run, %zu failed, worst error/limit %.3f, %.1f s\n", s->family->spec, ran,
            failed, worst, seconds() - begin);
+    assert_true(only < 0 || ran == 1); /* SEQTUNE_CASE names a row that there is */
     assert_int_equal(failed, 0);
 }
 

@@ -96,6 +96,11 @@ static int run_cases(const ForeignCases *cases) {
                                          .test_func = foreign_case_gives_its_bits,
                                          .initial_state = &cases->items[i]};
     }
+    if (n == 0) {
+        fprintf(stderr, "SEQTUNE_FOREIGN_CASE: the checkout has no case '%s'\n", only ? only : "");
+        free(tests);
+        return 1;
+    }
     const int failed = _cmocka_run_group_tests("foreign cases", tests, n, NULL, NULL);
     free(tests);
     return failed;
