@@ -29,6 +29,7 @@ struct Bench {
     seqtune_plan *plan[BENCH_MAX_PLANS];
     size_t plan_count;
     bool pushed; /* the context was made current by bench_open */
+    bool sample; /* launches run sampled blocks */
 };
 
 #define TRY(call, name)                                                                            \
@@ -68,7 +69,7 @@ static Status buffer(Bench *b, const BenchBuffer *wanted, CuDeviceptr *at, Error
         return driver_check(b->driver,
                             b->driver->MemcpyHtoD(*at, wanted->ints, (size_t)wanted->bytes),
                             "cuMemcpyHtoD", err);
-    return b->ctx->device.traits.can_sample ? ST_OK : fill(b, *at, size, err);
+    return b->sample ? ST_OK : fill(b, *at, size, err);
 }
 
 static Status buffers(Bench *b, Error *err) {
@@ -97,13 +98,15 @@ static Status prepare(Bench *b, Error *err) {
     return buffers(b, err);
 }
 
-Status bench_open(seqtune_context *ctx, const GenProblem *problem, Bench **out, Error *err) {
+Status bench_open(seqtune_context *ctx, const GenProblem *problem, bool full, Bench **out,
+                  Error *err) {
     *out = NULL;
     Bench *b = mem_alloc(sizeof *b);
     if (!b) return err_no_memory(err, sizeof *b);
     b->ctx = ctx;
     b->driver = ctx->driver;
     b->problem = problem;
+    b->sample = !full && ctx->device.traits.can_sample != 0;
     Status st = driver_check(b->driver, driver_enter(b->driver, ctx->device.context, &b->pushed),
                              "cuCtxPushCurrent", err);
     if (st == ST_OK) st = prepare(b, err);
@@ -166,7 +169,7 @@ Status bench_set_keys(Bench *b, int64_t len_kv, Error *err) {
 
 Status bench_launch(Bench *b, size_t index, double *seconds, Error *err) {
     float ms = 0;
-    Status st = driver_set_timing(b->driver, b->ctx->device.traits.can_sample != 0, err);
+    Status st = driver_set_timing(b->driver, b->sample, err);
     if (st != ST_OK) return st;
     if (b->flush) {
         TRY(MemsetD32Async(b->flush, 0x5a5a5a5au, b->flush_bytes / 4, b->stream), "cuMemsetD32");

@@ -15,8 +15,10 @@ typedef struct Bench Bench;
 
 enum { BENCH_MAX_PLANS = 8 };
 
-/* Allocates and fills the buffers of `problem`. *out is released with bench_close. */
-Status bench_open(seqtune_context *ctx, const GenProblem *problem, Bench **out, Error *err);
+/* Allocates and fills the buffers of `problem`. `full`: every block runs, on a device that could
+ * sample too. *out is released with bench_close. */
+Status bench_open(seqtune_context *ctx, const GenProblem *problem, bool full, Bench **out,
+                  Error *err);
 void bench_close(Bench *bench); /* NULL is fine; frees plans and device memory */
 /* Adds a configuration; *index counts from 0. */
 Status bench_add(Bench *bench, const GenConfig *config, size_t *index, Error *err);

@@ -78,6 +78,28 @@ static void note_fault(Job *job, Status st, const Error *err) {
     if (!r->fault) r->fault = status_text(st);
 }
 
+/* The items of `size` bytes that the reply carries under `key`, copied; NULL without any. */
+static void *take_items(const Job *job, const char *key, size_t size, size_t *count) {
+    size_t bytes = 0;
+    const char *from = message_get_bytes(&job->worker.reply, key, &bytes);
+    void *copy = from ? arena_alloc(job->app->arena, bytes + 1) : NULL;
+    *count = copy ? bytes / size : 0;
+    if (copy) memcpy(copy, from, bytes);
+    return copy;
+}
+
+static void take_profile(Job *job, PtxLaunch *l) {
+    PtxReport *r = &job->report;
+    ProfiledLaunch *p = &r->profiles[r->profile_count];
+    p->counters = take_items(job, "counters", sizeof *p->counters, &p->counter_count);
+    p->rows = take_items(job, "rows", sizeof *p->rows, &p->row_count);
+    p->stats = l->figures.stats;
+    snprintf(p->entry, sizeof p->entry, "%s", l->figures.entry);
+    if (!p->counters || !p->rows) return; /* a real GPU */
+    l->profile = p;
+    r->profile_count++;
+}
+
 /* False when this launch was the last one. */
 static bool run_one(Job *job, size_t index, Error *err) {
     PtxReport *r = &job->report;
@@ -89,6 +111,7 @@ static bool run_one(Job *job, size_t index, Error *err) {
     if (replied && warnings) str_puts(&r->warnings, warnings);
     r->launch_count = index + 1;
     l->done = st == ST_OK;
+    if (l->done && r->profiled) take_profile(job, l);
     if (st != ST_OK && st != ST_CANCELLED) note_fault(job, st, err);
     return st == ST_OK;
 }
@@ -171,6 +194,7 @@ static Status open_target(Job *job, Error *err) {
                        "on (docs/softgpu.md, \"Your own kernels\")");
     if ((o->spill_stores || o->spill_loads) && !o->registers)
         return err_set(err, ST_INVALID, "--spill-stores and --spill-loads go with --registers");
+    if (o->lines && !o->profile) return err_set(err, ST_INVALID, "--lines goes with --profile");
     if (o->registers && o->ptxas_log)
         return err_set(err, ST_INVALID, "--registers and --ptxas-log are two ways to say the same");
     if (o->mma && strcmp(o->mma, "fast") != 0 && strcmp(o->mma, "exact") != 0)
@@ -199,6 +223,7 @@ static Status start_worker(Job *job, Error *err) {
                                 .settings = o->set,
                                 .entry = o->entry,
                                 .timing = o->timing,
+                                .profile = o->profile,
                                 .ptxas_log = o->ptxas_log,
                                 .registers = (int)o->registers,
                                 .spill_stores = (int)o->spill_stores,
@@ -221,12 +246,24 @@ static Status make_room(Job *job, Error *err) {
     *r = (PtxReport){.file = o->operands[0], .description = o->launch, .target = &job->target};
     r->launches_planned = (size_t)message_get_int(reply, "launches", 0);
     r->sampled = o->timing && job->target.traits.can_sample;
+    r->profiled = o->profile;
     if (job->target.traits.modelled && checks) r->checks = arena_strdup(arena, checks);
     r->launches = ARENA_ARRAY(arena, PtxLaunch, r->launches_planned + 1);
+    r->profiles = ARENA_ARRAY(arena, ProfiledLaunch, r->launches_planned + 1);
     r->checked = ARENA_ARRAY(arena, CheckFigures, job->checks + 1);
     r->outputs = ARENA_ARRAY(arena, PtxOutput, job->outputs + 1);
-    if (r->launches && r->checked && r->outputs) return ST_OK;
+    if (r->launches && r->profiles && r->checked && r->outputs) return ST_OK;
     return err_no_memory(err, sizeof *r->launches * r->launches_planned);
+}
+
+/* Lines by .loc and their texts, where the files can be read; by the PTX's own lines without. */
+static Status make_lines(Job *job, Error *err) {
+    PtxReport *r = &job->report;
+    Arena *arena = job->app->arena;
+    LineSource source = {.ptx = r->file, .text = profiled_file_line};
+    if (!job->app->options->lines || r->profile_count == 0) return ST_OK;
+    return profiled_lines(r->profiles, r->profile_count, &source, arena, &r->lines, &r->line_count,
+                          err);
 }
 
 static ExitCode report(Job *job) {
@@ -264,6 +301,7 @@ ExitCode command_run_ptx(App *app) {
     ExitCode code = code_of(st);
     if (st == ST_OK && (st = make_room(&job, &err)) == ST_OK) {
         st = run_all(&job, &err);
+        if (st == ST_OK) st = make_lines(&job, &err);
         code = report(&job);
         if (st != ST_OK) code = code_of(st);
     }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "tuner/progress.h"
 #include "tuner/report.h"
 #include "tuner/runptx/element.h"
 #include "tuner/stats.h"
@@ -45,15 +46,10 @@ static const char *const result_names[] = {
     [PTX_TIMEOUT] = "timeout",
 };
 
-/* "8.5 us" */
 static void put_time(Str *out, double seconds) {
-    const double us = 1e6 * seconds;
-    if (us < 1000)
-        str_printf(out, "%.4g us", us);
-    else if (us < 1e6)
-        str_printf(out, "%.4g ms", us / 1e3);
-    else
-        str_printf(out, "%.4g s", us / 1e6);
+    char text[32];
+    format_seconds(seconds, text, sizeof text);
+    str_puts(out, text);
 }
 
 static bool modelled(const PtxReport *r) {
@@ -80,16 +76,29 @@ static void put_stats(const DeviceLaunchStats *s, Str *out) {
     str_putc(out, '\n');
 }
 
-static void put_repeats(const PtxLaunch *l, Str *out) {
+static void put_repeats(const PtxReport *r, const PtxLaunch *l, Str *out) {
+    char evidence[64];
     if (l->time_count == 0) return;
+    report_evidence(r->target, evidence, sizeof evidence);
     const Spread spread = stats_spread(l->times, l->time_count);
     str_puts(out, "  repeated   ");
     put_time(out, spread.median);
-    str_puts(out, " (");
+    str_printf(out, " %s (", evidence);
     put_time(out, spread.low);
     str_puts(out, " to ");
     put_time(out, spread.high);
     str_printf(out, ") over %zu launches\n", l->time_count);
+}
+
+static void put_launch_time(const PtxReport *r, const LaunchFigures *f, Str *out) {
+    char evidence[64];
+    if (f->has_stats) {
+        profiled_time_text(r->target, &f->stats, out);
+        return;
+    }
+    report_evidence(r->target, evidence, sizeof evidence);
+    put_time(out, f->seconds);
+    str_printf(out, " %s", evidence);
 }
 
 static void put_launch(const PtxReport *r, size_t i, Str *out) {
@@ -104,18 +113,21 @@ static void put_launch(const PtxReport *r, size_t i, Str *out) {
                f->cooperative ? ", cooperative" : "");
     if (!l->done) return;
     str_puts(out, "  time       ");
-    put_time(out, f->seconds);
-    if (modelled(r)) {
-        char evidence[64];
-        report_evidence(r->target, evidence, sizeof evidence);
-        str_printf(out, " %s", evidence);
-    }
-    if (f->has_stats && f->stats.bound[0]) str_printf(out, ", bound by %s", f->stats.bound);
+    put_launch_time(r, f, out);
     if (r->sampled && f->has_stats && f->stats.blocks_run < f->stats.blocks)
         str_printf(out, ", from %llu of %llu blocks", f->stats.blocks_run, f->stats.blocks);
     str_putc(out, '\n');
     if (f->has_stats) put_stats(&f->stats, out);
-    put_repeats(l, out);
+    if (l->profile) profiled_units_text(l->profile, out);
+    put_repeats(r, l, out);
+}
+
+static void put_profiles(const PtxReport *r, Str *out) {
+    if (r->profiled && !modelled(r))
+        str_puts(out, "--profile: counters come from the software GPU only: --gpu soft:MODEL\n");
+    if (r->profile_count > 0) profiled_counters_text(r->target, r->profiles, r->profile_count, out);
+    if (r->line_count > 0) profiled_lines_text(r->lines, r->line_count, out);
+    if (r->profile_count > 0) str_putc(out, '\n');
 }
 
 static void put_check(const PtxReport *r, const CheckFigures *c, Str *out) {
@@ -175,6 +187,7 @@ void ptx_report_text(const PtxReport *r, Str *out) {
     if (r->checks) str_printf(out, ", checks: %s", r->checks);
     str_putc(out, '\n');
     for (size_t i = 0; i < r->launch_count; i++) put_launch(r, i, out);
+    put_profiles(r, out);
     if (r->fault) str_printf(out, "%s: %s\n", result_names[r->result], r->fault);
     if (r->launch_count < r->launches_planned)
         str_printf(out, "not run: %zu more launches\n", r->launches_planned - r->launch_count);
@@ -198,6 +211,7 @@ static void json_extent(Json *j, const char *key, const uint32_t extent[3]) {
 }
 
 static void json_stats(Json *j, const DeviceLaunchStats *s) {
+    profiled_time_json(s, j);
     json_text(j, "bound", s->bound);
     json_num(j, "waves", s->waves);
     json_int(j, "blocks_per_sm", s->blocks_per_sm);
@@ -223,6 +237,7 @@ static void json_launch(const PtxLaunch *l, Json *j) {
     json_bool(j, "done", l->done);
     if (l->done) json_num(j, "seconds", f->seconds);
     if (l->done && f->has_stats) json_stats(j, &f->stats);
+    if (l->profile) profiled_counters_json(l->profile, "profile", j);
     json_open(j, "times", '[');
     for (size_t i = 0; i < l->time_count; i++) json_num(j, NULL, l->times[i]);
     json_close(j);
@@ -313,6 +328,9 @@ void ptx_report_json(const PtxReport *r, Json *j) {
     json_open(j, "launches", '[');
     for (size_t i = 0; i < r->launch_count; i++) json_launch(&r->launches[i], j);
     json_close(j);
+    json_bool(j, "profiled", r->profile_count > 0);
+    if (r->profile_count > 0) profiled_total_json(r->profiles, r->profile_count, j);
+    if (r->line_count > 0) profiled_lines_json(r->lines, r->line_count, j);
     json_open(j, "expectations", '[');
     for (size_t i = 0; i < r->checked_count; i++) json_check(&r->checked[i], j);
     json_close(j);

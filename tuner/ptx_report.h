@@ -2,7 +2,7 @@
 #ifndef SEQTUNE_TUNER_PTX_REPORT_H
 #define SEQTUNE_TUNER_PTX_REPORT_H
 
-#include "tuner/json.h"
+#include "tuner/profiled.h"
 #include "tuner/runptx/run.h"
 #include "tuner/target.h"
 
@@ -13,6 +13,7 @@ typedef struct PtxLaunch {
     bool done;           /* false: the one that failed */
     const double *times; /* repetitions, or NULL */
     size_t time_count;
+    const ProfiledLaunch *profile; /* NULL: was not profiled */
 } PtxLaunch;
 
 typedef struct PtxOutput {
@@ -23,7 +24,11 @@ typedef struct PtxOutput {
 typedef struct PtxReport {
     const char *file, *description, *checks; /* `checks` NULL: the device has none */
     const Target *target;
-    bool sampled; /* --timing: results were not looked at */
+    bool sampled;  /* --timing: results were not looked at */
+    bool profiled; /* --profile */
+    ProfiledLaunch *profiles;
+    ProfiledLine *lines; /* --lines; of all launches */
+    size_t profile_count, line_count;
     PtxLaunch *launches;
     CheckFigures *checked;
     PtxOutput *outputs;

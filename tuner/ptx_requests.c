@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "tuner/profiled.h"
+
 /* The texts of RunOptions, once for both directions. */
 static const struct {
     const char *key;
@@ -21,6 +23,7 @@ void ptx_put_options(const RunOptions *options, Message *request) {
         if (text) message_put(request, texts[i].key, text);
     }
     message_put_int(request, "timing", options->timing);
+    message_put_int(request, "profile", options->profile);
     message_put_int(request, "registers", options->registers);
     message_put_int(request, "spill_stores", options->spill_stores);
     message_put_int(request, "spill_loads", options->spill_loads);
@@ -32,6 +35,7 @@ static void get_options(const Message *request, RunOptions *out) {
         memcpy((char *)out + texts[i].offset, &text, sizeof text);
     }
     out->timing = message_get_int(request, "timing", 0) != 0;
+    out->profile = message_get_int(request, "profile", 0) != 0;
     out->registers = (int)message_get_int(request, "registers", 0);
     out->spill_stores = (int)message_get_int(request, "spill_stores", 0);
     out->spill_loads = (int)message_get_int(request, "spill_loads", 0);
@@ -52,6 +56,24 @@ Status ptx_serve_open(PtxRun **run, const char *driver, int device, const Messag
     return ST_OK;
 }
 
+/* What the device counted of the launch, if it was asked to and can. */
+static Status put_profile(const PtxRun *run, Message *reply, Error *err) {
+    const Driver *d = run_driver(run);
+    ProfiledLaunch *all;
+    size_t count = 0;
+    if (!profiled_can(d)) return ST_OK;
+    Arena *arena = arena_new();
+    if (!arena) return err_no_memory(err, sizeof *all);
+    Status st = profiled_read(d, arena, &all, &count, err);
+    if (st == ST_OK && count > 0) {
+        const ProfiledLaunch *p = &all[count - 1];
+        message_put_bytes(reply, "counters", p->counters, p->counter_count * sizeof *p->counters);
+        message_put_bytes(reply, "rows", p->rows, p->row_count * sizeof *p->rows);
+    }
+    arena_free(arena);
+    return st;
+}
+
 static Status serve_launch(PtxRun *run, size_t index, const Message *request, Message *reply,
                            Error *err) {
     (void)request;
@@ -62,7 +84,7 @@ static Status serve_launch(PtxRun *run, size_t index, const Message *request, Me
     run_warnings(run, &warnings);
     message_put(reply, "warnings", str_text(&warnings));
     str_free(&warnings);
-    return st;
+    return st == ST_OK ? put_profile(run, reply, err) : st;
 }
 
 static Status serve_check(PtxRun *run, size_t index, const Message *request, Message *reply,

@@ -159,7 +159,7 @@ static Status do_time(State *s, const Message *request, Message *reply, Error *e
     size_t index = 0, count = 0;
     Status st = read_problem(s, request, &problem, err);
     if (st == ST_OK) st = read_config(request, "config", &problem, &config, err);
-    if (st == ST_OK) st = bench_open(s->ctx, &problem, &bench, err);
+    if (st == ST_OK) st = bench_open(s->ctx, &problem, false, &bench, err);
     if (st == ST_OK) st = bench_add(bench, &config, &index, err);
     if (st == ST_OK) {
         st = bench_time(bench, index, message_get_num(request, "limit", 0), seconds, STATS_MAX,
@@ -176,7 +176,7 @@ static Status do_final(State *s, const Message *request, Message *reply, Error *
     double seconds[BENCH_MAX_PLANS * STATS_MAX];
     size_t rounds = 0, count = 0;
     Status st = read_problem(s, request, &problem, err);
-    if (st == ST_OK) st = bench_open(s->ctx, &problem, &bench, err);
+    if (st == ST_OK) st = bench_open(s->ctx, &problem, false, &bench, err);
     for (size_t i = 0; st == ST_OK && i < BENCH_MAX_PLANS; i++) {
         char key[32];
         snprintf(key, sizeof key, "config%zu", i);

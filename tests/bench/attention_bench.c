@@ -56,7 +56,7 @@ static Status time_problem(Attention *a, const GenProblem *problem, int64_t keys
     Bench *bench = NULL;
     size_t index = 0;
     seqtune_plan_info info;
-    Status st = bench_open(a->ctx, problem, &bench, err);
+    Status st = bench_open(a->ctx, problem, false, &bench, err);
     if (!st) st = bench_add(bench, NULL, &index, err);
     if (!st && keys > 0) st = bench_set_keys(bench, keys, err);
     if (!st) st = bench_launch(bench, index, seconds, err);

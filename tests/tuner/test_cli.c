@@ -1,4 +1,5 @@
 /* The command line as a contract: command -> exit code and text. No GPU, no tuning. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -64,7 +65,7 @@ static void what_is_not_an_option_or_a_value_is_named_with_the_legal_ones(void *
         {"db export", EXIT_USAGE, "wants FILE"},
         {"db merge one", EXIT_USAGE, "wants OUT FILE..."},
         {"--op rop --gpu soft", EXIT_USAGE, "unknown kernel 'rop' in --op; did you mean rope?"},
-        {"list --op nothing_like_it", EXIT_USAGE, "legal: attn_naive"},
+        {"list --op nothing_like_it", EXIT_USAGE, "legal: attn_"},
         {"--workload comon --gpu soft", EXIT_USAGE, "comon"},
         {"--workload ./absent.lua --gpu soft", EXIT_USAGE, "absent.lua"},
         {"--workload smoke --op attn_naive --gpu soft", EXIT_USAGE, "has no problem of --op"},
@@ -108,6 +109,11 @@ static void commands_that_only_tell_work_without_a_gpu(void **state) {
         {"profile --op rope --gpu soft --problem tokens=64 --json", EXIT_OK, "\"counters\""},
         {"profile --op rope --gpu soft --problem tokens=64 --json --lines", EXIT_OK,
          "\"modelled_share\""},
+        {"profile --op rope --gpu soft --problem tokens=64", EXIT_OK, "a sample of 8 of 128 ran"},
+        {"profile --op rope --gpu soft --problem tokens=64 --full", EXIT_OK, "all 128 ran"},
+        {"profile --op rope --gpu soft --problem tokens=64", EXIT_OK, "over the model's runs; by"},
+        {"profile --op rope --gpu soft k.ptx", EXIT_USAGE, "'profile' does not take 'k.ptx'"},
+        {"profile --help", EXIT_OK, "a kernel of your own: run-ptx FILE --profile"},
         {"profile --op rope --gpu soft --config vec=2", EXIT_USAGE, "vec"},
         {"show", EXIT_STORAGE, "there is no database"},
         {"show --db absent.db", EXIT_STORAGE, "absent.db"},
@@ -120,6 +126,95 @@ static void commands_that_only_tell_work_without_a_gpu(void **state) {
     struct stat st;
     assert_int_equal(stat("emitted.cu", &st), 0);
 }
+
+/* The value of a counter in the array at `path`. */
+static double counter_in(const Ran *ran, const char *path, const char *name) {
+    for (int i = 0; i < 200; i++) {
+        char at[96];
+        snprintf(at, sizeof at, "%s[%d].name", path, i);
+        if (strcmp(json_at(ran, at), name) != 0) continue;
+        snprintf(at, sizeof at, "%s[%d].value", path, i);
+        return json_number(ran, at);
+    }
+    program_fail(ran, name);
+    return 0;
+}
+
+static void profile_shows_every_launch_of_a_variant_and_their_total(void **state) {
+    (void)state;
+    static const char *const entries[] = {"attn_naive_scores", "attn_naive_softmax",
+                                          "attn_naive_output"};
+    static const char problem[] = "'heads_q=1 heads_kv=1 len_q=64 len_kv=64'";
+    Ran ran = program_run("profile --op attn_naive --gpu soft:a100 --problem %s --full --lines "
+                          "--json",
+                          problem);
+    program_expect(&ran, EXIT_OK, "\"launches\"");
+    double seconds = 0, instructions = 0, share = 0;
+    for (int i = 0; i < 3; i++) {
+        char at[64], time[96];
+        snprintf(at, sizeof at, "$.launches[%d].entry", i);
+        assert_string_equal(json_at(&ran, at), entries[i]);
+        snprintf(at, sizeof at, "$.launches[%d].time", i);
+        const char *const names[] = {"low", "mean", "high", "at_least", "estimate"};
+        double values[5];
+        for (int k = 0; k < 5; k++) {
+            snprintf(time, sizeof time, "%s.%s", at, names[k]);
+            values[k] = json_number(&ran, time);
+            assert_true(values[k] > 1e-6 && values[k] < 1e-3);
+        }
+        assert_true(values[0] <= values[1] && values[1] <= values[2]);
+        seconds += values[1];
+        snprintf(at, sizeof at, "$.launches[%d].counters", i);
+        instructions += counter_in(&ran, at, "inst.ptx");
+        assert_true(counter_in(&ran, at, "blocks") == counter_in(&ran, at, "blocks.run"));
+    }
+    assert_string_equal(json_at(&ran, "$.launches[3]"), "");
+    assert_true(fabs(json_number(&ran, "$.seconds") / seconds - 1) < 1e-4); /* events: f32 ms */
+    assert_true(fabs(counter_in(&ran, "$.total", "time.mean") / seconds - 1) < 1e-9);
+    assert_true(counter_in(&ran, "$.total", "inst.ptx") == instructions);
+    for (int i = 0; i < 1000; i++) {
+        char at[64];
+        snprintf(at, sizeof at, "$.lines[%d].modelled_share", i);
+        if (json_at(&ran, at)[0] == '\0') break;
+        share += json_number(&ran, at);
+    }
+    assert_true(fabs(share - 1) < 1e-6);
+    program_free(&ran);
+    ran = program_run("profile --op attn_naive --gpu soft:a100 --problem %s", problem);
+    program_expect(&ran, EXIT_OK, "3 launches together");
+    program_expect(&ran, EXIT_OK, "launch 2     launch 3        total");
+    program_free(&ran);
+}
+
+#ifdef SEQTUNE_FAKE_CUDA
+/* A driver without the software GPU's side door stands for a real GPU. */
+static void on_a_real_gpu_profiles_say_that_counters_are_of_the_software_gpu(void **state) {
+    (void)state;
+    static const char on_fake[] = "SEQTUNE_DRIVER=" SEQTUNE_FAKE_CUDA " ";
+    static const char saxpy[] = "run-ptx " SEQTUNE_SOURCE_DIR "/examples/run_ptx/saxpy.ptx "
+                                "--launch " SEQTUNE_SOURCE_DIR "/examples/run_ptx/saxpy.lua";
+    static const char said[] = "counters come from the software GPU only: --gpu soft:MODEL";
+    Ran ran = program_run_in(on_fake, "profile --op rope --problem tokens=64 --lines");
+    program_expect(&ran, EXIT_OK, said);
+    program_expect(&ran, EXIT_OK, "us measured");
+    assert_null(strstr(ran.out, "modelled"));
+    program_free(&ran);
+    ran = program_run_in(on_fake, "profile --op rope --problem tokens=64 --json --full");
+    assert_int_equal(ran.code, EXIT_OK);
+    assert_string_equal(json_at(&ran, "$.counted"), "0");
+    assert_string_equal(json_at(&ran, "$.evidence"), "measured");
+    assert_string_equal(json_at(&ran, "$.launches"), "");
+    program_free(&ran);
+    ran = program_run_in(on_fake, "%s --profile --lines", saxpy); /* which runs nothing: exit 7 */
+    program_expect(&ran, EXIT_UNEXPECTED, said);
+    program_expect(&ran, EXIT_UNEXPECTED, "us measured");
+    program_free(&ran);
+    ran = program_run_in(on_fake, "%s --profile --json", saxpy);
+    assert_string_equal(json_at(&ran, "$.profiled"), "0");
+    assert_string_equal(json_at(&ran, "$.launches[0].profile"), "");
+    program_free(&ran);
+}
+#endif
 
 static void kv_plan_does_the_arithmetic_of_caches(void **state) {
     (void)state;
@@ -274,6 +369,10 @@ int main(void) {
         cmocka_unit_test(what_is_not_a_command_is_named_with_the_nearest),
         cmocka_unit_test(what_is_not_an_option_or_a_value_is_named_with_the_legal_ones),
         cmocka_unit_test(commands_that_only_tell_work_without_a_gpu),
+        cmocka_unit_test(profile_shows_every_launch_of_a_variant_and_their_total),
+#ifdef SEQTUNE_FAKE_CUDA
+        cmocka_unit_test(on_a_real_gpu_profiles_say_that_counters_are_of_the_software_gpu),
+#endif
         cmocka_unit_test(kv_plan_does_the_arithmetic_of_caches),
         cmocka_unit_test(a_full_disk_under_stdout_is_an_error),
         cmocka_unit_test(a_configuration_that_is_out_says_rule_reason_and_line),

@@ -88,6 +88,83 @@ static void the_example_runs_as_the_document_says(void **state) {
     program_free(&ran);
 }
 
+/* Two launches of `scale`, 11 instructions by one and by two warps. */
+static const char two_scales[] =
+    "buffer 'x' { dtype = 'f32', count = 64, fill = 1 }\n"
+    "launch { entry = 'scale', grid = 1, block = 32, params = { ptr 'x' } }\n"
+    "launch { entry = 'scale', grid = 1, block = 64, params = { ptr 'x' } }\n";
+
+static void a_profile_has_a_column_per_launch_and_a_row_per_line(void **state) {
+    (void)state;
+    Ran ran = run_desc(two_scales, "--profile --lines");
+    program_expect(&ran, EXIT_OK, "launch 1     launch 2        total");
+    program_expect(&ran, EXIT_OK,
+                   "inst.ptx                                   11           22           33");
+    program_expect(&ran, EXIT_OK,
+                   "inst.lanes_per_warp                        32           32              lanes");
+    program_expect(&ran, EXIT_OK, "  cycles     issue ");
+    program_expect(&ran, EXIT_OK, "memory ");
+    program_expect(&ran, EXIT_OK, " k.ptx:29  st.global.f32 [%d2], %f1;");
+    program_free(&ran);
+    ran = run_desc(two_scales, "--profile --lines --json");
+    assert_int_equal(ran.code, EXIT_OK);
+    assert_string_equal(json_at(&ran, "$.profiled"), "1");
+    assert_string_equal(json_at(&ran, "$.launches[1].profile[0].name"), "time.seconds");
+    assert_string_equal(json_at(&ran, "$.total[0].name"), "time.seconds");
+    assert_true(json_number(&ran, "$.total[0].value") >
+                json_number(&ran, "$.launches[1].profile[0].value"));
+    assert_true(json_number(&ran, "$.lines[10].warps") == 3);
+    assert_string_equal(json_at(&ran, "$.lines[11]"), "");
+    program_free(&ran);
+    expect_run(two_scales, "--lines", EXIT_USAGE, "--lines goes with --profile");
+    ran = run_desc(two_scales, "--json");
+    assert_string_equal(json_at(&ran, "$.profiled"), "0");
+    assert_string_equal(json_at(&ran, "$.total"), "");
+    program_free(&ran);
+}
+
+static void a_profile_shows_the_source_that_loc_names(void **state) {
+    (void)state;
+    put("there.cu", "// one\n  x[i] = 2 * x[i]; // two\n");
+    put("loc.ptx", ".version 7.0\n.target sm_75\n.address_size 64\n"
+                   ".visible .entry twice(.param .u64 x) {\n"
+                   "  .reg .f32 %f<2>; .reg .b64 %d<2>;\n"
+                   "  .loc 1 2 0\n  ld.param.u64 %d0, [x];\n  ld.global.f32 %f0, [%d0];\n"
+                   "  add.f32 %f1, %f0, %f0;\n  .loc 2 7 0\n  st.global.f32 [%d0], %f1;\n"
+                   "  .loc 1 9 0\n  ret;\n}\n.file 1 \"there.cu\"\n.file 2 \"absent.cu\"\n");
+    put("d.lua", "buffer 'x' { dtype = 'f32', count = 1, fill = 1 }\n"
+                 "launch { grid = 1, block = 1, params = { ptr 'x' } }\n");
+    Ran ran = program_run("run-ptx loc.ptx --launch d.lua --gpu soft:a100 --profile --lines");
+    program_expect(&ran, EXIT_OK, " there.cu:2  x[i] = 2 * x[i]; // two\n");
+    program_expect(&ran, EXIT_OK, " absent.cu:7  \n"); /* no such file */
+    program_expect(&ran, EXIT_OK, " there.cu:9  \n");  /* no such line */
+    program_free(&ran);
+}
+
+static void every_modelled_time_comes_with_range_bounds_model_and_factor(void **state) {
+    (void)state;
+    Ran ran = run_desc(two_scales, "--repeat 2");
+    program_expect(&ran, EXIT_OK, "us modelled (a100, factor ");
+    program_expect(&ran, EXIT_OK, "us over the model's runs; by the busiest unit ");
+    program_expect(&ran, EXIT_OK, "us; bound by launch\n");
+    const char *repeated = strstr(ran.out, "  repeated   ");
+    assert_non_null(repeated);
+    assert_non_null(strstr(repeated, "us modelled (a100, factor "));
+    program_free(&ran);
+    ran = run_desc(two_scales, "--json");
+    const double mean = json_number(&ran, "$.launches[0].time.mean");
+    assert_true(mean == json_number(&ran, "$.launches[0].seconds"));
+    assert_true(json_number(&ran, "$.launches[0].time.low") <= mean);
+    assert_true(json_number(&ran, "$.launches[0].time.high") >= mean);
+    assert_true(json_number(&ran, "$.launches[0].time.at_least") > 0);
+    assert_true(json_number(&ran, "$.launches[0].time.estimate") > 0);
+    assert_string_equal(json_at(&ran, "$.launches[0].time.bound"), "launch");
+    assert_string_equal(json_at(&ran, "$.launches[0].time.evidence"), "modelled");
+    assert_string_equal(json_at(&ran, "$.model"), "a100");
+    assert_true(json_number(&ran, "$.factor") > 0);
+    program_free(&ran);
+}
+
 static void a_struct_by_value_holds_pointers_and_numbers_at_their_offsets(void **state) {
     (void)state;
     expect_run("buffer 'out' { dtype = 'f32', shape = { 4, 8 } }\n"
@@ -526,6 +603,9 @@ static void what_is_not_there_or_no_ptx_is_said(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_example_runs_as_the_document_says),
+        cmocka_unit_test(a_profile_has_a_column_per_launch_and_a_row_per_line),
+        cmocka_unit_test(a_profile_shows_the_source_that_loc_names),
+        cmocka_unit_test(every_modelled_time_comes_with_range_bounds_model_and_factor),
         cmocka_unit_test(a_struct_by_value_holds_pointers_and_numbers_at_their_offsets),
         cmocka_unit_test(launches_follow_each_other_in_the_order_of_the_text),
         cmocka_unit_test(a_variable_of_the_module_is_set_before_the_launch),

@@ -258,6 +258,10 @@ const Device *run_device(const PtxRun *run) {
     return &run->device;
 }
 
+const Driver *run_driver(const PtxRun *run) {
+    return run->driver;
+}
+
 const RunDesc *run_desc(const PtxRun *run) {
     return &run->desc;
 }
@@ -361,8 +365,11 @@ Status run_launch(PtxRun *run, size_t index, LaunchFigures *out, Error *err) {
                               run->function[index]);
     const bool sampled = run->options.timing && run->device.traits.can_sample;
     Status st = pack(run, &run->desc.launches[index], &params, err);
+    const bool profiled = run->options.profile && d->SetProfile;
     if (st == ST_OK && sampled) st = driver_set_timing(d, true, err);
+    if (st == ST_OK && profiled) st = driver_check(d, d->SetProfile(1), "softgpuSetProfile", err);
     if (st == ST_OK) st = timed(run, index, params, &out->seconds, err);
+    if (profiled) (void)d->SetProfile(0);
     if (sampled) (void)driver_set_timing(d, false, NULL);
     if (st != ST_OK) {
         name_buffer(run, err);

@@ -19,7 +19,8 @@ typedef struct RunOptions {
     const char *entry;      /* of launches that name none; NULL: the only one */
     const char *driver;     /* as driver_open takes it */
     int device;
-    bool timing; /* sampled blocks, where the device can */
+    bool timing;  /* sampled blocks, where the device can */
+    bool profile; /* count launches in detail, where the device can */
     /* Figures of ptxas for every entry launched: from the text of ptxas -v, or given; registers 0:
      * what the PTX itself says. */
     const char *ptxas_log; /* path or NULL */
@@ -66,6 +67,7 @@ Status run_open(const RunOptions *options, PtxRun **out, Error *err);
 void run_close(PtxRun *run); /* NULL is fine */
 
 const Device *run_device(const PtxRun *run);
+const Driver *run_driver(const PtxRun *run);
 const RunDesc *run_desc(const PtxRun *run);
 
 /* Geometry and entry only; run_launch fills the rest. */
