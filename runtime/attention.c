@@ -1,9 +1,9 @@
-/* Attention: description <-> problem <-> parameters. The public functions: attention_run.c. */
+/* Attention: description <-> problem <-> parameters. The arguments of a run: attention_run.c. */
 #include <math.h>
 #include <stddef.h>
 #include <string.h>
 
-#include "runtime/plan_internal.h"
+#include "runtime/table_check.h"
 
 typedef seqtune_attention_desc Desc;
 
@@ -21,15 +21,8 @@ static const PlanField fields[] = {
     FIELD(max_len_kv, 0, false, true, offsetof(Desc, max_len_q), "longest key sequence"),
 };
 
-/* An enumerator's range, or that of a flag. */
-typedef struct EnumField {
-    const char *name;
-    int value, max;
-    const char *names;
-} EnumField;
-
 static Status check_enums(const Desc *d, Error *err) {
-    const EnumField rows[] = {
+    const PlanEnum rows[] = {
         {"dtype", (int)d->dtype, SEQTUNE_BF16, "SEQTUNE_F16 or SEQTUNE_BF16"},
         {"mask", (int)d->mask, SEQTUNE_MASK_CAUSAL_TOP_LEFT,
          "SEQTUNE_MASK_NONE, _CAUSAL or _CAUSAL_TOP_LEFT"},
@@ -48,10 +41,8 @@ static Status check_enums(const Desc *d, Error *err) {
         {"flags", d->flags, SEQTUNE_BATCH_INVARIANT | SEQTUNE_CHECKED,
          "SEQTUNE_BATCH_INVARIANT, SEQTUNE_CHECKED or both"},
     };
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
-        if (rows[i].value < 0 || rows[i].value > rows[i].max)
-            return err_set(err, ST_INVALID, "%s is %d: must be %s", rows[i].name, rows[i].value,
-                           rows[i].names);
+    Status st = plan_check_enums(rows, sizeof rows / sizeof rows[0], err);
+    if (st != ST_OK) return st;
     if (!isfinite(d->scale) || d->scale < 0)
         return err_set(err, ST_INVALID,
                        "scale is %g: must be positive and finite, or 0 for 1 / sqrt(head_dim)",
@@ -264,57 +255,43 @@ static Status set_problem(const PlanDesc *desc, GenProblem *out, Error *err) {
     const char *mask = window ? "window" : d->mask != SEQTUNE_MASK_NONE ? "causal" : "none";
     Status st = gen_problem_set_word(out, "dtype", d->dtype == SEQTUNE_BF16 ? "bf16" : "f16", err);
     if (st == ST_OK) st = gen_problem_set_word(out, "mask", mask, err);
-    const struct {
-        const char *name;
-        int64_t value;
-    } dims[] = {
+    const PlanDim dims[] = {
         {"head_dim", d->head_dim}, {"batch", d->batch},     {"heads_q", d->heads_q},
         {"heads_kv", d->heads_kv}, {"len_q", d->max_len_q}, {"len_kv", d->max_len_kv},
         {"window_left", left},     {"window_right", right},
     };
-    for (size_t i = 0; i < sizeof dims / sizeof dims[0] && st == ST_OK; i++)
-        st = gen_problem_set(out, dims[i].name, dims[i].value, err);
+    if (st == ST_OK) st = plan_set_dims(out, dims, sizeof dims / sizeof dims[0], err);
     return st != ST_OK ? st : set_serving(d, out, err);
-}
-
-static int64_t dim(const GenProblem *problem, const char *name) {
-    int64_t value = 0;
-    return gen_problem_get(problem, name, &value) ? value : 0;
 }
 
 static int64_t length_of(int64_t value) {
     return value == 0 ? SEQTUNE_LENGTH_ZERO : value;
 }
 
-static bool is_word(const GenProblem *problem, const char *name, const char *word) {
-    const char *got = gen_problem_word(problem, name);
-    return got != NULL && strcmp(got, word) == 0;
-}
-
 static Status describe(const GenProblem *problem, PlanDesc *out, Error *err) {
     (void)err;
     *out = (PlanDesc){.kind = PLAN_ATTENTION, .u.attention = SEQTUNE_ATTENTION_DESC_INIT};
     Desc *d = &out->u.attention;
-    d->dtype = is_word(problem, "dtype", "bf16") ? SEQTUNE_BF16 : SEQTUNE_F16;
-    d->batch = dim(problem, "batch");
-    d->heads_q = dim(problem, "heads_q");
-    d->heads_kv = dim(problem, "heads_kv");
-    d->head_dim = dim(problem, "head_dim");
-    d->max_len_q = length_of(dim(problem, "len_q"));
-    d->max_len_kv = length_of(dim(problem, "len_kv"));
-    d->mask = is_word(problem, "mask", "causal") ? SEQTUNE_MASK_CAUSAL : SEQTUNE_MASK_NONE;
-    if (is_word(problem, "mask", "window"))
-        d->window = (seqtune_window){SEQTUNE_WINDOW_BOTH, dim(problem, "window_left"),
-                                     dim(problem, "window_right")};
-    if (dim(problem, "top_left")) d->mask = SEQTUNE_MASK_CAUSAL_TOP_LEFT;
-    d->device_lengths = is_word(problem, "lengths", "device");
-    d->kv_dtype = (seqtune_kv_dtype)dim(problem, "kv_dtype");
-    if (dim(problem, "invariant")) d->flags = SEQTUNE_BATCH_INVARIANT;
-    d->splits = dim(problem, "max_splits");
-    if (is_word(problem, "kv", "paged")) {
+    d->dtype = plan_dim_is(problem, "dtype", "bf16") ? SEQTUNE_BF16 : SEQTUNE_F16;
+    d->batch = plan_dim(problem, "batch");
+    d->heads_q = plan_dim(problem, "heads_q");
+    d->heads_kv = plan_dim(problem, "heads_kv");
+    d->head_dim = plan_dim(problem, "head_dim");
+    d->max_len_q = length_of(plan_dim(problem, "len_q"));
+    d->max_len_kv = length_of(plan_dim(problem, "len_kv"));
+    d->mask = plan_dim_is(problem, "mask", "causal") ? SEQTUNE_MASK_CAUSAL : SEQTUNE_MASK_NONE;
+    if (plan_dim_is(problem, "mask", "window"))
+        d->window = (seqtune_window){SEQTUNE_WINDOW_BOTH, plan_dim(problem, "window_left"),
+                                     plan_dim(problem, "window_right")};
+    if (plan_dim(problem, "top_left")) d->mask = SEQTUNE_MASK_CAUSAL_TOP_LEFT;
+    d->device_lengths = plan_dim_is(problem, "lengths", "device");
+    d->kv_dtype = (seqtune_kv_dtype)plan_dim(problem, "kv_dtype");
+    if (plan_dim(problem, "invariant")) d->flags = SEQTUNE_BATCH_INVARIANT;
+    d->splits = plan_dim(problem, "max_splits");
+    if (plan_dim_is(problem, "kv", "paged")) {
         d->kv = SEQTUNE_KV_PAGED;
-        d->page_size = dim(problem, "page_size");
-        d->pages = d->batch * ((dim(problem, "len_kv") + d->page_size - 1) / d->page_size);
+        d->page_size = plan_dim(problem, "page_size");
+        d->pages = d->batch * ((plan_dim(problem, "len_kv") + d->page_size - 1) / d->page_size);
         if (d->pages == 0) d->pages = 1;
     }
     return ST_OK;
@@ -373,7 +350,23 @@ static Status canonical(const PlanDesc *desc, GenProblem *problem, Error *err) {
 }
 
 const PlanFamily *attention_family(void) {
-    static const PlanFamily family = {"attn",   specs,      normalise, set_problem,
-                                      describe, set_params, canonical};
+    static const char *const lengths[] = {"len_q", "len_kv"};
+    static const PlanFamily family = {
+        .name = "attention",
+        .params = "attn",
+        .desc_size = sizeof(seqtune_attention_desc),
+        .args_size = sizeof(seqtune_attention_args),
+        .args_init = "SEQTUNE_ATTENTION_ARGS_INIT",
+        .lengths = lengths,
+        .length_count = 2,
+        .specs = specs,
+        .normalise = normalise,
+        .set_problem = set_problem,
+        .describe = describe,
+        .set_params = set_params,
+        .canonical = canonical,
+        .take_args = attention_take_args,
+        .check_tables = attention_check_tables,
+    };
     return &family;
 }

@@ -1,4 +1,5 @@
 /* Plans: description to problem, configuration, binary, launches; and their run. */
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -7,8 +8,15 @@
 #include "base/str.h"
 #include "runtime/plan_internal.h"
 
-static const PlanFamily *family_of(PlanKind kind) {
-    return kind == PLAN_ATTENTION ? attention_family() : rope_family();
+const PlanFamily *plan_family(PlanKind kind) {
+    switch (kind) {
+    case PLAN_ATTENTION: return attention_family();
+    case PLAN_MERGE: return merge_family();
+    case PLAN_KV: return kv_family();
+    case PLAN_ROPE: break;
+    case PLAN_KINDS: assert(!"a kind of plan"); break;
+    }
+    return rope_family();
 }
 
 static Status find_spec(const GenLibrary *library, const PlanFamily *family, const char *name,
@@ -29,7 +37,7 @@ static Status make_problem(const GenSpec *spec, const PlanFamily *family, const 
 }
 
 Status plan_problem(const GenSpec *spec, const PlanDesc *desc, GenProblem *out, Error *err) {
-    const PlanFamily *family = family_of(desc->kind);
+    const PlanFamily *family = plan_family(desc->kind);
     PlanDesc normal;
     Status st = family->normalise(desc, &normal, err);
     return st != ST_OK ? st : make_problem(spec, family, &normal, out, err);
@@ -37,10 +45,10 @@ Status plan_problem(const GenSpec *spec, const PlanDesc *desc, GenProblem *out, 
 
 Status plan_desc_of_problem(const GenProblem *problem, PlanDesc *out, Error *err) {
     const char *params = gen_spec_params(problem->spec);
-    if (strcmp(params, attention_family()->params) == 0)
-        return attention_family()->describe(problem, out, err);
-    if (strcmp(params, rope_family()->params) == 0)
-        return rope_family()->describe(problem, out, err);
+    for (int kind = 0; kind < PLAN_KINDS; kind++) {
+        const PlanFamily *family = plan_family((PlanKind)kind);
+        if (strcmp(params, family->params) == 0) return family->describe(problem, out, err);
+    }
     return err_set(err, ST_UNSUPPORTED, "%s: no plan function takes %s parameters",
                    gen_spec_name(problem->spec), params);
 }
@@ -49,7 +57,7 @@ Status plan_desc_of_problem(const GenProblem *problem, PlanDesc *out, Error *err
  * When none has, the error is that of the first: the one made for it. */
 static Status choose_spec(const seqtune_context *ctx, const PlanDesc *normal, GenProblem *out,
                           Error *err) {
-    const PlanFamily *family = family_of(normal->kind);
+    const PlanFamily *family = plan_family(normal->kind);
     Status first = ST_OK;
     for (const char *const *name = family->specs(normal); *name != NULL; name++) {
         const GenSpec *spec = NULL;
@@ -69,7 +77,7 @@ static Status choose_spec(const seqtune_context *ctx, const PlanDesc *normal, Ge
 Status plan_supported(seqtune_context *ctx, const PlanDesc *desc, Error *err) {
     PlanDesc normal;
     GenProblem problem;
-    const Status st = family_of(desc->kind)->normalise(desc, &normal, err);
+    const Status st = plan_family(desc->kind)->normalise(desc, &normal, err);
     return st != ST_OK ? st : choose_spec(ctx, &normal, &problem, err);
 }
 
@@ -158,7 +166,7 @@ static Status realise_or_default(seqtune_plan *plan, Error *err) {
 /* By the ladder, for the plan's problem or for the one that stands for all that must share a
  * configuration. */
 static Status choose_config(seqtune_plan *plan, Error *err) {
-    const PlanFamily *family = family_of(plan->desc.kind);
+    const PlanFamily *family = plan_family(plan->desc.kind);
     GenProblem canonical = plan->problem;
     Status st = ST_OK;
     if (family->canonical != NULL) st = family->canonical(&plan->desc, &canonical, err);
@@ -167,7 +175,7 @@ static Status choose_config(seqtune_plan *plan, Error *err) {
 
 static Status fill(seqtune_plan *plan, const char *spec_name, const PlanDesc *desc,
                    const GenConfig *forced, Error *err) {
-    const PlanFamily *family = family_of(desc->kind);
+    const PlanFamily *family = plan_family(desc->kind);
     const GenSpec *spec = NULL;
     Status st = family->normalise(desc, &plan->desc, err);
     if (st != ST_OK) return st;

@@ -9,12 +9,14 @@
 #include "generator/gen.h"
 #include "runtime/seqtune.h"
 
-typedef enum PlanKind { PLAN_ATTENTION, PLAN_ROPE } PlanKind;
+typedef enum PlanKind { PLAN_ATTENTION, PLAN_MERGE, PLAN_KV, PLAN_ROPE, PLAN_KINDS } PlanKind;
 
 typedef struct PlanDesc {
     PlanKind kind;
     union {
         seqtune_attention_desc attention;
+        seqtune_merge_desc merge;
+        seqtune_kv_desc kv;
         seqtune_rope_desc rope;
     } u;
 } PlanDesc;

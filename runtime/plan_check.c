@@ -15,6 +15,31 @@ Status plan_check_size(const char *name, size_t got, size_t want, const char *in
                    name, got, want, init);
 }
 
+Status plan_check_enums(const PlanEnum *rows, size_t n, Error *err) {
+    for (size_t i = 0; i < n; i++)
+        if (rows[i].value < 0 || rows[i].value > rows[i].max)
+            return err_set(err, ST_INVALID, "%s is %d: must be %s", rows[i].name, rows[i].value,
+                           rows[i].names);
+    return ST_OK;
+}
+
+int64_t plan_dim(const GenProblem *problem, const char *name) {
+    int64_t value = 0;
+    return gen_problem_get(problem, name, &value) ? value : 0;
+}
+
+bool plan_dim_is(const GenProblem *problem, const char *name, const char *word) {
+    const char *got = gen_problem_word(problem, name);
+    return got != NULL && strcmp(got, word) == 0;
+}
+
+Status plan_set_dims(GenProblem *out, const PlanDim *dims, size_t n, Error *err) {
+    Status st = ST_OK;
+    for (size_t i = 0; i < n && st == ST_OK; i++)
+        st = gen_problem_set(out, dims[i].name, dims[i].value, err);
+    return st;
+}
+
 static int64_t *at(void *base, size_t offset) {
     return (int64_t *)((char *)base + offset);
 }

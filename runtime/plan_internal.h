@@ -8,11 +8,15 @@
 #include "runtime/dispatch.h"
 #include "runtime/params/types.h"
 #include "runtime/params/attn.h"
+#include "runtime/params/kv.h"
+#include "runtime/params/merge.h"
 #include "runtime/params/rope.h"
 #include "runtime/plan.h"
 
 typedef union PlanParams {
     AttnParams attn;
+    MergeParams merge;
+    KvParams kv;
     RopeParams rope;
 } PlanParams;
 
@@ -30,8 +34,21 @@ struct seqtune_plan {
     const char *pipeline, *config_text, *problem_text, *key_text;
 };
 
+/* One run in the making. */
+typedef struct PlanCall {
+    PlanParams params; /* begins as the plan's */
+    int64_t length[2]; /* parallel to the family's `lengths` */
+    bool empty;        /* nothing to do */
+    bool whole;        /* the plan's own grid, whatever the lengths */
+} PlanCall;
+
 typedef struct PlanFamily {
+    const char *name;   /* of the public functions: "rope" in seqtune_plan_rope */
     const char *params; /* what its specs name: runtime/params/NAME.h */
+    size_t desc_size, args_size;
+    const char *args_init;      /* "SEQTUNE_ROPE_ARGS_INIT", for messages */
+    const char *const *lengths; /* dimensions that a run may make smaller */
+    size_t length_count;
     /* The specs that may serve a normalised description, best first, NULL-terminated: a plan takes
      * the first that does. */
     const char *const *(*specs)(const PlanDesc *desc);
@@ -44,13 +61,60 @@ typedef struct PlanFamily {
     /* Where descriptions must share one configuration: turns their problem into the one for which
      * it is chosen. NULL: each has its own. */
     Status (*canonical)(const PlanDesc *desc, GenProblem *problem, Error *err);
+    /* Checks the arguments of a run (a struct of args_size) and completes *call. */
+    Status (*take_args)(const seqtune_plan *plan, const void *args, seqtune_device_ptr workspace,
+                        PlanCall *call, Error *err);
+    /* What SEQTUNE_CHECKED asks for; NULL: the family has no such flag. */
+    Status (*check_tables)(const seqtune_plan *plan, const PlanCall *call, seqtune_stream stream,
+                           Error *err);
 } PlanFamily;
 
 /* The most queries per sequence for which attention takes a kernel that splits the keys. */
 enum { PLAN_DECODE_QUERIES = 16 };
 
 const PlanFamily *attention_family(void);
+const PlanFamily *merge_family(void);
+const PlanFamily *kv_family(void);
 const PlanFamily *rope_family(void);
+const PlanFamily *plan_family(PlanKind kind);
+
+Status attention_take_args(const seqtune_plan *plan, const void *args, seqtune_device_ptr workspace,
+                           PlanCall *call, Error *err);
+
+/* A length argument: 0 is the plan's, SEQTUNE_LENGTH_ZERO is 0. */
+Status plan_take_length(const char *name, int64_t given, int64_t max, int64_t *out, Error *err);
+
+/* A device array of the arguments: wanted, allowed or forbidden by the description. */
+typedef struct PlanArray {
+    const char *name;
+    seqtune_device_ptr address;
+    int align;
+    bool wanted, optional;
+    const char *when; /* what the description would have to say */
+} PlanArray;
+
+Status plan_check_array(const PlanArray *array, Error *err);
+
+/* An enumerator's range, or that of a flag. */
+typedef struct PlanEnum {
+    const char *name;
+    int value, max;
+    const char *names; /* for the message: "0 or 1" */
+} PlanEnum;
+
+Status plan_check_enums(const PlanEnum *rows, size_t n, Error *err);
+
+/* A dimension of a problem; 0 when the spec has none of this name. */
+int64_t plan_dim(const GenProblem *problem, const char *name);
+bool plan_dim_is(const GenProblem *problem, const char *name, const char *word);
+
+/* Sets dimensions in the order of the table. */
+typedef struct PlanDim {
+    const char *name;
+    int64_t value;
+} PlanDim;
+
+Status plan_set_dims(GenProblem *out, const PlanDim *dims, size_t n, Error *err);
 
 /* One field of a description: a range, and what 0 means. */
 typedef struct PlanField {

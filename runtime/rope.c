@@ -1,4 +1,4 @@
-/* RoPE: description <-> problem <-> parameters, the table builder, and the public functions. */
+/* RoPE: description <-> problem <-> parameters, the table builder, and the arguments of a run. */
 #include <math.h>
 #include <stddef.h>
 #include <string.h>
@@ -55,13 +55,13 @@ static Status normalise(const PlanDesc *desc, PlanDesc *out, Error *err) {
     if (st == ST_OK)
         st = plan_check_fields(d, fields, sizeof fields / sizeof fields[0], "rope", err);
     if (st != ST_OK) return st;
-    if ((int)d->dtype < 0 || d->dtype > SEQTUNE_BF16)
-        return err_set(err, ST_INVALID, "dtype is %d: must be SEQTUNE_F16 or SEQTUNE_BF16",
-                       (int)d->dtype);
-    if ((int)d->style < 0 || d->style > SEQTUNE_ROPE_INTERLEAVED)
-        return err_set(err, ST_INVALID,
-                       "style is %d: must be SEQTUNE_ROPE_NEOX or SEQTUNE_ROPE_INTERLEAVED",
-                       (int)d->style);
+    const PlanEnum enums[] = {
+        {"dtype", (int)d->dtype, SEQTUNE_BF16, "SEQTUNE_F16 or SEQTUNE_BF16"},
+        {"style", (int)d->style, SEQTUNE_ROPE_INTERLEAVED,
+         "SEQTUNE_ROPE_NEOX or SEQTUNE_ROPE_INTERLEAVED"},
+    };
+    st = plan_check_enums(enums, sizeof enums / sizeof enums[0], err);
+    if (st != ST_OK) return st;
     if (d->rotary_dim % 2 != 0)
         return err_set(err, ST_INVALID, "rotary_dim is %lld: must be even",
                        (long long)d->rotary_dim);
@@ -86,10 +86,7 @@ static Status set_problem(const PlanDesc *desc, GenProblem *out, Error *err) {
     if (st == ST_OK)
         st = gen_problem_set_word(
             out, "style", d->style == SEQTUNE_ROPE_INTERLEAVED ? "interleaved" : "neox", err);
-    const struct {
-        const char *name;
-        int64_t value;
-    } dims[] = {
+    const PlanDim dims[] = {
         {"head_dim", d->head_dim},
         {"rotary_dim", d->rotary_dim},
         {"rotary_offset", d->rotary_offset},
@@ -97,14 +94,7 @@ static Status set_problem(const PlanDesc *desc, GenProblem *out, Error *err) {
         {"heads", d->heads},
         {"align", alignment(d)},
     };
-    for (size_t i = 0; i < sizeof dims / sizeof dims[0] && st == ST_OK; i++)
-        st = gen_problem_set(out, dims[i].name, dims[i].value, err);
-    return st;
-}
-
-static int64_t dim(const GenProblem *problem, const char *name) {
-    int64_t value = 0;
-    return gen_problem_get(problem, name, &value) ? value : 0;
+    return st != ST_OK ? st : plan_set_dims(out, dims, sizeof dims / sizeof dims[0], err);
 }
 
 static int64_t round_up(int64_t value, int64_t step) {
@@ -123,17 +113,15 @@ static Status describe(const GenProblem *problem, PlanDesc *out, Error *err) {
     enum { DEFAULT_ROWS = 8192 };
     *out = (PlanDesc){.kind = PLAN_ROPE, .u.rope = SEQTUNE_ROPE_DESC_INIT};
     Desc *d = &out->u.rope;
-    const char *dtype = gen_problem_word(problem, "dtype"),
-               *style = gen_problem_word(problem, "style");
-    int64_t tokens = dim(problem, "tokens"), align = dim(problem, "align");
-    d->dtype = dtype != NULL && strcmp(dtype, "bf16") == 0 ? SEQTUNE_BF16 : SEQTUNE_F16;
-    d->style = style != NULL && strcmp(style, "interleaved") == 0 ? SEQTUNE_ROPE_INTERLEAVED
-                                                                  : SEQTUNE_ROPE_NEOX;
+    int64_t tokens = plan_dim(problem, "tokens"), align = plan_dim(problem, "align");
+    d->dtype = plan_dim_is(problem, "dtype", "bf16") ? SEQTUNE_BF16 : SEQTUNE_F16;
+    d->style =
+        plan_dim_is(problem, "style", "interleaved") ? SEQTUNE_ROPE_INTERLEAVED : SEQTUNE_ROPE_NEOX;
     d->max_tokens = tokens == 0 ? SEQTUNE_LENGTH_ZERO : tokens;
-    d->heads = dim(problem, "heads");
-    d->head_dim = dim(problem, "head_dim");
-    d->rotary_dim = dim(problem, "rotary_dim");
-    d->rotary_offset = dim(problem, "rotary_offset");
+    d->heads = plan_dim(problem, "heads");
+    d->head_dim = plan_dim(problem, "head_dim");
+    d->rotary_dim = plan_dim(problem, "rotary_dim");
+    d->rotary_offset = plan_dim(problem, "rotary_offset");
     d->table_rows = tokens > DEFAULT_ROWS ? tokens : DEFAULT_ROWS;
     align_strides(d, align > 0 ? align : 1);
     if (align > 0 && alignment(d) != align)
@@ -156,36 +144,19 @@ static void set_params(const PlanDesc *desc, PlanParams *out) {
     };
 }
 
-static const char *const *specs(const PlanDesc *desc) {
-    static const char *const names[] = {"rope", NULL};
-    (void)desc;
-    return names;
-}
-
-const PlanFamily *rope_family(void) {
-    static const PlanFamily family = {"rope",   specs,      normalise, set_problem,
-                                      describe, set_params, NULL};
-    return &family;
-}
-
-/* ---- run ---- */
+/* ---- the arguments of a run ---- */
 
 static Status check_args(const seqtune_plan *plan, const seqtune_rope_args *args, int64_t *tokens,
                          Error *err) {
     const Desc *d = &plan->desc.u.rope;
-    int64_t max = d->max_tokens;
-    *tokens = args->tokens == 0 ? max : args->tokens == SEQTUNE_LENGTH_ZERO ? 0 : args->tokens;
-    if (*tokens < 0 || *tokens > max)
-        return err_set(err, ST_INVALID,
-                       "tokens is %lld: must be 0..%lld, what the plan was made for",
-                       (long long)args->tokens, (long long)max);
-    if (*tokens == 0) return ST_OK;
+    Status st = plan_take_length("tokens", args->tokens, d->max_tokens, tokens, err);
+    if (st != ST_OK || *tokens == 0) return st;
     const struct {
         const char *name;
         seqtune_device_ptr address;
     } pointers[] = {{"x", args->x}, {"out", args->out}, {"cos", args->cos}, {"sin", args->sin}};
     for (size_t i = 0; i < sizeof pointers / sizeof pointers[0]; i++) {
-        Status st = plan_check_pointer(pointers[i].name, pointers[i].address, 16, err);
+        st = plan_check_pointer(pointers[i].name, pointers[i].address, 16, err);
         if (st != ST_OK) return st;
     }
     if (args->x == args->out &&
@@ -203,60 +174,48 @@ static Status check_args(const seqtune_plan *plan, const seqtune_rope_args *args
     return ST_OK;
 }
 
-static Status run(const seqtune_plan *plan, const seqtune_rope_args *args,
-                  seqtune_device_ptr workspace, seqtune_stream stream, Error *err) {
-    static const char *const names[] = {"tokens"};
-    int64_t tokens = 0;
-    if (plan->desc.kind != PLAN_ROPE)
-        return err_set(err, ST_INVALID, "the plan is not one of seqtune_plan_rope");
-    if (args == NULL) return err_set(err, ST_INVALID, "args is NULL");
-    Status st =
-        plan_check_size("rope arguments", args->size, sizeof *args, "SEQTUNE_ROPE_ARGS_INIT", err);
-    if (st == ST_OK) st = check_args(plan, args, &tokens, err);
-    if (st == ST_OK) st = plan_check_workspace(plan, workspace, err);
-    if (st != ST_OK || tokens == 0) return st;
-    PlanParams params = plan->params;
-    params.rope.x = args->x;
-    params.rope.out = args->out;
-    params.rope.cos = args->cos;
-    params.rope.sin = args->sin;
-    params.rope.positions = args->positions;
-    params.rope.first_position = args->first_position;
-    params.rope.tokens = (int)tokens;
-    GenLaunch space[GEN_MAX_STEPS];
-    const GenLaunch *launches = NULL;
-    size_t count = 0;
-    st = plan_launches_for(plan, names, &tokens, 1, space, &launches, &count, err);
-    return st != ST_OK ? st : plan_launch(plan, launches, count, &params, stream, err);
+static Status take_args(const seqtune_plan *plan, const void *given, seqtune_device_ptr workspace,
+                        PlanCall *call, Error *err) {
+    (void)workspace; /* RoPE uses none */
+    const seqtune_rope_args *args = given;
+    Status st = check_args(plan, args, &call->length[0], err);
+    if (st != ST_OK) return st;
+    call->empty = call->length[0] == 0;
+    RopeParams *p = &call->params.rope;
+    p->x = args->x;
+    p->out = args->out;
+    p->cos = args->cos;
+    p->sin = args->sin;
+    p->positions = args->positions;
+    p->first_position = args->first_position;
+    p->tokens = (int)call->length[0];
+    return ST_OK;
 }
 
-seqtune_status seqtune_run_rope(const seqtune_plan *plan, const seqtune_rope_args *args,
-                                seqtune_device_ptr workspace, seqtune_stream stream) {
-    if (plan == NULL) return SEQTUNE_INVALID;
-    Error err;
-    Status st = run(plan, args, workspace, stream, &err);
-    if (st != ST_OK) err_wrap(&err, "seqtune_run_rope");
-    return context_fail(plan->ctx, st, &err);
+static const char *const *specs(const PlanDesc *desc) {
+    static const char *const names[] = {"rope", NULL};
+    (void)desc;
+    return names;
 }
 
-seqtune_status seqtune_plan_rope(seqtune_context *ctx, const seqtune_rope_desc *desc,
-                                 seqtune_plan **out) {
-    if (out != NULL) *out = NULL;
-    if (ctx == NULL || desc == NULL || out == NULL) return SEQTUNE_INVALID;
-    Error err = {0};
-    PlanDesc any = {.kind = PLAN_ROPE, .u.rope = *desc};
-    Status st = plan_create(ctx, NULL, &any, NULL, out, &err);
-    if (st != ST_OK) err_wrap(&err, "seqtune_plan_rope");
-    return context_fail(ctx, st, &err);
-}
-
-seqtune_status seqtune_supports_rope(seqtune_context *ctx, const seqtune_rope_desc *desc) {
-    if (ctx == NULL || desc == NULL) return SEQTUNE_INVALID;
-    Error err = {0};
-    PlanDesc any = {.kind = PLAN_ROPE, .u.rope = *desc};
-    Status st = plan_supported(ctx, &any, &err);
-    if (st != ST_OK) err_wrap(&err, "seqtune_supports_rope");
-    return context_fail(ctx, st, &err);
+const PlanFamily *rope_family(void) {
+    static const char *const lengths[] = {"tokens"};
+    static const PlanFamily family = {
+        .name = "rope",
+        .params = "rope",
+        .desc_size = sizeof(seqtune_rope_desc),
+        .args_size = sizeof(seqtune_rope_args),
+        .args_init = "SEQTUNE_ROPE_ARGS_INIT",
+        .lengths = lengths,
+        .length_count = 1,
+        .specs = specs,
+        .normalise = normalise,
+        .set_problem = set_problem,
+        .describe = describe,
+        .set_params = set_params,
+        .take_args = take_args,
+    };
+    return &family;
 }
 
 /* ---- tables ---- */

@@ -283,6 +283,138 @@ SEQTUNE_API seqtune_status seqtune_run_attention(const seqtune_plan *plan,
 SEQTUNE_API seqtune_status seqtune_supports_attention(seqtune_context *ctx,
                                                       const seqtune_attention_desc *desc);
 
+/* ---- merge of partial attention ---- */
+
+/* O and LSE of attention over disjoint parts of the keys to those over all of them:
+ * lse = log(sum exp(lse_i)), o = sum exp(lse_i - lse) o_i, summed in fp32 in an order that the plan
+ * fixes. Parts with lse_i = -inf count nothing, whatever their o_i hold; all -inf, or no parts,
+ * gives 0 and -inf. For cascade and shared-prefix attention. */
+typedef struct seqtune_merge_desc {
+    size_t size;
+    seqtune_dtype dtype; /* of o; default f16 */
+    int parts_f32;       /* 1: o_parts is float; 0: of `dtype` */
+    int64_t max_parts;   /* at most 1024 */
+    int64_t max_tokens;
+    int64_t heads;
+    int64_t head_dim; /* a multiple of 8 */
+    int want_lse;
+    int64_t o_stride_part; /* from part to part of o_parts [part, token, head, head_dim], a multiple
+                              of 8; 0: packed for max_tokens */
+    /* Of lse_parts, and of lse without the first; 0: packed [part, head, token] for max_tokens. The
+     * LSE of attention over a batch with one query each is [token, head]: strides 1 and heads. */
+    int64_t lse_stride_part, lse_stride_head, lse_stride_token;
+} seqtune_merge_desc;
+
+#define SEQTUNE_MERGE_DESC_INIT                                                                    \
+    { sizeof(seqtune_merge_desc), SEQTUNE_DTYPE_DEFAULT, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+
+typedef struct seqtune_merge_args {
+    size_t size;
+    seqtune_device_ptr o_parts;   /* 16-byte aligned */
+    seqtune_device_ptr lse_parts; /* float, natural log */
+    seqtune_device_ptr o;         /* [token, head, head_dim], packed, 16-byte aligned */
+    seqtune_device_ptr lse;       /* float [head, token] by strides; 0 unless want_lse */
+    int64_t parts, tokens;        /* 0: the description's maxima; SEQTUNE_LENGTH_ZERO */
+} seqtune_merge_args;
+
+#define SEQTUNE_MERGE_ARGS_INIT                                                                    \
+    { sizeof(seqtune_merge_args), 0, 0, 0, 0, 0, 0 }
+
+SEQTUNE_API seqtune_status seqtune_plan_merge(seqtune_context *ctx, const seqtune_merge_desc *desc,
+                                              seqtune_plan **out);
+SEQTUNE_API seqtune_status seqtune_run_merge(const seqtune_plan *plan,
+                                             const seqtune_merge_args *args,
+                                             seqtune_device_ptr workspace, seqtune_stream stream);
+SEQTUNE_API seqtune_status seqtune_supports_merge(seqtune_context *ctx,
+                                                  const seqtune_merge_desc *desc);
+
+/* ---- the KV cache ---- */
+
+typedef enum seqtune_kv_op {
+    SEQTUNE_KV_APPEND = 0, /* new K and V rows into the cache; Q in place or to q_out */
+    SEQTUNE_KV_GATHER,     /* cache to contiguous [token, head, head_dim] */
+    SEQTUNE_KV_SCATTER     /* contiguous to cache: the inverse of gather */
+} seqtune_kv_op;
+
+/* The cache is dense or paged as in seqtune_attention_desc: element (slot, head, d) of K lies at
+ * (slot / page_size) * k_stride_batch + (slot % page_size) * k_stride_token + head * k_stride_head
+ * + d; a dense cache has page_size = tokens per sequence and pages = batch. Offsets are 64-bit;
+ * pages * page_size is below 2^31.
+ *
+ * Where token t of the contiguous side belongs: slots[t] (int64, -1: nowhere); or, with batch > 0,
+ * by position, found in the same launch: sequence b has the tokens cu_seqlens[b] ..
+ * cu_seqlens[b+1]-1, which are its keys lens_kv[b] .. and lie in the pages of its table; a key past
+ * the sequence's row of the table belongs nowhere. What belongs nowhere is not written (gather: the
+ * token's row stays as it was), but its Q is computed. Tokens of no sequence are left alone.
+ *
+ * Append computes, in this order, where asked, in fp32 with one rounding at the end: RMS norm of
+ * each head of Q and K (x * weight / sqrt(mean(x^2) + eps)), RoPE of Q and K from element 0 on
+ * (positions outside of the table: not rotated), quantisation of K and V (stored = round(x /
+ * scale), to nearest even, clamped). What is not computed is copied bit for bit. Scatter is append
+ * without norm, RoPE and Q; gather is its inverse, x = stored * scale. */
+typedef struct seqtune_kv_desc {
+    size_t size;
+    seqtune_kv_op op;
+    seqtune_dtype dtype;       /* of the contiguous side; default f16 */
+    seqtune_kv_dtype kv_dtype; /* of the cache */
+    int64_t max_tokens;
+    int64_t heads_q; /* append with Q: its heads; 0: no Q */
+    int64_t heads_kv;
+    int64_t head_dim; /* a multiple of 8 */
+    int64_t page_size, pages;
+    seqtune_page_order page_order;
+    seqtune_page_table page_table;
+    int64_t batch;              /* by position: sequences; 0: by slots */
+    int64_t block_table_stride; /* entries; by position with a block table */
+    int rope;                   /* 1: rotate Q and K */
+    seqtune_rope_style rope_style;
+    int64_t rotary_dim;                    /* default head_dim; a multiple of 4 */
+    int64_t table_rows;                    /* positions the cos and sin tables hold */
+    int qk_norm;                           /* 1: RMS norm of Q and K before RoPE */
+    float norm_eps;                        /* default 1e-6 */
+    int scale_per_head;                    /* of the cache's scales */
+    int64_t q_stride_token, q_stride_head; /* of q and q_out; 0: packed [token, head, head_dim] */
+    int64_t new_k_stride_token, new_k_stride_head; /* of the contiguous side */
+    int64_t new_v_stride_token, new_v_stride_head;
+    int64_t k_stride_batch, k_stride_token, k_stride_head; /* of the cache; "batch" is the page */
+    int64_t v_stride_batch, v_stride_token, v_stride_head;
+    int flags; /* SEQTUNE_CHECKED */
+} seqtune_kv_desc;
+
+#define SEQTUNE_KV_DESC_INIT                                                                       \
+    {                                                                                              \
+        sizeof(seqtune_kv_desc), SEQTUNE_KV_APPEND, SEQTUNE_DTYPE_DEFAULT, SEQTUNE_KV_SAME, 0, 0,  \
+            0, 0, 0, 0, SEQTUNE_PAGES_NHD, SEQTUNE_PAGES_TABLE, 0, 0, 0, SEQTUNE_ROPE_NEOX, 0, 0,  \
+            0, 0.0f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0                                      \
+    }
+
+typedef struct seqtune_kv_args {
+    size_t size;
+    seqtune_device_ptr q, q_out;     /* append with Q; q_out = q: in place */
+    seqtune_device_ptr new_k, new_v; /* the contiguous side: read by append, written by gather */
+    seqtune_device_ptr k, v;         /* the cache */
+    seqtune_device_ptr slots;        /* int64 [tokens]; by slots */
+    seqtune_device_ptr cu_seqlens;   /* int32 [batch + 1]; by position */
+    seqtune_device_ptr lens_kv;      /* int32 [batch], the key of each sequence's first token:
+                                        append: keys before it; 0: all 0 */
+    /* By position; block_table 0 with pages = batch: sequence b is page b (a dense cache). */
+    seqtune_device_ptr block_table, page_indptr, page_indices;
+    seqtune_device_ptr positions; /* int64 [tokens] for RoPE; 0: by position, the token's key */
+    seqtune_device_ptr cos, sin;  /* float [table_rows, rotary_dim / 2] */
+    seqtune_device_ptr q_norm, k_norm;   /* of dtype [head_dim] */
+    seqtune_device_ptr k_scale, v_scale; /* float; 8-bit caches; 0: 1.0 */
+    int64_t tokens;                      /* 0: the description's maximum; SEQTUNE_LENGTH_ZERO */
+} seqtune_kv_args;
+
+#define SEQTUNE_KV_ARGS_INIT                                                                       \
+    { sizeof(seqtune_kv_args), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+
+SEQTUNE_API seqtune_status seqtune_plan_kv(seqtune_context *ctx, const seqtune_kv_desc *desc,
+                                           seqtune_plan **out);
+SEQTUNE_API seqtune_status seqtune_run_kv(const seqtune_plan *plan, const seqtune_kv_args *args,
+                                          seqtune_device_ptr workspace, seqtune_stream stream);
+SEQTUNE_API seqtune_status seqtune_supports_kv(seqtune_context *ctx, const seqtune_kv_desc *desc);
+
 /* ---- RoPE ---- */
 
 typedef struct seqtune_rope_desc {

@@ -1,0 +1,15 @@
+/* SEQTUNE_CHECKED: what a run reads on the device, read here first. */
+#ifndef SEQTUNE_RUNTIME_TABLE_CHECK_H
+#define SEQTUNE_RUNTIME_TABLE_CHECK_H
+
+#include "runtime/plan_internal.h"
+
+/* PlanFamily.check_tables. With SEQTUNE_CHECKED in the description's flags: wait for `stream`, copy
+ * lengths, slots and page tables to the host and check each entry that the kernels would read.
+ * ST_INVALID names the array, the place, the value and the limit. Allocate. */
+Status attention_check_tables(const seqtune_plan *plan, const PlanCall *call, seqtune_stream stream,
+                              Error *err);
+Status kv_check_tables(const seqtune_plan *plan, const PlanCall *call, seqtune_stream stream,
+                       Error *err);
+
+#endif
