@@ -7,20 +7,10 @@
 // thread of a unit reads or writes it, so x and out may be the same memory. Slot rotate:
 // unit_pieces, unit_pairs, piece_element, rotate.
 //% lib types
-//% lib convert
 //% lib vector
+//% lib elements
 
 static_assert(head_dim % vec == 0 && (head_dim - rotary_dim) % vec == 0, "whole vectors per head");
-
-__device__ __forceinline__ float element(const Vector<vec_bytes> &v, int i) {
-    return i % 2 == 0 ? low_f32(v.word[i / 2]) : high_f32(v.word[i / 2]);
-}
-
-__device__ __forceinline__ void set_element(Vector<vec_bytes> &v, int i, float value) {
-    const u32 bits = half_of_f32(value);
-    u32 &word = v.word[i / 2];
-    word = i % 2 == 0 ? (word & 0xffff0000u) | bits : (word & 0x0000ffffu) | bits << 16;
-}
 
 //% slot rotate
 
@@ -30,6 +20,17 @@ static_assert(tokens_per_block >= 1, "a token's units fit one block");
 enum : int {
     heads_in_flight = head_sequential ? 4 : 1 // loads issued before the first use
 };
+
+__device__ __forceinline__ void rotate_unit(Vector<vec_bytes> (&v)[unit_pieces],
+                                            const float (&c)[unit_pairs],
+                                            const float (&s)[unit_pairs]) {
+    float x[unit_pieces][vec];
+#pragma unroll
+    for (int i = 0; i < unit_pieces; ++i) unpack(x[i], v[i]);
+    rotate(x, c, s);
+#pragma unroll
+    for (int i = 0; i < unit_pieces; ++i) v[i] = pack(x[i]);
+}
 
 // One unit of one token in heads first_head, first_head + 1, ... below `heads`.
 struct Place {
@@ -53,7 +54,7 @@ __device__ __forceinline__ void rotate_heads(Place place, int heads, const float
 #pragma unroll
         for (int h = 0; h < heads_in_flight; ++h) {
             if (head + h >= heads) continue;
-            if (turn) rotate(v[h], c, s);
+            if (turn) rotate_unit(v[h], c, s);
 #pragma unroll
             for (int i = 0; i < unit_pieces; ++i)
                 store_vector<vec_bytes>(

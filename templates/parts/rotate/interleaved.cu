@@ -9,13 +9,13 @@ __device__ __forceinline__ int piece_element(int unit, int) {
     return unit * vec;
 }
 
-__device__ __forceinline__ void rotate(Vector<vec_bytes> (&x)[unit_pieces],
+__device__ __forceinline__ void rotate(float (&x)[unit_pieces][vec],
                                        const float (&c)[unit_pairs], const float (&s)[unit_pairs]) {
 #pragma unroll
     for (int i = 0; i < unit_pairs; ++i) {
-        const float a = element(x[0], 2 * i);
-        const float b = element(x[0], 2 * i + 1);
-        set_element(x[0], 2 * i, a * c[i] - b * s[i]);
-        set_element(x[0], 2 * i + 1, b * c[i] + a * s[i]);
+        const float a = x[0][2 * i];
+        const float b = x[0][2 * i + 1];
+        x[0][2 * i] = a * c[i] - b * s[i];
+        x[0][2 * i + 1] = b * c[i] + a * s[i];
     }
 }

@@ -10,13 +10,13 @@ __device__ __forceinline__ int piece_element(int unit, int piece) {
     return unit * vec + piece * (rotary_dim / 2);
 }
 
-__device__ __forceinline__ void rotate(Vector<vec_bytes> (&x)[unit_pieces],
+__device__ __forceinline__ void rotate(float (&x)[unit_pieces][vec],
                                        const float (&c)[unit_pairs], const float (&s)[unit_pairs]) {
 #pragma unroll
     for (int i = 0; i < vec; ++i) {
-        const float a = element(x[0], i);
-        const float b = element(x[1], i);
-        set_element(x[0], i, a * c[i] - b * s[i]);
-        set_element(x[1], i, b * c[i] + a * s[i]);
+        const float a = x[0][i];
+        const float b = x[1][i];
+        x[0][i] = a * c[i] - b * s[i];
+        x[1][i] = b * c[i] + a * s[i];
     }
 }

@@ -1,0 +1,88 @@
+// Where the tokens of kv_append and kv_gather belong (runtime/params/kv.h): by slots, or by position,
+// where the sequence is found by bisection of cu_seqlens.
+//% lib types
+//% lib global
+//% lib vector
+
+struct KvSlot {
+    bool token;   // the token belongs to a sequence (by slots: always)
+    bool exists;  // and has a slot
+    i64 page, in_page;
+    i64 position; // for RoPE
+};
+
+// The sequence b with cu_seqlens[b] <= token < cu_seqlens[b + 1]; -1: none. Empty sequences have
+// no token: the last b with cu_seqlens[b] <= token is it, if any is.
+__device__ __forceinline__ int sequence_of(const KvParams &p, int token) {
+    int low = 0, high = p.batch;
+    while (high - low > 1) {
+        const int middle = (low + high) / 2;
+        if (load_global_i32(p.cu_seqlens + u64(middle) * 4) <= token)
+            low = middle;
+        else
+            high = middle;
+    }
+    const u64 at = p.cu_seqlens + u64(low) * 4;
+    return load_global_i32(at) <= token && token < load_global_i32(at + 4) ? low : -1;
+}
+
+__device__ __forceinline__ void page_of_position(const KvParams &p, int batch, int position,
+                                                 KvSlot &slot) {
+    const int index = int(u32(position) / u32(p.page_size));
+    slot.in_page = u32(position) % u32(p.page_size);
+    if (p.pages == 0) { // dense: the page is the sequence
+        slot.exists = index == 0;
+        slot.page = batch;
+        return;
+    }
+    i64 first = i64(batch) * p.table_stride, count = p.table_stride;
+    if (p.page_indptr != 0) {
+        first = load_global_i32(p.page_indptr + u64(batch) * 4);
+        count = load_global_i32(p.page_indptr + u64(batch) * 4 + 4) - first;
+    }
+    slot.exists = index < count; // entries of others are not read
+    if (slot.exists) slot.page = load_global_i32(p.pages + u64((first + index) * 4));
+}
+
+__device__ __forceinline__ KvSlot kv_slot(const KvParams &p, int token) {
+    KvSlot slot = {true, false, 0, 0, 0};
+    if (p.slots != 0) {
+        const i64 at = load_global_i64(p.slots + u64(token) * 8);
+        slot.exists = at >= 0;
+        slot.page = u32(at) / u32(p.page_size);
+        slot.in_page = u32(at) % u32(p.page_size);
+    } else {
+        const int batch = sequence_of(p, token);
+        slot.token = batch >= 0;
+        if (!slot.token) return slot;
+        int position = token - load_global_i32(p.cu_seqlens + u64(batch) * 4);
+        if (p.lens_kv != 0) position += load_global_i32(p.lens_kv + u64(batch) * 4);
+        slot.position = position;
+        if (position >= 0) page_of_position(p, batch, position, slot);
+    }
+    if (p.positions != 0) slot.position = load_global_i64(p.positions + u64(token) * 8);
+    return slot;
+}
+
+// Element 0 of a head of K (kind k) or V in the cache.
+__device__ __forceinline__ u64 cache_row(const KvParams &p, const KvSlot &slot, bool is_k,
+                                         int head) {
+    const i64 element = is_k
+                            ? slot.page * p.k_batch + slot.in_page * p.k_token + head * p.k_head
+                            : slot.page * p.v_batch + slot.in_page * p.v_token + head * p.v_head;
+    return (is_k ? p.k : p.v) + u64(element * kv_element);
+}
+
+// The same in new_k or new_v.
+__device__ __forceinline__ u64 new_row(const KvParams &p, int token, bool is_k, int head) {
+    const i64 element = is_k ? i64(token) * p.new_k_token + head * p.new_k_head
+                             : i64(token) * p.new_v_token + head * p.new_v_head;
+    return (is_k ? p.new_k : p.new_v) + u64(element * 2);
+}
+
+// The scale of a head of an 8-bit cache.
+__device__ __forceinline__ float cache_scale(const KvParams &p, bool is_k, int head) {
+    const u64 scales = is_k ? p.k_scale : p.v_scale;
+    if (scales == 0) return 1.0f;
+    return __uint_as_float(load_vector<4>(scales + (p.scale_heads ? u64(head) * 4 : 0)).word[0]);
+}
