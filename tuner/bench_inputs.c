@@ -59,6 +59,106 @@ static seqtune_status attention_run(const seqtune_plan *plan, const CuDeviceptr 
     return seqtune_run_attention(plan, &a, workspace, stream);
 }
 
+/* ---- merge ---- */
+
+enum { AT_O_PARTS, AT_LSE_PARTS, AT_MERGED_O, AT_MERGED_LSE };
+
+static Status merge_inputs(const seqtune_merge_desc *d, BenchBuffer *out) {
+    const double rows = (double)positive(d->max_tokens) * (double)d->heads;
+    const double parts = (double)d->max_parts, dim = (double)d->head_dim;
+    out[AT_O_PARTS].bytes = parts * rows * dim * (d->parts_f32 ? 4 : 2);
+    out[AT_LSE_PARTS].bytes = parts * rows * 4;
+    out[AT_MERGED_O].bytes = rows * dim * 2;
+    out[AT_MERGED_LSE].bytes = d->want_lse ? rows * 4 : 0;
+    return ST_OK;
+}
+
+static seqtune_status merge_run(const seqtune_plan *plan, const CuDeviceptr *at,
+                                CuDeviceptr workspace, CuStream stream) {
+    seqtune_merge_args a = SEQTUNE_MERGE_ARGS_INIT;
+    a.o_parts = at[AT_O_PARTS];
+    a.lse_parts = at[AT_LSE_PARTS];
+    a.o = at[AT_MERGED_O];
+    a.lse = at[AT_MERGED_LSE];
+    return seqtune_run_merge(plan, &a, workspace, stream);
+}
+
+/* ---- the KV cache ---- */
+
+enum {
+    AT_NEW_Q, /* in place */
+    AT_NEW_K,
+    AT_NEW_V,
+    AT_CACHE_K,
+    AT_CACHE_V,
+    AT_SLOTS,
+    AT_CU,
+    AT_TABLE,
+    AT_KV_COS,
+    AT_KV_SIN,
+    AT_POSITIONS,
+    AT_NORM /* of Q and K */
+};
+
+/* 64-bit integers as the pairs that a BenchBuffer holds. */
+static Status longs(Arena *arena, int64_t count, int64_t step, int64_t below, BenchBuffer *out,
+                    Error *err) {
+    int64_t *values = ARENA_ARRAY(arena, int64_t, (size_t)count + 1);
+    if (values == NULL) return err_no_memory(err, (size_t)count * sizeof *values);
+    for (int64_t i = 0; i < count; i++) values[i] = i * step % below;
+    *out = (BenchBuffer){(double)count * sizeof *values, (const int *)values};
+    return ST_OK;
+}
+
+static Status kv_sequences(const seqtune_kv_desc *d, int64_t tokens, Arena *arena, BenchBuffer *out,
+                           Error *err) {
+    int *cu = ARENA_ARRAY(arena, int, (size_t)d->batch + 1);
+    const int64_t entries = d->batch * d->block_table_stride;
+    int *table = ARENA_ARRAY(arena, int, (size_t)entries + 1);
+    if (cu == NULL || table == NULL) return err_no_memory(err, (size_t)entries * sizeof *table);
+    for (int64_t b = 0; b <= d->batch; b++) cu[b] = (int)(tokens * b / d->batch);
+    for (int64_t i = 0; i < entries; i++) table[i] = (int)(i % d->pages);
+    out[AT_CU] = (BenchBuffer){(double)(d->batch + 1) * sizeof *cu, cu};
+    out[AT_TABLE] = (BenchBuffer){(double)entries * sizeof *table, table};
+    return ST_OK;
+}
+
+static Status kv_inputs(const seqtune_kv_desc *d, Arena *arena, BenchBuffer *out, Error *err) {
+    const int64_t tokens = positive(d->max_tokens), slots = d->pages * d->page_size;
+    const double row = (double)d->head_dim * (double)d->heads_kv;
+    out[AT_NEW_Q].bytes = (double)tokens * (double)d->heads_q * (double)d->head_dim * 2;
+    out[AT_NEW_K].bytes = out[AT_NEW_V].bytes = (double)tokens * row * 2;
+    out[AT_CACHE_K].bytes = out[AT_CACHE_V].bytes =
+        (double)slots * row * (d->kv_dtype == SEQTUNE_KV_SAME ? 2 : 1);
+    out[AT_KV_COS].bytes = out[AT_KV_SIN].bytes =
+        (double)d->table_rows * (double)(d->rotary_dim / 2) * 4;
+    out[AT_NORM].bytes = d->qk_norm ? (double)d->head_dim * 2 : 0;
+    if (d->batch > 0) return kv_sequences(d, tokens, arena, out, err);
+    const int64_t step = slots % 7919 == 0 ? 1 : 7919; /* a prime: neighbours lie apart */
+    Status st = longs(arena, tokens, step, slots, &out[AT_SLOTS], err);
+    if (st != ST_OK || !d->rope) return st;
+    return longs(arena, tokens, 1, d->table_rows, &out[AT_POSITIONS], err);
+}
+
+static seqtune_status kv_run(const seqtune_kv_desc *d, const seqtune_plan *plan,
+                             const CuDeviceptr *at, CuDeviceptr workspace, CuStream stream) {
+    seqtune_kv_args a = SEQTUNE_KV_ARGS_INIT;
+    a.q = a.q_out = at[AT_NEW_Q];
+    a.new_k = at[AT_NEW_K];
+    a.new_v = at[AT_NEW_V];
+    a.k = at[AT_CACHE_K];
+    a.v = at[AT_CACHE_V];
+    a.slots = at[AT_SLOTS];
+    a.cu_seqlens = at[AT_CU];
+    a.block_table = at[AT_TABLE];
+    a.cos = at[AT_KV_COS];
+    a.sin = at[AT_KV_SIN];
+    a.positions = at[AT_POSITIONS];
+    a.q_norm = d->heads_q > 0 ? at[AT_NORM] : 0;
+    a.k_norm = at[AT_NORM];
+    return seqtune_run_kv(plan, &a, workspace, stream);
+}
+
 /* ---- rope ---- */
 
 enum { AT_X, AT_OUT, AT_COS, AT_SIN };
@@ -87,7 +187,10 @@ static seqtune_status rope_run(const seqtune_plan *plan, const CuDeviceptr *at,
 Status bench_inputs(PlanDesc *desc, Arena *arena, BenchBuffer *out, Error *err) {
     switch (desc->kind) {
     case PLAN_ATTENTION: return attention_inputs(&desc->u.attention, arena, out, err);
+    case PLAN_MERGE: return merge_inputs(&desc->u.merge, out);
+    case PLAN_KV: return kv_inputs(&desc->u.kv, arena, out, err);
     case PLAN_ROPE: return rope_inputs(&desc->u.rope, out);
+    case PLAN_KINDS: break;
     }
     return err_set(err, ST_INTERNAL, "no inputs for plans of kind %d", (int)desc->kind);
 }
@@ -102,7 +205,10 @@ seqtune_status bench_run(const PlanDesc *desc, const seqtune_plan *plan, const C
                          CuDeviceptr workspace, CuStream stream) {
     switch (desc->kind) {
     case PLAN_ATTENTION: return attention_run(plan, at, workspace, stream);
+    case PLAN_MERGE: return merge_run(plan, at, workspace, stream);
+    case PLAN_KV: return kv_run(&desc->u.kv, plan, at, workspace, stream);
     case PLAN_ROPE: return rope_run(plan, at, workspace, stream);
+    case PLAN_KINDS: break;
     }
     return SEQTUNE_INTERNAL;
 }

@@ -90,6 +90,9 @@ static const Family families[] = {
     {"attn_decode",
      true,
      {{"mask", "window", "length"}, {"tensor", "kv_dtype", "dtype"}, {"kv_dtype", "kv", "ragged"}}},
+    {"attn_combine", false, {{NULL}}},
+    {"kv_append", false, {{"kv_dtype", "rope", "qk_norm"}}},
+    {"kv_gather", false, {{NULL}}},
 };
 
 /* Where the value of an axis comes from. */
@@ -127,15 +130,31 @@ static int value(const Sample *s, const CoverRow *row, const char *name) {
 static const int64_t rope_dims[] = {128, 64, 80, 20};
 static const int64_t rope_rotary[] = {128, 64, 32, 20};
 static const int64_t rope_align[] = {8, 4, 2, 1};
+/* Of the merge and the KV cache; rotary parts of 0 go with rope = none. */
+static const int64_t cache_dims[] = {128, 64, 96, 8, 72, 256};
+static const int64_t cache_rotary[] = {128, 64, 0, 20};
 /* None, a tile's divisor, a tile's multiple, and one that is neither. */
 static const int64_t page_sizes[] = {0, 16, 128, 5};
 
-static size_t dim_values(const GenDim *dim, const int64_t **values) {
+static size_t dim_values(const Sample *s, const GenDim *dim, const int64_t **values) {
+    const bool rope = strcmp(s->family->spec, "rope") == 0;
+    const struct {
+        const char *name;
+        bool rope;
+        const int64_t *values;
+        size_t count;
+    } rows[] = {
+        {"head_dim", true, rope_dims, COUNT(rope_dims)},
+        {"head_dim", false, cache_dims, COUNT(cache_dims)},
+        {"rotary_dim", true, rope_rotary, COUNT(rope_rotary)},
+        {"rotary_dim", false, cache_rotary, COUNT(cache_rotary)},
+        {"page_size", false, page_sizes, COUNT(page_sizes)},
+    };
     *values = dim->ints;
     if (dim->kind == GEN_DIM_ENUM || dim->ints) return dim->count;
-    if (strcmp(dim->name, "head_dim") == 0) return *values = rope_dims, COUNT(rope_dims);
-    if (strcmp(dim->name, "rotary_dim") == 0) return *values = rope_rotary, COUNT(rope_rotary);
-    if (strcmp(dim->name, "page_size") == 0) return *values = page_sizes, COUNT(page_sizes);
+    for (size_t i = 0; i < COUNT(rows); i++)
+        if (strcmp(dim->name, rows[i].name) == 0 && rope == rows[i].rope)
+            return *values = rows[i].values, rows[i].count;
     fail_msg("the test knows no values for the static dimension %s", dim->name);
     return 0;
 }
@@ -154,7 +173,7 @@ static void collect_axes(Sample *s) {
     for (size_t i = 0; i < count; i++) {
         const int64_t *values;
         if (!dims[i].is_static) continue;
-        add_axis(s, dims[i].name, dim_values(&dims[i], &values), FROM_DIM, i);
+        add_axis(s, dims[i].name, dim_values(s, &dims[i], &values), FROM_DIM, i);
     }
     const GenAxis *axes = gen_axes(s->spec, &count);
     for (size_t i = 0; i < count; i++) add_axis(s, axes[i].name, axes[i].count, FROM_AXIS, i);
@@ -166,7 +185,7 @@ static void collect_axes(Sample *s) {
         add_axis(s, "layout", LAYOUT_COUNT, FROM_CASE, 0);
         if (has_dim(s->spec, "top_left")) add_axis(s, "top_left", 2, FROM_CASE, 0);
         if (has_dim(s->spec, "lengths")) add_axis(s, "ragged", 2, FROM_CASE, 0);
-    } else {
+    } else if (has_dim(s->spec, "align")) {
         add_axis(s, "align", COUNT(rope_align), FROM_CASE, 0);
     }
     for (size_t t = 0; t < COUNT(s->family->triples); t++) {
@@ -192,7 +211,7 @@ static bool set_dim(const Sample *s, GenProblem *problem, size_t index, int pick
     size_t count;
     const GenDim *dim = &gen_dims(s->spec, &count)[index];
     const int64_t *values;
-    dim_values(dim, &values);
+    dim_values(s, dim, &values);
     if (dim->kind == GEN_DIM_ENUM) {
         return gen_problem_set_word(problem, dim->name, dim->words[pick], NULL) == ST_OK;
     }
@@ -258,6 +277,7 @@ static bool make_item(const Sample *s, const CoverRow *row, Item *item) {
             return false;
     }
     if (s->family->attention) return make_attention_case(s, row, item);
+    if (find_axis(s, "align") < 0) return true;
     return gen_problem_set(&item->problem, "align", rope_align[value(s, row, "align")], NULL) ==
            ST_OK;
 }
@@ -364,24 +384,8 @@ static void sample_family(const Family *family) {
     covering_free(&set);
 }
 
-static void a_covering_sample_of_attn_prefill_is_right(void **state) {
-    (void)state;
-    sample_family(&families[0]);
-}
-
-static void a_covering_sample_of_attn_naive_is_right(void **state) {
-    (void)state;
-    sample_family(&families[1]);
-}
-
-static void a_covering_sample_of_rope_is_right(void **state) {
-    (void)state;
-    sample_family(&families[2]);
-}
-
-static void a_covering_sample_of_attn_decode_is_right(void **state) {
-    (void)state;
-    sample_family(&families[3]);
+static void a_covering_sample_is_right(void **state) {
+    sample_family(*state);
 }
 
 /* ---- the whole spaces of named problems ---- */
@@ -482,13 +486,16 @@ static int close_all(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_covering_sample_of_attn_prefill_is_right),
-        cmocka_unit_test(a_covering_sample_of_attn_naive_is_right),
-        cmocka_unit_test(a_covering_sample_of_rope_is_right),
-        cmocka_unit_test(a_covering_sample_of_attn_decode_is_right),
-        cmocka_unit_test(whole_spaces_of_named_problems_are_right), /* last: on request only */
-    };
-    const size_t count = COUNT(tests) - (getenv("SEQTUNE_ALL") ? 0 : 1);
+    /* One test per family, and last the whole spaces, on request only. */
+    static struct CMUnitTest tests[COUNT(families) + 1];
+    static char titles[COUNT(families)][80];
+    for (size_t i = 0; i < COUNT(families); i++) {
+        snprintf(titles[i], sizeof titles[i], "a_covering_sample_of_%s_is_right", families[i].spec);
+        tests[i] = (struct CMUnitTest){titles[i], a_covering_sample_is_right, NULL, NULL,
+                                       (void *)(uintptr_t)&families[i]};
+    }
+    tests[COUNT(families)] =
+        (struct CMUnitTest)cmocka_unit_test(whole_spaces_of_named_problems_are_right);
+    const size_t count = COUNT(families) + (getenv("SEQTUNE_ALL") ? 1 : 0);
     return _cmocka_run_group_tests("variants", tests, count, open_all, close_all);
 }

@@ -44,11 +44,16 @@ double accept_lse(double out, double ref, double magnitude, double score_error) 
     return ratio(fabs(out - ref), fp32_slack * (1 + fabs(ref) + magnitude) + score_error);
 }
 
-double accept_rope(Dtype type, double out, double ref, double magnitude) {
-    /* Half an ulp for the rounding; two fp32 products and a sum err by 2 ulp of fp32 at most, which
-     * may also move the result over a rounding boundary: that is inside the same bound. */
-    const double limit = 0.5 * dtype_ulp(type, ref) + 4 * 0x1p-23 * magnitude;
+double accept_rounded(Dtype type, double out, double ref, double magnitude, double steps) {
+    /* Half an ulp for the rounding; the fp32 error may also move the result over a rounding
+     * boundary: that is inside the same bound. */
+    const double limit = 0.5 * dtype_ulp(type, ref) + steps * 0x1p-23 * magnitude;
     return ratio(fabs(out - ref), limit);
+}
+
+double accept_rope(Dtype type, double out, double ref, double magnitude) {
+    /* Two fp32 products and a sum err by 2 ulp of fp32 at most. */
+    return accept_rounded(type, out, ref, magnitude, 4);
 }
 
 double accept_share(Dtype type, double out, double count) {

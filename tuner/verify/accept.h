@@ -29,6 +29,10 @@ double accept_row(Dtype type, double factor, const double *out, const double *re
  * at most that. An infinite reference wants the same infinity. */
 double accept_lse(double out, double ref, double magnitude, double score_error);
 
+/* One element computed in fp32 from terms whose absolute values sum to `magnitude`, by steps that
+ * err by `steps` ulp of fp32 in all, then rounded once. */
+double accept_rounded(Dtype type, double out, double ref, double magnitude, double steps);
+
 /* One rotated element: computed in fp32 from terms whose absolute values sum to `magnitude`, then
  * rounded once. */
 double accept_rope(Dtype type, double out, double ref, double magnitude);

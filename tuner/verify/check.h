@@ -43,6 +43,8 @@ Status check_dtype(const Check *check, Dtype *type, seqtune_dtype *api, Error *e
 struct AttentionCase;
 Status check_attention_case(Check *check, const struct AttentionCase *c, Error *err);
 Status check_attention(Check *check, Error *err);
+Status check_merge(Check *check, Error *err);
+Status check_kv(Check *check, Error *err);
 Status check_rope(Check *check, Error *err);
 
 #endif

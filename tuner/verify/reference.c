@@ -89,6 +89,34 @@ Status ref_attention_naive(const RefAttention *a, Dtype type, double *o, Error *
     return attend(a, &type, o, NULL, err);
 }
 
+/* ---- merge ---- */
+
+static void merge_row(const RefMerge *m, int64_t row, double *o, double *lse, double *magnitude) {
+    double top = -(double)INFINITY, sum = 0;
+    for (int64_t p = 0; p < m->parts; p++) top = fmax(top, m->lse[p * m->rows + row]);
+    for (int64_t d = 0; d < m->head_dim; d++) o[d] = magnitude[d] = 0;
+    *lse = top;
+    if (isinf(top)) return;
+    for (int64_t p = 0; p < m->parts; p++) {
+        const double part = m->lse[p * m->rows + row];
+        if (isinf(part)) continue;
+        const double weight = exp(part - top);
+        const double *x = m->o + (p * m->rows + row) * m->head_dim;
+        sum += weight;
+        for (int64_t d = 0; d < m->head_dim; d++) {
+            o[d] += weight * x[d];
+            magnitude[d] += weight * fabs(x[d]);
+        }
+    }
+    for (int64_t d = 0; d < m->head_dim; d++) o[d] /= sum, magnitude[d] /= sum;
+    *lse = top + log(sum);
+}
+
+void ref_merge(const RefMerge *m, double *o, double *lse, double *magnitude) {
+    for (int64_t row = 0; row < m->rows; row++)
+        merge_row(m, row, o + row * m->head_dim, lse + row, magnitude + row * m->head_dim);
+}
+
 /* ---- RoPE ---- */
 
 void ref_rope_pair(const RefRope *r, int64_t i, int64_t *a, int64_t *b) {

@@ -1,4 +1,4 @@
-/* The definition of right: attention and RoPE in plain C with fp64, no blocking, no tricks.
+/* The definition of right: attention, merges and RoPE in plain C with fp64, no blocking, no tricks.
  *
  * Masks and shapes are those of runtime/params/attn.h and rope.h. Tensors are packed doubles.
  * Invariant: results depend on the arguments alone (sums run in index order, one thread). Nothing
@@ -49,6 +49,17 @@ typedef struct RefRope {
     const int64_t *positions; /* per token; NULL: first_position + token */
     int64_t first_position;
 } RefRope;
+
+/* Parts of attention over disjoint keys. */
+typedef struct RefMerge {
+    int64_t parts, rows, head_dim;
+    const double *o;   /* [parts, rows, head_dim]; of a part with lse = -inf: not used */
+    const double *lse; /* [parts, rows], natural log; -inf: the part has no keys */
+} RefMerge;
+
+/* o: [rows, head_dim], lse: [rows]; a row without keys gives 0 and -inf. magnitude: [rows,
+ * head_dim], the sum of the absolute terms of o. Memory of the caller. */
+void ref_merge(const RefMerge *m, double *o, double *lse, double *magnitude);
 
 /* Elements of pair i of a head: *a rotates towards *b. */
 void ref_rope_pair(const RefRope *r, int64_t i, int64_t *a, int64_t *b);

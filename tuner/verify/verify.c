@@ -115,7 +115,10 @@ static Status with_arena(Check *check, Status (*family)(Check *, const void *, E
 static Status whole_family(Check *check, const void *desc, Error *err) {
     switch (((const PlanDesc *)desc)->kind) {
     case PLAN_ATTENTION: return check_attention(check, err);
+    case PLAN_MERGE: return check_merge(check, err);
+    case PLAN_KV: return check_kv(check, err);
     case PLAN_ROPE: return check_rope(check, err);
+    case PLAN_KINDS: break;
     }
     return err_set(err, ST_INTERNAL, "verify: %s belongs to no family", check->spec_name);
 }
