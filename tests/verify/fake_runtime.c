@@ -301,3 +301,17 @@ seqtune_status seqtune_run_rope(const seqtune_plan *plan, const seqtune_rope_arg
     }
     return SEQTUNE_OK;
 }
+
+/* ---- families without a stand-in: their checks are proved by mutants ---- */
+
+seqtune_status seqtune_run_merge(const seqtune_plan *plan, const seqtune_merge_args *args,
+                                 seqtune_device_ptr workspace, seqtune_stream stream) {
+    (void)plan, (void)args, (void)workspace, (void)stream;
+    return SEQTUNE_INTERNAL;
+}
+
+seqtune_status seqtune_run_kv(const seqtune_plan *plan, const seqtune_kv_args *args,
+                              seqtune_device_ptr workspace, seqtune_stream stream) {
+    (void)plan, (void)args, (void)workspace, (void)stream;
+    return SEQTUNE_INTERNAL;
+}

@@ -62,11 +62,11 @@ Status kv_case_shape(KvRun *r, Error *err) {
     r->entries = r->batch * r->table_stride;
     const Layout other = (Layout)((c->layout + 1) % LAYOUT_COUNT);
     const int64_t heads_q = r->gather ? 0 : c->heads_q;
-    r->q = view_make(LAYOUT_PADDED, 1, capacity, heads_q, r->head_dim);
-    r->new_k = view_make(other, 1, capacity, c->heads_kv, r->head_dim);
-    r->new_v = view_make(LAYOUT_PADDED, 1, capacity, c->heads_kv, r->head_dim);
-    r->k = view_make(c->layout, r->pages, c->page_size, c->heads_kv, r->head_dim);
-    r->v = view_make(other, r->pages, c->page_size, c->heads_kv, r->head_dim);
+    r->q = view_make(LAYOUT_PADDED, 8, 1, capacity, heads_q, r->head_dim);
+    r->new_k = view_make(other, 8, 1, capacity, c->heads_kv, r->head_dim);
+    r->new_v = view_make(LAYOUT_PADDED, 8, 1, capacity, c->heads_kv, r->head_dim);
+    r->k = view_make(c->layout, 8, r->pages, c->page_size, c->heads_kv, r->head_dim);
+    r->v = view_make(other, 8, r->pages, c->page_size, c->heads_kv, r->head_dim);
     return ST_OK;
 }
 
