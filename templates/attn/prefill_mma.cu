@@ -85,6 +85,11 @@ __device__ __forceinline__ void query_load(Query &query, int lane) {
     }
 }
 
+// Tiles to be copied: the next one and the one after it, negative for none.
+struct Copies {
+    int next, later;
+};
+
 //% slot mask
 //% slot softmax
 //% slot rows
@@ -196,16 +201,16 @@ struct Warp {
 template <bool cut>
 __device__ __forceinline__ void step(const AttnParams &p, const Warp &warp, const Query &query,
                                      KvPipe &kv, RowState &rows, float (&o)[O_regs], int tile,
-                                     int v_next, int k_next) {
+                                     Copies v, Copies k) {
     float s[S_regs];
     LaneRows k_rows = warp.k_rows;
     opaque(k_rows);
-    kv_before_scores<cut>(p, kv, v_next);
+    kv_before_scores<cut>(p, kv, v);
     scores(s, query, moved(k_rows, warp.k_to_q), moved(k_rows, kv.k_read));
-    kv_after_scores<cut>(p, kv, k_next);
+    kv_after_scores<cut>(p, kv, k);
     if constexpr (cut) mask_scores(p, s, tile, warp.row, warp.lane);
     softmax_tile<cut>(s, o, rows, p.scale_log2);
-    kv_before_output<cut>(p, kv, k_next);
+    kv_before_output<cut>(p, kv, k);
     output(o, s, moved(k_rows, kv.v_read + (v_base - k_base)));
     kv_after_output(kv);
 }
@@ -226,6 +231,10 @@ __device__ __forceinline__ BlockWork block_work(const AttnParams &p) {
     work.first_row = tile * block_m;
     work.rows = pack_group ? p.len_q * p.group : p.len_q;
     return work;
+}
+
+__device__ __forceinline__ Copies whole_copies(int tile, int end) {
+    return {tile < end ? tile : -1, tile + 1 < end ? tile + 1 : -1};
 }
 
 // Rows of Q, and later of O, of one warp.
@@ -265,14 +274,14 @@ extern "C" __global__ void __launch_bounds__(threads, launch_blocks)
         kv_begin(p, work, tiles, kv, query, shared, warp.row, warp.lane);
 #pragma unroll 1
         for (int i = tiles.begin; i < cut_visits_end(tiles); ++i)
-            step<true>(p, warp, query, kv, rows, o, tile_at(tiles, i), tile_at(tiles, i + v_ahead),
-                       tile_at(tiles, i + k_ahead));
+            step<true>(p, warp, query, kv, rows, o, tile_at(tiles, i),
+                       {tile_at(tiles, i + v_ahead), tile_at(tiles, i + v_ahead + 1)},
+                       {tile_at(tiles, i + k_ahead), tile_at(tiles, i + k_ahead + 1)});
         const int end = tiles.whole_end;
 #pragma unroll 1
         for (int tile = tiles.whole; tile < end; ++tile)
-            step<false>(p, warp, query, kv, rows, o, tile,
-                        tile + v_ahead < end ? tile + v_ahead : -1,
-                        tile + k_ahead < end ? tile + k_ahead : -1);
+            step<false>(p, warp, query, kv, rows, o, tile, whole_copies(tile + v_ahead, end),
+                        whole_copies(tile + k_ahead, end));
         // With q_in_regs the output tile lies over K/V, which other warps may still read.
         if constexpr (q_in_regs) __syncthreads();
     }

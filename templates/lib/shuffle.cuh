@@ -10,6 +10,13 @@ __device__ __forceinline__ float shuffle_xor(float x, int distance) {
     return d;
 }
 
+// The value of lane `lane`. PTX ISA 9.7.9.6 (shfl.sync): c = 0x1f, no segments.
+__device__ __forceinline__ u32 shuffle_from(u32 x, int lane) {
+    u32 d;
+    asm volatile("shfl.sync.idx.b32 %0, %1, %2, 0x1f, 0xffffffff;" : "=r"(d) : "r"(x), "r"(lane));
+    return d;
+}
+
 // Whether the condition holds in some lane: one answer for the warp.
 __device__ __forceinline__ bool warp_any(bool condition) {
     return __any_sync(0xffffffffu, condition) != 0;

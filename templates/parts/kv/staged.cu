@@ -36,7 +36,7 @@ __device__ __forceinline__ void load_tile(KvPipe &kv, RowWalk from, int rows_lef
 #pragma unroll
     for (int row = 0; row < block_n; row += copy_rows) {
         const bool exists = !cut || row < rows_left;
-        const u64 address = row_address(from, exists);
+        const u64 address = row_address(from, row / copy_rows);
 #pragma unroll
         for (int column = 0; column < head_dim; column += swizzle_cols, ++i) {
             if (exists)
@@ -60,16 +60,18 @@ __device__ __forceinline__ void store_tile(const KvPipe &kv, u32 to) {
 }
 
 template <bool cut>
-__device__ __forceinline__ void load_k(const AttnParams &p, KvPipe &kv, int tile) {
+__device__ __forceinline__ void load_k(const AttnParams &p, KvPipe &kv, int tile, int later) {
     if (tile < 0) return;
     const int first = tile * block_n;
     load_tile<cut>(kv, k_walk(p, kv.rows, first), p.len_kv - first - thread_row());
+    k_expect(p, kv.rows, later);
 }
 
 template <bool cut>
-__device__ __forceinline__ void load_v(const AttnParams &p, KvPipe &kv, int tile) {
+__device__ __forceinline__ void load_v(const AttnParams &p, KvPipe &kv, int tile, int later) {
     const int first = tile * block_n;
     load_tile<cut>(kv, v_walk(p, kv.rows, first), p.len_kv - first - thread_row());
+    v_expect(p, kv.rows, later);
 }
 
 // Q by the warp that will read it. Rows past the end are zero: their scores stay finite.
@@ -96,9 +98,11 @@ __device__ __forceinline__ void kv_begin(const AttnParams &p, const BlockWork &w
                                          const TileList &tiles, KvPipe &kv, Query &query,
                                          u32 shared, int warp_row, int lane) {
     kv.rows = kv_rows(p, work);
+    k_expect(p, kv.rows, tile_at(tiles, tiles.begin));
+    v_expect(p, kv.rows, tile_at(tiles, tiles.begin));
     kv.to = shared + k_base + KV_offset(thread_row(), thread_chunk() * 8);
     copy_q(p, work, query.tile, warp_row, lane);
-    load_k<true>(p, kv, tile_at(tiles, tiles.begin));
+    load_k<true>(p, kv, tile_at(tiles, tiles.begin), tile_at(tiles, tiles.begin + 1));
     if constexpr (q_in_regs) {
         __syncwarp(); // a warp reads only the rows of Q that its own lanes copied
         query_load(query, lane);
@@ -107,20 +111,20 @@ __device__ __forceinline__ void kv_begin(const AttnParams &p, const BlockWork &w
 }
 
 template <bool cut>
-__device__ __forceinline__ void kv_before_scores(const AttnParams &p, KvPipe &kv, int v_tile) {
+__device__ __forceinline__ void kv_before_scores(const AttnParams &p, KvPipe &kv, Copies v) {
     store_tile(kv, kv.to);
     __syncthreads();
-    load_v<cut>(p, kv, v_tile);
+    load_v<cut>(p, kv, v.next, v.later);
 }
 
 template <bool cut>
-__device__ __forceinline__ void kv_after_scores(const AttnParams &, KvPipe &, int) {}
+__device__ __forceinline__ void kv_after_scores(const AttnParams &, KvPipe &, Copies) {}
 
 template <bool cut>
-__device__ __forceinline__ void kv_before_output(const AttnParams &p, KvPipe &kv, int k_tile) {
+__device__ __forceinline__ void kv_before_output(const AttnParams &p, KvPipe &kv, Copies k) {
     store_tile(kv, kv.to + (v_base - k_base));
     __syncthreads();
-    load_k<cut>(p, kv, k_tile);
+    load_k<cut>(p, kv, k.next, k.later);
 }
 
 __device__ __forceinline__ void kv_after_output(KvPipe &) {}

@@ -14,6 +14,10 @@ __device__ __forceinline__ KvRows kv_rows(const AttnParams &p, const BlockWork &
             p.v + u64((v + row * p.v_token) * 2) + thread_chunk() * 16};
 }
 
+// Nothing to look up.
+__device__ __forceinline__ void k_expect(const AttnParams &, KvRows &, int) {}
+__device__ __forceinline__ void v_expect(const AttnParams &, KvRows &, int) {}
+
 // A thread's chunks of one tile: rows thread_row(), + copy_rows, + 2 * copy_rows ... of it.
 struct RowWalk {
     u64 at;
@@ -30,7 +34,7 @@ __device__ __forceinline__ RowWalk v_walk(const AttnParams &p, const KvRows &row
 }
 
 // Address of the row that the walk has reached.
-__device__ __forceinline__ u64 row_address(const RowWalk &walk, bool) {
+__device__ __forceinline__ u64 row_address(const RowWalk &walk, int) {
     return walk.at;
 }
 
