@@ -76,7 +76,6 @@ void gen_close(GenLibrary *lib);
 size_t gen_spec_count(const GenLibrary *lib);
 const GenSpec *gen_spec_at(const GenLibrary *lib, size_t i); /* sorted by name */
 const GenSpec *gen_spec_find(const GenLibrary *lib, const char *name);
-const GenLibrary *gen_spec_library(const GenSpec *spec);
 
 const char *gen_spec_name(const GenSpec *spec);
 const char *gen_spec_title(const GenSpec *spec);

@@ -113,9 +113,6 @@ Status gen_check(const GenLibrary *lib, Error *err) {
     return ST_OK;
 }
 
-const GenLibrary *gen_spec_library(const GenSpec *spec) {
-    return spec->lib;
-}
 const char *gen_spec_name(const GenSpec *spec) {
     return spec->name;
 }

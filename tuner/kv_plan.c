@@ -12,17 +12,9 @@ static const KvModel models[] = {
 #undef MODEL
 };
 
-size_t kv_model_count(void) {
-    return sizeof models / sizeof models[0];
-}
-
-const KvModel *kv_model_at(size_t i) {
-    return &models[i];
-}
-
 const KvModel *kv_model_find(const char *name, Error *err) {
     Str known = {0};
-    for (size_t i = 0; i < kv_model_count(); i++) {
+    for (size_t i = 0; i < sizeof models / sizeof models[0]; i++) {
         if (strcmp(models[i].name, name) == 0) {
             str_free(&known);
             return &models[i];

@@ -20,8 +20,6 @@ typedef struct KvModel {
 
 /* NULL with an error that lists the known ones. */
 const KvModel *kv_model_find(const char *name, Error *err);
-size_t kv_model_count(void);
-const KvModel *kv_model_at(size_t i);
 
 typedef struct KvShape {
     int64_t layers, heads_kv, head_dim, window;

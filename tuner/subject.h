@@ -1,5 +1,5 @@
-/* What explain, emit, profile and why are about: one problem of one kernel on one GPU, from --op, --problem
- * and --gpu. No driver is loaded for a model of the software GPU. */
+/* What explain, emit, profile and why are about: one problem of one kernel on one GPU, from --op,
+ * --problem and --gpu. No driver is loaded for a model of the software GPU. */
 #ifndef SEQTUNE_TUNER_SUBJECT_H
 #define SEQTUNE_TUNER_SUBJECT_H
 

@@ -60,8 +60,6 @@ typedef enum SgMover { /* what moves data */
 } SgMover;
 
 const char *sg_class_name(SgClass class);
-const char *sg_tensor_name(SgTensorType type);
-const char *sg_mover_name(SgMover mover);
 
 /* Only uint64_t, so that details add up like arrays. */
 typedef struct SgDetail {

@@ -60,7 +60,8 @@ typedef struct PtxParser {
     PtxList module_vars, module_funcs, files;
     /* the function being parsed */
     PtxFunc *func;
-    PtxList regs, instrs, decls, labels, uses, local_vars, tables, scopes, protos; /* scopes: parents */
+    PtxList regs, instrs, decls, labels, uses, local_vars, tables, protos;
+    PtxList scopes; /* their parents */
     int scope, depth;
     int decl_base[PTX_MAX_DEPTH], var_base[PTX_MAX_DEPTH];
 } PtxParser;

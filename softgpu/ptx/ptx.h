@@ -160,7 +160,6 @@ typedef enum PtxSpecial {
 } PtxSpecial;
 
 PtxClass ptx_special_class(int special);
-const char *ptx_special_name(int special);
 int ptx_special_find(const char *name, size_t length); /* -1 when unknown */
 
 #endif

@@ -16,10 +16,6 @@ PtxClass ptx_special_class(int special) {
     return specials[special].class;
 }
 
-const char *ptx_special_name(int special) {
-    return specials[special].name;
-}
-
 int ptx_special_find(const char *name, size_t length) {
     for (int i = 0; i < PTX_SR_COUNT; i++)
         if (strlen(specials[i].name) == length && memcmp(specials[i].name, name, length) == 0)

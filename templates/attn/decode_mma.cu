@@ -1,8 +1,8 @@
 // Attention of few queries over many keys on tensor cores: the rows of a block (queries and heads
 // of one K/V head, lib decode_work) are the m dimension of mma.sync, and the warps share out its
-// keys: warp w takes tiles w, w + warps, w + 2 warps ... of warp_keys keys each, with buffers of its
-// own, so that no barrier of the block stands in the loop. At the end the warps' sums are added in
-// their order (lib decode_output).
+// keys: warp w takes tiles w, w + warps, w + 2 warps ... of warp_keys keys each, with buffers of
+// its own, so that no barrier of the block stands in the loop. At the end the warps' sums are added
+// in their order (lib decode_output).
 //
 // A warp's ring of `stages` buffers, each one tile of K and one of V. Per tile i:
 //
@@ -12,14 +12,14 @@
 //   warp barrier B      ... and those of all lanes are visible
 //   scores, mask, softmax, output
 //
-// Past the last tile the groups are empty, so that the count holds. Without cp.async a copy is loads
-// and stores in the same places, and the ring has one buffer.
+// Past the last tile the groups are empty, so that the count holds. Without cp.async a copy is
+// loads and stores in the same places, and the ring has one buffer.
 //
 // Eight-bit K and V are copied as they are and converted where they become operands. A 32-bit
 // register of ldmatrix then holds four neighbours along a row (lib convert8), which settles two
 // orders: of K, lane c of a quad gives elements 4c .. 4c+3 where the operand wants 2c, 2c+1, 2c+8,
-// 2c+9 of a k16 step, so Q is stored in shared memory in the order that matches; of V, the even and the
-// odd columns of 16 become one 8-column block each.
+// 2c+9 of a k16 step, so Q is stored in shared memory in the order that matches; of V, the even and
+// the odd columns of 16 become one 8-column block each.
 //% lib types
 //% lib math
 //% lib opaque

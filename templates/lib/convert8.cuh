@@ -1,6 +1,6 @@
 // Four 8-bit values of one register to f16, bf16 or f32, exactly: every e4m3 and every int8 is one
-// of each. e4m3 has 4 exponent bits (bias 7), 3 of mantissa, no infinity; 0x7f and 0xff are NaNs and
-// become the canonical NaN 0x7fff, as cvt has it. Tested over all 256 codes, both bodies.
+// of each. e4m3 has 4 exponent bits (bias 7), 3 of mantissa, no infinity; 0x7f and 0xff are NaNs
+// and become the canonical NaN 0x7fff, as cvt has it. Tested over all 256 codes, both bodies.
 //% lib types
 //% lib convert
 
@@ -34,7 +34,8 @@ __device__ __forceinline__ u32 fma_bf16x2(u32 a, u32 b, u32 c) {
 // ---- e4m3 ----
 
 // Two codes in the upper bytes of both halves. The exponent and mantissa bits, moved to their place
-// in the wider format, are the value times 2^(7 - bias), subnormals too; one exact product mends it.
+// in the wider format, are the value times 2^(7 - bias), subnormals too; one exact product mends
+// it.
 template <int mantissa_bits> __device__ __forceinline__ u32 e4m3_bits(u32 x) {
     return (x & 0x80008000u) | ((x & 0x7f007f00u) >> (11 - mantissa_bits));
 }

@@ -1,6 +1,6 @@
 // From the state of each warp, (o, top, sum) over its own keys, to the block's rows: warps are
-// added in their order, then the row goes to O when the sequence has one part, else to the workspace,
-// from where the second kernel adds the parts in their order.
+// added in their order, then the row goes to O when the sequence has one part, else to the
+// workspace, from where the second kernel adds the parts in their order.
 //
 // Shared memory: O of warp w, row r at (w * block_m + r) * merge_pitch floats, then top and sum of
 // all. It lies over the tiles of K, V and Q, so that a barrier stands before the first store; the

@@ -1,5 +1,5 @@
-// Which rows and which keys a block of attn_decode has. Rows are (token, head in group) pairs of one
-// K/V head, row = token * group + head in group, so that K and V are read once for all of them.
+// Which rows and which keys a block of attn_decode has. Rows are (token, head in group) pairs of
+// one K/V head, row = token * group + head in group, so that K and V are read once for all of them.
 //
 // The keys that any query of a sequence sees are cut into parts of whole tiles (block_n keys), one
 // part per block. How many tiles a part has follows from the sequence's own length on the device

@@ -1,6 +1,7 @@
 #!/bin/sh
 # The rules of the house that a compiler does not check, as TAP: who may include whom (docs/design.md
-# section 3), nobody includes softgpu, generated source includes nothing, no CUDA toolkit header.
+# section 3), nobody includes softgpu, generated source includes nothing, no CUDA toolkit header,
+# switches are documented.
 cd "$(dirname "$0")/../.." || exit 1
 number=0
 failed=0
@@ -20,7 +21,7 @@ includes() { # includes FOLDER PATTERN: lines of FOLDER that include a header ma
     grep -rnE --include='*.[ch]' --include='*.def' --include='*.inc' "^ *# *include *[<\"]($2)" "$1" 2>/dev/null
 }
 
-echo "1..9"
+echo "1..10"
 verdict "base includes no other folder" \
     "$(includes base '(db|generator|runtime|tuner|softgpu)/')"
 verdict "db includes base only" "$(includes db '(generator|runtime|tuner|softgpu)/')"
@@ -34,4 +35,10 @@ verdict "templates and their parameters include nothing" \
     "$(grep -rnE '^ *# *include' templates runtime/params 2>/dev/null)"
 verdict "no path of one machine is committed" \
     "$(git ls-files -z 2>/dev/null | xargs -0 grep -nIE '(^|[^A-Za-z0-9_.-])/(work|root)/' 2>/dev/null | grep -v '^tests/house/')"
+switches() { # the environment variables that the programs and libraries read
+    grep -rhoE --include='*.c' '(files_env|number_parse|user_dir)\((arena, )?"(SEQTUNE|SOFTGPU)_[A-Z_]+"' \
+        base db runtime softgpu tuner | grep -oE '(SEQTUNE|SOFTGPU)_[A-Z_]+' | sort -u
+}
+verdict "every environment variable stands in a table of README.md or docs/" \
+    "$(for name in $(switches); do grep -qE "^\\|.*\`$name\`" README.md docs/*.md || echo "$name"; done)"
 exit $failed

@@ -254,10 +254,6 @@ void run_close(PtxRun *run) {
     arena_free(run->arena); /* the run itself lies in it */
 }
 
-const Device *run_device(const PtxRun *run) {
-    return &run->device;
-}
-
 const Driver *run_driver(const PtxRun *run) {
     return run->driver;
 }
@@ -268,7 +264,8 @@ const RunDesc *run_desc(const PtxRun *run) {
 
 /* ---- launches ---- */
 
-void run_describe(const PtxRun *run, size_t index, LaunchFigures *out) {
+/* Geometry and entry only; run_launch fills the rest. */
+static void run_describe(const PtxRun *run, size_t index, LaunchFigures *out) {
     const Launch *launch = &run->desc.launches[index];
     *out = (LaunchFigures){
         .smem = launch->smem, .cooperative = launch->cooperative, .line = launch->pos.line};

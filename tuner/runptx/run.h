@@ -66,12 +66,9 @@ typedef struct OutputFigures {
 Status run_open(const RunOptions *options, PtxRun **out, Error *err);
 void run_close(PtxRun *run); /* NULL is fine */
 
-const Device *run_device(const PtxRun *run);
 const Driver *run_driver(const PtxRun *run);
 const RunDesc *run_desc(const PtxRun *run);
 
-/* Geometry and entry only; run_launch fills the rest. */
-void run_describe(const PtxRun *run, size_t index, LaunchFigures *out);
 /* Launches and waits. After a failure the context is of no use any more. */
 Status run_launch(PtxRun *run, size_t index, LaunchFigures *out, Error *err);
 /* Launches again `count` times and waits each time: device seconds of each. Buffers change as the

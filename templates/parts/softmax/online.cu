@@ -38,8 +38,8 @@ __device__ __forceinline__ void softmax_tile(float (&s)[S_regs], float (&o)[O_re
         for (int c = 0; c < s_row; c += 4) top = fmaxf(top, fmaxf(s[s0 + c], s[s0 + c + 1]));
         top = quad_max(top);
         shift[r] = -scale_log2 * (cut && top == -infinity() ? 0.0f : top);
-        // Exactly 1 when the top stays: `shift` is a rounded product, and exp2 of what it lacks would
-        // add up over the tiles.
+        // Exactly 1 when the top stays: `shift` is a rounded product, and exp2 of what it lacks
+        // would add up over the tiles.
         rescale[r] = top == rows.top[r] ? 1.0f
                                         : exp2_approx(fmaf(rows.top[r], scale_log2, shift[r]));
         grown = grown || !(top == rows.top[r]);
