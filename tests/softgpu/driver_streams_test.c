@@ -36,23 +36,38 @@ static unsigned int word_at(CUdeviceptr address) {
 
 /* Streams --------------------------------------------------------------------- */
 
-static double seconds_now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+/* A host function that keeps its stream busy until the test opens the gate: however busy the host
+ * is, the stream is not done before. */
+static int gate;
+
+static void wait_at_the_gate(void *data) {
+    (void)data;
+    const struct timespec pause = {.tv_nsec = 1000000};
+    while (!__atomic_load_n(&gate, __ATOMIC_ACQUIRE)) nanosleep(&pause, NULL);
+}
+
+static void hold(CUstream stream) {
+    __atomic_store_n(&gate, 0, __ATOMIC_RELEASE);
+    OK(cuLaunchHostFunc(stream, wait_at_the_gate, NULL));
+}
+
+static void let_go(void) {
+    __atomic_store_n(&gate, 1, __ATOMIC_RELEASE);
 }
 
 static void launches_return_before_they_have_run(void **state) {
     (void)state;
     CUstream stream;
     OK(cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING));
-    const double start = seconds_now();
-    for (int i = 0; i < 4; i++) OK(fixture_run(&f, "sleep", stream)); /* 30 ms each */
-    OK(fixture_store(&f, f.buffer, 5, stream));
-    assert_true(seconds_now() - start < 0.1);
-    assert_int_equal(cuStreamQuery(stream), CUDA_ERROR_NOT_READY);
+    OK(fixture_store(&f, f.buffer, 4, stream));
     OK(cuStreamSynchronize(stream));
-    assert_true(seconds_now() - start > 0.115);
+    hold(stream);
+    for (int i = 0; i < 4; i++) OK(fixture_run(&f, "sleep", stream));
+    OK(fixture_store(&f, f.buffer, 5, stream));
+    assert_int_equal(cuStreamQuery(stream), CUDA_ERROR_NOT_READY);
+    assert_int_equal(word_at(f.buffer), 4);
+    let_go();
+    OK(cuStreamSynchronize(stream));
     OK(cuStreamQuery(stream));
     assert_int_equal(word_at(f.buffer), 5);
     OK(cuStreamDestroy_v2(stream));
@@ -91,7 +106,8 @@ static void the_legacy_stream_waits_for_blocking_streams_alone(void **state) {
     OK(fixture_run(&f, "sleep", NULL));
     OK(fixture_store(&f, f.buffer, 3, NULL));
     OK(fixture_store(&f, f.buffer, 4, blocking)); /* after the legacy stream */
-    for (int i = 0; i < 4; i++) OK(fixture_run(&f, "sleep", apart));
+    hold(apart);
+    OK(fixture_run(&f, "sleep", apart));
     OK(cuStreamSynchronize(NULL));
     assert_int_equal(cuStreamQuery(apart), CUDA_ERROR_NOT_READY);
     assert_int_equal(word_at(f.buffer), 4);
@@ -102,6 +118,7 @@ static void the_legacy_stream_waits_for_blocking_streams_alone(void **state) {
     OK(fixture_store(&f, f.buffer + 4, 6, NULL));
     OK(cuStreamSynchronize(NULL));
     assert_int_equal(word_at(f.buffer), 5);
+    let_go();
     OK(cuStreamSynchronize(apart));
     OK(cuStreamDestroy_v2(apart));
 }
@@ -150,11 +167,13 @@ static void pinned_memory_makes_copies_asynchronous(void **state) {
     CUstream stream;
     OK(cuMemAllocHost_v2((void **)&host, 4096));
     OK(cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING));
-    OK(fixture_run(&f, "sleep", stream));
+    hold(stream);
     OK(fixture_store(&f, f.buffer, 31, stream));
     host[0] = 0;
     OK(cuMemcpyDtoHAsync_v2(host, f.buffer, 4, stream));
     assert_int_equal(cuStreamQuery(stream), CUDA_ERROR_NOT_READY);
+    assert_int_equal(host[0], 0);
+    let_go();
     OK(cuStreamSynchronize(stream));
     assert_int_equal(host[0], 31);
     unsigned int pageable = 0;
