@@ -4,8 +4,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/files.h"
-
 static void matrix(Decode *d, bool load) {
     const int count = ptx_words_have(&d->words, "x4") ? 4 : ptx_words_have(&d->words, "x2") ? 2 : 1;
     const PtxOperand *const v = dec_operand(d, load ? 0 : 1);
@@ -30,15 +28,6 @@ static void matrix(Decode *d, bool load) {
         tmp.o[13] -= (uint32_t)(WINDOW_SHARED >> 32);
     if (d->status == ST_OK)
         dec_emit_from(d, &tmp, dec_form_handler(d), load ? PIPE_LDMATRIX : PIPE_STORE_SHARED);
-}
-
-/* SOFTGPU_MMA=exact: the tensor cores' own sums (mma_exact.h); fast or unset: plain f32. */
-static bool exact_mma(Decode *d) {
-    const char *const mode = files_env("SOFTGPU_MMA");
-    if (!mode || strcmp(mode, "fast") == 0) return false;
-    if (strcmp(mode, "exact") != 0)
-        dec_fail(d, ST_INVALID, "SOFTGPU_MMA is '%.40s'; it is exact or fast", mode);
-    return true;
 }
 
 /* Flags of mma_exact.h (MX_*) in the low bits of o[4]; false: not a type it knows. */
@@ -100,7 +89,7 @@ void dec_emit_mma(Decode *d, const DecMma *m, const int at[4]) {
             (i == 0 ? dec_def : dec_use)(&tmp, first[i] + k, m->reg[i][at[i] + k]);
     if (count[2] == 1) tmp.o[9] = NO_ROW;
     const bool floats = mma_flags(d, &tmp.or4), fp8 = floats && (tmp.or4 & 3) == 3;
-    const bool exact = floats && exact_mma(d);
+    const bool exact = floats && d->module->exact_mma;
     if (floats && !fp8 && !exact) tmp.or4 = 0; /* the fast handlers take rows as they are */
     const int n = d->words.count;
     if (ptx_words_are(&d->words, n - 1, "s32"))

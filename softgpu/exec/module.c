@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/files.h"
 #include "base/mem.h"
 #include "softgpu/written.h"
 
@@ -205,6 +206,14 @@ static Status load_entries(SgModule *m, const char *text, size_t size, Error *er
     return ST_OK;
 }
 
+/* SOFTGPU_MMA: exact; fast or unset is plain f32. */
+static Status mma_from_environment(bool *exact, Error *err) {
+    const char *const mode = files_env("SOFTGPU_MMA");
+    *exact = mode && strcmp(mode, "exact") == 0;
+    if (*exact || !mode || strcmp(mode, "fast") == 0) return ST_OK;
+    return err_set(err, ST_INVALID, "SOFTGPU_MMA is '%.40s'; it is exact or fast", mode);
+}
+
 Status sg_module_load(const char *text, size_t size, const GpuArch *arch, int driver_version,
                       SgModule **out, Error *err) {
     Arena *const arena = arena_new();
@@ -217,6 +226,7 @@ Status sg_module_load(const char *text, size_t size, const GpuArch *arch, int dr
     m->arena = arena;
     m->arch = arch;
     Status st = sg_checks_from_environment(&m->checks, err);
+    if (st == ST_OK) st = mma_from_environment(&m->exact_mma, err);
     if (st == ST_OK) st = ptx_parse(text, size, arena, &m->ptx, err);
     if (st == ST_OK) st = check_target(m, driver_version, err);
     if (st == ST_OK) st = place_globals(m, err);

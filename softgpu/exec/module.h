@@ -54,6 +54,7 @@ struct SgModule {
     int target; /* number and suffix (a, f, 0) of the .target of the module */
     char target_suffix;
     SgChecks checks;
+    bool exact_mma; /* SOFTGPU_MMA=exact: the tensor cores' own sums (mma_exact.h) */
     PtxModule *ptx;
     SgKernel *kernels;
     int kernel_count;

@@ -346,8 +346,10 @@ static void a_wrong_mode_is_refused_by_name(void **state) {
         PTX_HEADER ".entry t() { .reg .b32 %r<4>; mma.sync.aligned.m16n8k8.row.col.f16.f16.f16.f16 "
                    "{%r0,%r1}, {%r0,%r1}, {%r2}, {%r0,%r1}; ret; }",
         &err);
-    unsetenv("SOFTGPU_MMA");
     assert_non_null(strstr(message, "SOFTGPU_MMA is 'precise'; it is exact or fast"));
+    const char *const without = load_error("sm_80", PTX_HEADER ".entry t() { ret; }", &err);
+    unsetenv("SOFTGPU_MMA");
+    assert_non_null(strstr(without, "SOFTGPU_MMA is 'precise'"));
 }
 
 static void exact_mma_gives_the_canonical_nan_and_infinities(void **state) {
