@@ -20,7 +20,13 @@ list(APPEND SOFTGPU_SOURCES
 # vectors of the loops over lanes; PTX arithmetic wraps and narrows by definition, hence no
 # -Wconversion; no contraction: PTX says where fma is. Divergence from IEEE is not asked for: errno and
 # trap flags are what is given up.
-set(softgpu_lane_flags -O3 -Wno-conversion -Wno-sign-conversion -ffp-contract=off -fno-math-errno
+# Instrumented at -O3 one file takes minutes: sanitizers get -O1.
+if(SEQTUNE_SANITIZE OR SEQTUNE_FUZZ)
+  set(softgpu_lane_level -O1)
+else()
+  set(softgpu_lane_level -O3)
+endif()
+set(softgpu_lane_flags ${softgpu_lane_level} -Wno-conversion -Wno-sign-conversion -ffp-contract=off -fno-math-errno
                        -fno-trapping-math)
 set(softgpu_isa_base "")
 set(softgpu_isa_avx2 -mavx2 -mfma -mf16c -mbmi2 -mpopcnt -mlzcnt)
