@@ -41,6 +41,8 @@ while [ $# -gt 0 ]; do
     shift
 done
 
+# A finding of UBSan ends the program, or it would only print it.
+export UBSAN_OPTIONS="${UBSAN_OPTIONS:-halt_on_error=1:print_stacktrace=1}"
 jobs=$(nproc 2>/dev/null || echo 2)
 build=${SEQTUNE_BUILD_DIR:-build}
 # Programs that cover the memory-unsafe inputs; the ASan+UBSan subset of the normal run.
