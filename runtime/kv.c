@@ -90,7 +90,8 @@ static Status check_places(Desc *d, Error *err) {
     if (table && d->block_table_stride == 0 && !dense)
         return err_set(err, ST_INVALID,
                        "block_table_stride is 0: by position it is the number of entries per "
-                       "sequence, %lld pages for %lld sequences need more than the dense cache's 1",
+                       "sequence (0 means 1 where pages = batch, a dense cache); pages is %lld, "
+                       "batch %lld",
                        (long long)d->pages, (long long)d->batch);
     if (table && d->block_table_stride == 0) d->block_table_stride = 1;
     return ST_OK;

@@ -71,6 +71,25 @@ static const char *const rope_problems[] = {
     "dtype=bf16 style=interleaved head_dim=128 rotary_dim=128",
     NULL};
 
+static const char *const merge_problems[] = {"dtype=bf16 head_dim=128",
+                                             "dtype=f16 part_type=f32 head_dim=64",
+                                             "dtype=bf16 part_type=f32 head_dim=256",
+                                             "dtype=f16 head_dim=72",
+                                             "dtype=bf16 head_dim=8",
+                                             NULL};
+static const char *const append_problems[] = {
+    "dtype=bf16 head_dim=128 rope=neox rotary_dim=128",
+    "dtype=f16 kv_dtype=e4m3 head_dim=64 rope=interleaved rotary_dim=64",
+    "dtype=bf16 kv_dtype=int8 head_dim=128 rope=neox rotary_dim=128 qk_norm=1",
+    "dtype=f16 head_dim=96",
+    "dtype=bf16 kv_dtype=e4m3 head_dim=128 rope=neox rotary_dim=64 qk_norm=1",
+    "dtype=f16 head_dim=256 rope=interleaved rotary_dim=32 qk_norm=1",
+    "dtype=bf16 head_dim=72 rope=neox rotary_dim=20",
+    NULL};
+static const char *const gather_problems[] = {
+    "dtype=bf16 head_dim=128", "dtype=f16 kv_dtype=e4m3 head_dim=64",
+    "dtype=bf16 kv_dtype=e4m3 head_dim=256", "dtype=bf16 kv_dtype=int8 head_dim=96", NULL};
+
 typedef struct Work { /* one text to compile */
     GenProblem problem;
     GenConfig config;
@@ -264,6 +283,21 @@ static void rope_compiles_without_spills(void **state) {
     compile_all("rope", rope_problems);
 }
 
+static void attn_combine_compiles_without_spills(void **state) {
+    (void)state;
+    compile_all("attn_combine", merge_problems);
+}
+
+static void kv_append_compiles_without_spills(void **state) {
+    (void)state;
+    compile_all("kv_append", append_problems);
+}
+
+static void kv_gather_compiles_without_spills(void **state) {
+    (void)state;
+    compile_all("kv_gather", gather_problems);
+}
+
 static int open_run(void **state) {
     (void)state;
     Error err = {0};
@@ -294,6 +328,9 @@ int main(void) {
         cmocka_unit_test(serving_attention_compiles_without_spills),
         cmocka_unit_test(attn_naive_compiles_without_spills),
         cmocka_unit_test(rope_compiles_without_spills),
+        cmocka_unit_test(attn_combine_compiles_without_spills),
+        cmocka_unit_test(kv_append_compiles_without_spills),
+        cmocka_unit_test(kv_gather_compiles_without_spills),
     };
     return cmocka_run_group_tests(tests, open_run, close_run);
 }

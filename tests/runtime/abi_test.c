@@ -22,6 +22,13 @@ static void structs_have_the_layout_of_version_0(void **state) {
     assert_int_equal(offsetof(seqtune_attention_desc, q_stride_batch), 104);
     assert_int_equal(sizeof(seqtune_attention_args), 128);
     assert_int_equal(offsetof(seqtune_attention_args, cu_seqlens_q), 64);
+    assert_int_equal(sizeof(seqtune_merge_desc), 88);
+    assert_int_equal(offsetof(seqtune_merge_desc, o_stride_part), 56);
+    assert_int_equal(sizeof(seqtune_merge_args), 56);
+    assert_int_equal(sizeof(seqtune_kv_desc), 240);
+    assert_int_equal(offsetof(seqtune_kv_desc, q_stride_token), 136);
+    assert_int_equal(sizeof(seqtune_kv_args), 168);
+    assert_int_equal(offsetof(seqtune_kv_args, slots), 56);
     assert_int_equal(sizeof(seqtune_rope_desc), 104);
     assert_int_equal(sizeof(seqtune_rope_args), 64);
     assert_int_equal(sizeof(seqtune_plan_info), 144);
@@ -44,6 +51,10 @@ static void initialisers_set_the_size_and_nothing_else(void **state) {
     } while (0)
     ZERO_BUT_SIZE(seqtune_attention_desc, SEQTUNE_ATTENTION_DESC_INIT);
     ZERO_BUT_SIZE(seqtune_attention_args, SEQTUNE_ATTENTION_ARGS_INIT);
+    ZERO_BUT_SIZE(seqtune_merge_desc, SEQTUNE_MERGE_DESC_INIT);
+    ZERO_BUT_SIZE(seqtune_merge_args, SEQTUNE_MERGE_ARGS_INIT);
+    ZERO_BUT_SIZE(seqtune_kv_desc, SEQTUNE_KV_DESC_INIT);
+    ZERO_BUT_SIZE(seqtune_kv_args, SEQTUNE_KV_ARGS_INIT);
     ZERO_BUT_SIZE(seqtune_rope_desc, SEQTUNE_ROPE_DESC_INIT);
     ZERO_BUT_SIZE(seqtune_rope_args, SEQTUNE_ROPE_ARGS_INIT);
     ZERO_BUT_SIZE(seqtune_plan_info, SEQTUNE_PLAN_INFO_INIT);
@@ -71,10 +82,16 @@ static void null_handles_are_errors_not_crashes(void **state) {
     seqtune_device_ptr address = 0;
     assert_int_equal(seqtune_plan_attention(NULL, NULL, &plan), SEQTUNE_INVALID);
     assert_int_equal(seqtune_plan_rope(NULL, NULL, &plan), SEQTUNE_INVALID);
+    assert_int_equal(seqtune_plan_merge(NULL, NULL, &plan), SEQTUNE_INVALID);
+    assert_int_equal(seqtune_plan_kv(NULL, NULL, &plan), SEQTUNE_INVALID);
     assert_int_equal(seqtune_supports_attention(NULL, NULL), SEQTUNE_INVALID);
     assert_int_equal(seqtune_supports_rope(NULL, NULL), SEQTUNE_INVALID);
+    assert_int_equal(seqtune_supports_merge(NULL, NULL), SEQTUNE_INVALID);
+    assert_int_equal(seqtune_supports_kv(NULL, NULL), SEQTUNE_INVALID);
     assert_int_equal(seqtune_run_attention(NULL, NULL, 0, NULL), SEQTUNE_INVALID);
     assert_int_equal(seqtune_run_rope(NULL, NULL, 0, NULL), SEQTUNE_INVALID);
+    assert_int_equal(seqtune_run_merge(NULL, NULL, 0, NULL), SEQTUNE_INVALID);
+    assert_int_equal(seqtune_run_kv(NULL, NULL, 0, NULL), SEQTUNE_INVALID);
     assert_int_equal(seqtune_plan_get_info(NULL, NULL), SEQTUNE_INVALID);
     assert_int_equal(seqtune_get_device_info(NULL, NULL), SEQTUNE_INVALID);
     assert_int_equal(seqtune_device_alloc(NULL, 1, &address), SEQTUNE_INVALID);
@@ -136,9 +153,12 @@ static void the_header_compiles_as_cpp_and_as_strict_c(void **state) {
         "#include \\\"seqtune.h\\\"\\nint main(void) { seqtune_options o = SEQTUNE_OPTIONS_INIT; "
         "seqtune_attention_desc d = SEQTUNE_ATTENTION_DESC_INIT; seqtune_attention_args a = "
         "SEQTUNE_ATTENTION_ARGS_INIT; seqtune_rope_desc r = SEQTUNE_ROPE_DESC_INIT; "
-        "seqtune_rope_args b = SEQTUNE_ROPE_ARGS_INIT; seqtune_plan_info p = "
+        "seqtune_rope_args b = SEQTUNE_ROPE_ARGS_INIT; seqtune_merge_desc m = "
+        "SEQTUNE_MERGE_DESC_INIT; "
+        "seqtune_merge_args n = SEQTUNE_MERGE_ARGS_INIT; seqtune_kv_desc k = SEQTUNE_KV_DESC_INIT; "
+        "seqtune_kv_args l = SEQTUNE_KV_ARGS_INIT; seqtune_plan_info p = "
         "SEQTUNE_PLAN_INFO_INIT; return (int)(o.size + d.size + a.size + r.size + b.size + "
-        "p.size == 0); }\\n";
+        "p.size + m.size + n.size + k.size + l.size == 0); }\\n";
     int tried = 0;
     for (size_t i = 0; i < 2; i++) {
         char command[2048];

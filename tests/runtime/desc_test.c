@@ -54,8 +54,26 @@ static void put(void *base, const BadField *bad) {
     if (bad->type == F32) memcpy(to, &x, sizeof x);
 }
 
+/* Each row, put into `good`, is refused as invalid or unsupported, with its text. */
+static void refuse_each(const char *spec, const PlanDesc *good, const BadField *rows, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        PlanDesc any = *good;
+        GenProblem p;
+        Error err = {0};
+        put(&any.u, &rows[i]);
+        Status st = plan_problem(gen_spec_find(library, spec), &any, &p, &err);
+        if (st != ST_INVALID && st != ST_UNSUPPORTED)
+            fail_msg("row %zu (%s): %s", i, rows[i].part, st == ST_OK ? "accepted" : err.message);
+        assert_has(err.message, rows[i].part);
+    }
+}
+
 #define A(field, type, value, part)                                                                \
     { offsetof(seqtune_attention_desc, field), type, value, part }
+#define M(field, type, value, part)                                                                \
+    { offsetof(seqtune_merge_desc, field), type, value, part }
+#define K(field, type, value, part)                                                                \
+    { offsetof(seqtune_kv_desc, field), type, value, part }
 #define R(field, type, value, part)                                                                \
     { offsetof(seqtune_rope_desc, field), type, value, part }
 
@@ -107,16 +125,8 @@ static void every_bad_field_of_attention_is_named(void **state) {
         A(o_stride_token, I64, 256, "o_stride_token is 256"),
         A(q_stride_token, I64, 4e18, "q: its strides reach"),
     };
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        seqtune_attention_desc d = attention();
-        GenProblem p;
-        Error err = {0};
-        put(&d, &rows[i]);
-        Status st = problem_of_attention(&d, &p, &err);
-        if (st != ST_INVALID && st != ST_UNSUPPORTED)
-            fail_msg("row %zu (%s): %s", i, rows[i].part, st == ST_OK ? "accepted" : err.message);
-        assert_has(err.message, rows[i].part);
-    }
+    const PlanDesc good = {.kind = PLAN_ATTENTION, .u.attention = attention()};
+    refuse_each("attn_prefill", &good, rows, sizeof rows / sizeof rows[0]);
 }
 
 static void every_bad_field_of_rope_is_named(void **state) {
@@ -138,16 +148,86 @@ static void every_bad_field_of_rope_is_named(void **state) {
         R(x_stride_token, I64, -1, "x_stride_token"),
         R(out_stride_head, I64, 60, "out_stride_head is 60"),
     };
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        seqtune_rope_desc d = rope();
-        GenProblem p;
-        Error err = {0};
-        put(&d, &rows[i]);
-        Status st = problem_of_rope(&d, &p, &err);
-        if (st != ST_INVALID && st != ST_UNSUPPORTED)
-            fail_msg("row %zu (%s): %s", i, rows[i].part, st == ST_OK ? "accepted" : err.message);
-        assert_has(err.message, rows[i].part);
-    }
+    const PlanDesc good = {.kind = PLAN_ROPE, .u.rope = rope()};
+    refuse_each("rope", &good, rows, sizeof rows / sizeof rows[0]);
+}
+
+static void every_bad_field_of_a_merge_is_named(void **state) {
+    (void)state;
+    static const BadField rows[] = {
+        M(size, I64, 0, "size of the merge description is 0"),
+        M(dtype, INT, 3, "dtype is 3"),
+        M(parts_f32, INT, 2, "parts_f32 is 2"),
+        M(want_lse, INT, -1, "want_lse is -1"),
+        M(max_parts, I64, 0, "max_parts (largest number of parts) is 0"),
+        M(max_parts, I64, 1025, "must be 1..1024"),
+        M(max_tokens, I64, -2, "max_tokens"),
+        M(heads, I64, 0, "heads"),
+        M(head_dim, I64, 12, "whole 16-byte vectors"),
+        M(head_dim, I64, 2048, "2048"),
+        M(o_stride_part, I64, 12, "o_stride_part is 12: must be a positive multiple of 8"),
+        M(lse_stride_head, I64, 2, "lse_stride_head is 2: rows that are written would overlap"),
+        M(lse_stride_token, I64, -1, "lse_stride_token is -1"),
+        M(lse_stride_part, I64, 4e18, "strides reach beyond"),
+    };
+    PlanDesc good = {.kind = PLAN_MERGE, .u.merge = SEQTUNE_MERGE_DESC_INIT};
+    good.u.merge.max_parts = 4;
+    good.u.merge.max_tokens = 10;
+    good.u.merge.heads = 3;
+    good.u.merge.head_dim = 64;
+    refuse_each("attn_combine", &good, rows, sizeof rows / sizeof rows[0]);
+}
+
+static void every_bad_field_of_the_cache_is_named(void **state) {
+    (void)state;
+    static const BadField rows[] = {
+        K(size, I64, 0, "size of the kv description is 0"),
+        K(op, INT, 3, "op is 3: must be SEQTUNE_KV_APPEND"),
+        K(op, INT, SEQTUNE_KV_SCATTER, "rope is 1, qk_norm 1, heads_q 6: they belong to op ="),
+        K(dtype, INT, -1, "dtype is -1"),
+        K(kv_dtype, INT, 3, "kv_dtype is 3"),
+        K(max_tokens, I64, 0, "max_tokens"),
+        K(heads_q, I64, -1, "heads_q"),
+        K(heads_kv, I64, 0, "heads_kv"),
+        K(head_dim, I64, 0, "head_dim"),
+        K(page_size, I64, 0, "page_size (tokens of a page) is 0"),
+        K(page_size, I64, 1 << 30, "is above 2147483647, the most slots of a cache"),
+        K(pages, I64, -3, "pages"),
+        K(batch, I64, -1, "batch"),
+        K(block_table_stride, I64, 0, "by position it is the number of entries per sequence"),
+        K(rope, INT, 2, "rope is 2"),
+        K(rope, INT, 0, "they belong to rope = 1"),
+        K(rope_style, INT, 2, "rope_style is 2"),
+        K(rotary_dim, I64, 6, "rotated halves are whole pairs"),
+        K(rotary_dim, I64, 72, "rotary_dim is 72: must be at most head_dim (64)"),
+        K(table_rows, I64, 0, "table_rows is 0: rope = 1 needs"),
+        K(qk_norm, INT, 0, "belongs to qk_norm = 1"),
+        K(norm_eps, F32, -1, "norm_eps is -1"),
+        K(scale_per_head, INT, 1, "it belongs to an 8-bit kv_dtype"),
+        K(page_order, INT, 2, "page_order is 2"),
+        K(page_table, INT, 2, "page_table is 2"),
+        K(page_table, INT, SEQTUNE_PAGES_CSR, "block_table_stride is 4: it belongs to"),
+        K(q_stride_token, I64, 12, "q_stride_token is 12: must be a positive multiple of 8"),
+        K(new_k_stride_head, I64, -8, "new_k_stride_head is -8"),
+        K(new_v_stride_token, I64, 4, "new_v_stride_token is 4"),
+        K(k_stride_token, I64, 8, "k_stride_token is 8: rows that are written would overlap"),
+        K(v_stride_batch, I64, 64, "v_stride_batch is 64: rows that are written would overlap"),
+        K(flags, INT, 4, "flags is 4"),
+    };
+    PlanDesc good = {.kind = PLAN_KV, .u.kv = SEQTUNE_KV_DESC_INIT};
+    seqtune_kv_desc *d = &good.u.kv;
+    d->max_tokens = 10;
+    d->heads_q = 6;
+    d->heads_kv = 2;
+    d->head_dim = 64;
+    d->page_size = 16;
+    d->pages = 20;
+    d->batch = 3;
+    d->block_table_stride = 4;
+    d->rope = d->qk_norm = 1;
+    d->table_rows = 100;
+    d->norm_eps = 1e-5f;
+    refuse_each("kv_append", &good, rows, sizeof rows / sizeof rows[0]);
 }
 
 static void a_window_open_on_both_sides_is_no_window(void **state) {
@@ -334,6 +414,12 @@ static void a_problem_described_and_planned_is_the_same_problem(void **state) {
         {"rope", "align=1 head_dim=64 rotary_dim=64"},
         {"rope", "align=2 tokens=0"},
         {"rope", "align=8 head_dim=4 rotary_dim=4"},
+        {"attn_combine", "dtype=bf16 part_type=f32 parts=7 tokens=3 heads=5 head_dim=64"},
+        {"attn_combine", "tokens=0"},
+        {"kv_append", "kv_dtype=e4m3 tokens=9 heads_kv=3 page_size=5"},
+        {"kv_append", "rope=interleaved rotary_dim=64 qk_norm=1 heads_q=12 batch=4"},
+        {"kv_append", "rope=neox rotary_dim=8 head_dim=8 tokens=0"},
+        {"kv_gather", "dtype=bf16 kv_dtype=int8 head_dim=96 batch=2"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         Error err = {0};
@@ -383,6 +469,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_bad_field_of_attention_is_named),
         cmocka_unit_test(every_bad_field_of_rope_is_named),
+        cmocka_unit_test(every_bad_field_of_a_merge_is_named),
+        cmocka_unit_test(every_bad_field_of_the_cache_is_named),
         cmocka_unit_test(a_window_open_on_both_sides_is_no_window),
         cmocka_unit_test(masks_and_windows_become_the_specs_dimensions),
         cmocka_unit_test(pages_and_ragged_sequences_become_dimensions_and_strides),
