@@ -1,4 +1,5 @@
--- What a server asks of one model's attention: prompts, chunks of a long prompt, token by token.
+-- What a server asks of one model's attention and KV cache: prompts, chunks of a long prompt, token by
+-- token.
 local serving = {}
 
 local PAGE = 16     -- tokens: vLLM's default block
@@ -32,6 +33,15 @@ function serving.items(m)
   for _, length in ipairs { 2048, 8192 } do
     add("attn_prefill", in_pages(fields(m)), "chunk of " .. length, 1, CHUNK, length)
   end
+  -- New tokens into the cache: a chunk of a prompt, and one token of each of 64 sequences.
+  for _, tokens in ipairs { CHUNK, 64 } do
+    items[#items + 1] = item { op = "kv_append", label = m.name .. " append " .. tokens, source = m.source,
+      dtype = m.dtype, head_dim = m.head_dim, rope = "neox", rotary_dim = m.head_dim, tokens = tokens,
+      heads_q = m.heads_q, heads_kv = m.heads_kv, page_size = PAGE }
+  end
+  -- A prefix that the sequences share, and each one's own keys.
+  items[#items + 1] = item { op = "attn_combine", label = m.name .. " merge 2 x 64", source = m.source,
+    dtype = m.dtype, head_dim = m.head_dim, parts = 2, tokens = 64, heads = m.heads_q }
   return items
 end
 
