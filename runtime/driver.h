@@ -116,7 +116,8 @@ typedef struct DeviceLine { /* one executed PTX instruction */
     char kind[16];
     int ptx_line;
     unsigned long long warps, lanes, wavefronts, conflicts, sectors, divergent;
-    double share; /* modelled part of the work */
+    double share;     /* modelled part of the work */
+    char caller[160]; /* "file:line" where a function was inlined, or "" */
 } DeviceLine;
 
 typedef struct Driver {

@@ -76,6 +76,7 @@ typedef struct SoftgpuLine { /* one executed PTX instruction */
     unsigned long long sectors;    /* of global memory, 32 bytes each */
     unsigned long long divergent;  /* branches after which lanes went apart */
     double share;                  /* modelled: its part of the work, 1 over all lines */
+    char caller[160]; /* "file:line" of the call, where the compiler inlined a function; or "" */
 } SoftgpuLine;
 
 /* Both: of the last launch of the current context that completed, if it was profiled

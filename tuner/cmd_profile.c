@@ -51,8 +51,10 @@ static const char *source_line(LineSource *source, const char *place, Arena *are
     return "";
 }
 
-static Status read_counters(const Driver *d, Profile *p, Arena *arena, Error *err) {
-    LineSource source = {.text = source_line, .context = p->output};
+static Status read_counters(const Driver *d, Profile *p, const App *app, Error *err) {
+    Arena *arena = app->arena;
+    LineSource source = {
+        .inlined = app->options->inlined, .text = source_line, .context = p->output};
     Status st = profiled_read(d, arena, &p->launches, &p->launch_count, err);
     p->counted = st == ST_OK && p->launch_count > 0;
     if (!p->counted) return st;
@@ -72,7 +74,7 @@ static Status run(Profile *p, seqtune_context *ctx, const GenConfig *config, con
     if (st == ST_OK && can) st = driver_check(d, d->SetProfile(1), "softgpuSetProfile", err);
     if (st == ST_OK) st = bench_time(bench, index, 0, seconds, STATS_MAX, &count, err);
     if (st == ST_OK) p->seconds = stats_spread(seconds, count).median;
-    if (st == ST_OK && can) st = read_counters(d, p, app->arena, err);
+    if (st == ST_OK && can) st = read_counters(d, p, app, err);
     if (can) (void)d->SetProfile(0);
     bench_close(bench);
     return st;
@@ -188,6 +190,10 @@ ExitCode command_profile(App *app) {
     Targets targets = {0};
     ExitCode code = subject_open(app, &s);
     if (code == EXIT_OK) code = subject_config(app, &s, &config);
+    if (code == EXIT_OK && app->options->inlined && !app->options->lines) {
+        err_set(&err, ST_INVALID, "--inlined goes with --lines");
+        code = fail(EXIT_USAGE, &err);
+    }
     if (code == EXIT_OK) {
         Status st = targets_resolve(app->options->gpu, app->arena, &targets, &err);
         if (st == ST_OK)

@@ -195,6 +195,7 @@ static Status open_target(Job *job, Error *err) {
     if ((o->spill_stores || o->spill_loads) && !o->registers)
         return err_set(err, ST_INVALID, "--spill-stores and --spill-loads go with --registers");
     if (o->lines && !o->profile) return err_set(err, ST_INVALID, "--lines goes with --profile");
+    if (o->inlined && !o->lines) return err_set(err, ST_INVALID, "--inlined goes with --lines");
     if (o->registers && o->ptxas_log)
         return err_set(err, ST_INVALID, "--registers and --ptxas-log are two ways to say the same");
     if (o->mma && strcmp(o->mma, "fast") != 0 && strcmp(o->mma, "exact") != 0)
@@ -260,7 +261,8 @@ static Status make_room(Job *job, Error *err) {
 static Status make_lines(Job *job, Error *err) {
     PtxReport *r = &job->report;
     Arena *arena = job->app->arena;
-    LineSource source = {.ptx = r->file, .text = profiled_file_line};
+    LineSource source = {
+        .ptx = r->file, .inlined = job->app->options->inlined, .text = profiled_file_line};
     if (!job->app->options->lines || r->profile_count == 0) return ST_OK;
     return profiled_lines(r->profiles, r->profile_count, &source, arena, &r->lines, &r->line_count,
                           err);

@@ -73,19 +73,22 @@ const char *profiled_file_line(LineSource *s, const char *place, Arena *arena) {
 }
 
 typedef struct Piece { /* one executed PTX instruction of one launch */
-    const char *place;
+    const char *place, *caller;
     const DeviceLine *row;
     double share; /* of all launches */
 } Piece;
 
 static int by_place(const void *a, const void *b) {
-    return strcmp(((const Piece *)a)->place, ((const Piece *)b)->place);
+    const Piece *x = a, *y = b;
+    const int order = strcmp(x->place, y->place);
+    return order != 0 ? order : strcmp(x->caller, y->caller);
 }
 
 static int by_share(const void *a, const void *b) {
     const ProfiledLine *x = a, *y = b;
     if (x->share < y->share || x->share > y->share) return x->share < y->share ? 1 : -1;
-    return strcmp(x->place, y->place);
+    const int order = strcmp(x->place, y->place);
+    return order != 0 ? order : strcmp(x->caller, y->caller);
 }
 
 static const char *place_of(const LineSource *s, const DeviceLine *row, Arena *arena) {
@@ -109,7 +112,8 @@ static Piece *pieces_of(const ProfiledLaunch *launches, size_t count, const Line
         const double part = seconds > 0 ? launches[i].stats.seconds / seconds : 0;
         for (size_t r = 0; r < launches[i].row_count; r++) {
             const DeviceLine *row = &launches[i].rows[r];
-            pieces[k++] = (Piece){place_of(source, row, arena), row, part * row->share};
+            pieces[k++] = (Piece){place_of(source, row, arena), source->inlined ? row->caller : "",
+                                  row, part * row->share};
         }
     }
     return pieces;
@@ -125,10 +129,13 @@ Status profiled_lines(const ProfiledLaunch *launches, size_t count, LineSource *
     qsort(pieces, n, sizeof *pieces, by_place);
     for (size_t i = 0; i < n; i++) {
         const DeviceLine *row = pieces[i].row;
-        if (i == 0 || strcmp(pieces[i].place, pieces[i - 1].place) != 0) {
-            const char *place = pieces[i].place;
-            out[made++] = (ProfiledLine){
-                .place = place, .text = place[0] ? source->text(source, place, arena) : ""};
+        if (i == 0 || by_place(&pieces[i], &pieces[i - 1]) != 0) {
+            const Piece *p = &pieces[i];
+            const char *shown = p->caller[0] ? p->caller : p->place;
+            out[made++] =
+                (ProfiledLine){.place = p->place,
+                               .caller = p->caller,
+                               .text = shown[0] ? source->text(source, shown, arena) : ""};
         }
         ProfiledLine *line = &out[made - 1];
         line->warps += (double)row->warps;

@@ -21,6 +21,8 @@ typedef struct ProfiledLaunch {
 /* A line of the source text: what its PTX instructions did in all launches together. */
 typedef struct ProfiledLine {
     const char *place, *text;
+    const char
+        *caller; /* where it was inlined, and `text` is of there; "": nowhere, or not asked */
     double warps, lanes, wavefronts, conflicts, sectors;
     double share; /* modelled; 1 over all lines of all launches */
 } ProfiledLine;
@@ -28,6 +30,7 @@ typedef struct ProfiledLine {
 /* Where the text of a line stands. */
 typedef struct LineSource {
     const char *ptx; /* what instructions without a place are called by; NULL: nothing */
+    bool inlined;    /* tell lines apart by where they were inlined */
     /* The text at "FILE:LINE", "" when it cannot be found. */
     const char *(*text)(struct LineSource *source, const char *place, Arena *arena);
     const void *context;

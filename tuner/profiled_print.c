@@ -105,9 +105,10 @@ void profiled_lines_text(const ProfiledLine *lines, size_t count, Str *out) {
                   " (share: modelled)\n");
     for (size_t i = 0; i < count; i++) {
         const ProfiledLine *l = &lines[i];
-        str_printf(out, "%7.2f %7.0f %10.0f %11.0f %9.0f %9.0f  %s  %s\n", 100 * l->share, l->warps,
-                   l->lanes, l->wavefronts, l->conflicts, l->sectors,
-                   l->place[0] ? l->place : "(no line)", l->text);
+        str_printf(out, "%7.2f %7.0f %10.0f %11.0f %9.0f %9.0f  %s%s%s  %s\n", 100 * l->share,
+                   l->warps, l->lanes, l->wavefronts, l->conflicts, l->sectors,
+                   l->place[0] ? l->place : "(no line)", l->caller[0] ? " in " : "", l->caller,
+                   l->text);
     }
 }
 
@@ -155,6 +156,7 @@ void profiled_lines_json(const ProfiledLine *lines, size_t count, Json *j) {
         const ProfiledLine *l = &lines[i];
         json_open(j, NULL, '{');
         json_text(j, "line", l->place);
+        if (l->caller[0]) json_text(j, "called_at", l->caller);
         json_text(j, "text", l->text);
         json_num(j, "warps", l->warps);
         json_num(j, "lanes", l->lanes);

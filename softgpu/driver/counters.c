@@ -71,6 +71,7 @@ static void line_fill(SoftgpuLine *out, const SgLaunch *launch, const SgRow *row
                          .divergent = row->divergent,
                          .share = share};
     sg_row_place(launch->kernel, row, out->place, sizeof out->place);
+    sg_row_caller(launch->kernel, row, out->caller, sizeof out->caller);
     snprintf(out->instruction, sizeof out->instruction, "%s", in->form);
     snprintf(out->kind, sizeof out->kind, "%s", sg_class_name(row->class));
 }

@@ -95,5 +95,7 @@ typedef struct SgProfile { /* all from the launch's arena */
 
 /* "attn/prefill_mma.cu:118" of a row's .loc; "" without one. Returns `out`. */
 const char *sg_row_place(const SgKernel *kernel, const SgRow *row, char *out, size_t size);
+/* The same of the line that called the function, where the compiler inlined it. */
+const char *sg_row_caller(const SgKernel *kernel, const SgRow *row, char *out, size_t size);
 
 #endif

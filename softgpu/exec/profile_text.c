@@ -15,3 +15,7 @@ const char *sg_class_name(SgClass class) {
 const char *sg_row_place(const SgKernel *kernel, const SgRow *row, char *out, size_t size) {
     return ptx_place(kernel->module->ptx, row->instr->loc_file, row->instr->loc_line, out, size);
 }
+
+const char *sg_row_caller(const SgKernel *kernel, const SgRow *row, char *out, size_t size) {
+    return ptx_place(kernel->module->ptx, row->instr->call_file, row->instr->call_line, out, size);
+}

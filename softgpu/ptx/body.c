@@ -326,8 +326,12 @@ static bool starts(const char *form, const char *base) {
 }
 
 static void instruction(PtxParser *p) {
-    PtxInstr in = {
-        .guard = -1, .line = p->tok.line, .loc_file = p->loc_file, .loc_line = p->loc_line};
+    PtxInstr in = {.guard = -1,
+                   .line = p->tok.line,
+                   .loc_file = p->loc_file,
+                   .loc_line = p->loc_line,
+                   .call_file = p->call_file,
+                   .call_line = p->call_line};
     if (ptx_accept(p, '@')) guard(p, &in);
     in.form = ptx_word(p, "an instruction");
     if (p->status != ST_OK) return;
@@ -422,13 +426,18 @@ static bool label(PtxParser *p) {
     return true;
 }
 
-void ptx_loc(PtxParser *p) {
-    ptx_next(p);
+static void loc_position(PtxParser *p, int *to_file, int *to_line) {
     const int64_t file = ptx_integer(p, "a file number");
     const int64_t line = ptx_integer(p, "a line");
     ptx_integer(p, "a column");
-    p->loc_file = file > 0 && file < PTX_MAX_FILES ? (int)file : 0;
-    p->loc_line = (int)(line & INT32_MAX);
+    *to_file = file > 0 && file < PTX_MAX_FILES ? (int)file : 0;
+    *to_line = (int)(line & INT32_MAX);
+}
+
+void ptx_loc(PtxParser *p) {
+    ptx_next(p);
+    loc_position(p, &p->loc_file, &p->loc_line);
+    p->call_file = p->call_line = 0;
     if (!ptx_accept(p, ',')) return;
     if (!ptx_token_is(&p->tok, "function_name")) ptx_fail(p, ST_SYNTAX, "function_name expected");
     ptx_next(p);
@@ -437,7 +446,7 @@ void ptx_loc(PtxParser *p) {
     if (!ptx_accept(p, ',')) return;
     if (!ptx_token_is(&p->tok, "inlined_at")) ptx_fail(p, ST_SYNTAX, "inlined_at expected");
     ptx_next(p);
-    for (int i = 0; i < 3; i++) ptx_integer(p, "a number");
+    loc_position(p, &p->call_file, &p->call_line);
 }
 
 static void body_variable(PtxParser *p, PtxSpace space) {
@@ -533,7 +542,7 @@ void ptx_body(PtxParser *p) {
     p->protos = (PtxList){.item = sizeof(PtxProto)};
     p->scope = -1;
     p->depth = 0;
-    p->loc_file = p->loc_line = 0;
+    p->loc_file = p->loc_line = p->call_file = p->call_line = 0;
     open_scope(p);
     ptx_formal_regs(p);
     while (p->status == ST_OK && p->depth > 0) {

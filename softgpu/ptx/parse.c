@@ -536,6 +536,10 @@ const char *ptx_place(const PtxModule *module, int file, int line, char *out, si
     if (file <= 0 || file >= module->file_count || !module->files[file]) return out;
     const char *name = module->files[file];
     if (strncmp(name, root, sizeof root - 1) == 0) name += sizeof root - 1;
-    snprintf(out, size, "%s:%d", name, line);
+    char number[16];
+    const size_t digits = (size_t)snprintf(number, sizeof number, ":%d", line);
+    const size_t length = strlen(name), room = size > digits ? size - digits - 1 : 0;
+    if (length > room) name += length - room;
+    snprintf(out, size, "%s%s", name, number);
     return out;
 }

@@ -54,7 +54,7 @@ typedef struct PtxParser {
     PtxModule *module;
     Status status;
     Error *err;
-    int loc_file, loc_line;
+    int loc_file, loc_line, call_file, call_line;
     Map *vars; /* module scope */
     Map *funcs;
     PtxList module_vars, module_funcs, files;

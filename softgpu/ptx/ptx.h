@@ -92,6 +92,7 @@ typedef struct PtxInstr {
     int line;     /* in the PTX text */
     int loc_file; /* by .loc; 0: none */
     int loc_line;
+    int call_file, call_line; /* where its function was inlined: the innermost call; 0: nowhere */
 } PtxInstr;
 
 typedef struct PtxTable { /* .branchtargets */
@@ -149,7 +150,8 @@ typedef struct PtxModule {
 Status ptx_parse(const char *text, size_t size, Arena *arena, PtxModule **out, Error *err);
 
 const PtxFunc *ptx_func(const PtxModule *module, const char *name);
-/* "attn/prefill_mma.cu:118" from a .loc, "" when there is none. Returns `out`. */
+/* "attn/prefill_mma.cu:118" from a .loc, "" when there is none; of a name too long the end. Returns
+ * `out`. */
 const char *ptx_place(const PtxModule *module, int file, int line, char *out, size_t size);
 
 typedef enum PtxSpecial {

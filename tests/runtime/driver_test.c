@@ -170,6 +170,7 @@ static void the_side_doors_structs_are_the_same_on_both_sides(void **state) {
     SAME(sectors);
     SAME(divergent);
     SAME(share);
+    SAME(caller);
 #undef SAME
 }
 

@@ -141,6 +141,38 @@ static void a_profile_shows_the_source_that_loc_names(void **state) {
     program_free(&ran);
 }
 
+/* One function, inlined twice: two rows with --inlined, one without. */
+static void inlined_code_is_told_apart_by_the_line_that_called_it(void **state) {
+    (void)state;
+    put("two.cu", "twice(x);\nagain(x);\n");
+    put("in.ptx", ".version 7.2\n.target sm_75\n.address_size 64\n"
+                  ".visible .entry twice(.param .u64 x) {\n"
+                  "  .reg .f32 %f<3>; .reg .b64 %d<2>;\n"
+                  "  .loc 1 1 0\n  ld.param.u64 %d0, [x];\n  ld.global.f32 %f0, [%d0];\n"
+                  "  .loc 2 5 0, function_name $L, inlined_at 1 1 3\n  add.f32 %f1, %f0, %f0;\n"
+                  "  .loc 2 5 0, function_name $L, inlined_at 1 2 3\n  add.f32 %f2, %f1, %f1;\n"
+                  "  .loc 1 2 0\n  st.global.f32 [%d0], %f2;\n  ret;\n}\n"
+                  ".file 1 \"two.cu\"\n.file 2 \"lib.cu\"\n");
+    put("d.lua", "buffer 'x' { dtype = 'f32', count = 1, fill = 1 }\n"
+                 "launch { grid = 1, block = 1, params = { ptr 'x' } }\n");
+    static const char command[] = "run-ptx in.ptx --launch d.lua --gpu soft:a100 --profile";
+    Ran ran = program_run("%s --lines --inlined", command);
+    program_expect(&ran, EXIT_OK, " lib.cu:5 in two.cu:1  twice(x);\n");
+    program_expect(&ran, EXIT_OK, " lib.cu:5 in two.cu:2  again(x);\n");
+    program_expect(&ran, EXIT_OK, " two.cu:1  twice(x);\n"); /* not inlined */
+    program_free(&ran);
+    ran = program_run("%s --lines", command);
+    program_expect(&ran, EXIT_OK, " lib.cu:5  \n");
+    assert_null(strstr(ran.out, " in two.cu"));
+    program_free(&ran);
+    ran = program_run("%s --lines --inlined --json", command);
+    program_expect(&ran, EXIT_OK, "\"called_at\": \"two.cu:2\"");
+    program_free(&ran);
+    ran = program_run("%s --inlined", command);
+    program_expect(&ran, EXIT_USAGE, "--inlined goes with --lines");
+    program_free(&ran);
+}
+
 static void every_modelled_time_comes_with_range_bounds_model_and_factor(void **state) {
     (void)state;
     Ran ran = run_desc(two_scales, "--repeat 2");
@@ -605,6 +637,7 @@ int main(void) {
         cmocka_unit_test(the_example_runs_as_the_document_says),
         cmocka_unit_test(a_profile_has_a_column_per_launch_and_a_row_per_line),
         cmocka_unit_test(a_profile_shows_the_source_that_loc_names),
+        cmocka_unit_test(inlined_code_is_told_apart_by_the_line_that_called_it),
         cmocka_unit_test(every_modelled_time_comes_with_range_bounds_model_and_factor),
         cmocka_unit_test(a_struct_by_value_holds_pointers_and_numbers_at_their_offsets),
         cmocka_unit_test(launches_follow_each_other_in_the_order_of_the_text),
