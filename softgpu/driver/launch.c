@@ -255,6 +255,7 @@ double launch_execute(Context *context, const Work *work) {
                    .cooperative = work->u.kernel.cooperative,
                    .resident = fit.blocks * context->model->sms,
                    .model = context->model,
+                   .stack_bytes = context->limits[0], /* CU_LIMIT_STACK_SIZE */
                    .instruction_limit = driver.instruction_limit,
                    .profile = context->profile,
                    .seed = driver.seed,

@@ -32,7 +32,7 @@ static Layout layout(const Launch *launch) {
     Layout l = {.warps = up(sizeof(Block), 128)};
     l.regs = up(l.warps + n * sizeof(Warp), 128);
     l.local = l.regs + n * k->reg_bytes;
-    l.shared = up(l.local + n * LANES * k->local_bytes, 1024);
+    l.shared = up(l.local + n * LANES * launch->local_bytes, 1024);
     const size_t shared = (size_t)k->info.static_smem + launch->user->dynamic_smem;
     l.counts = up(l.shared + shared, 128);
     l.total = up(l.counts + (size_t)k->block_count * sizeof(uint64_t), 1024);
@@ -96,18 +96,26 @@ static void fill_specials(Block *b, Warp *w) {
     }
 }
 
+static void stack_clear(LaneStack *s) {
+    s->used = s->depth = 0;
+    s->bytes = 0;
+}
+
 static void warp_start(Block *b, int index, const Layout *l) {
     const SgKernel *const k = b->launch->kernel;
     uint8_t *const memory = (uint8_t *)b;
     Warp *const w = &b->warps[index];
     AsyncCopy *const async = w->async; /* kept from the block that used this memory before */
     const int cap = w->async_cap;
+    LaneStack *const stacks = w->stacks;
+    for (int i = 0; stacks && i < LANES; i++) stack_clear(&stacks[i]);
     *w = (Warp){.regs = memory + l->regs + (size_t)index * k->reg_bytes,
-                .local = memory + l->local + (size_t)index * LANES * k->local_bytes,
+                .local = memory + l->local + (size_t)index * LANES * b->launch->local_bytes,
                 .block = b,
                 .index = index,
                 .counts = b->counts,
-                .resume = k->code,
+                .resume = k->code + k->first,
+                .stacks = stacks,
                 .async = async,
                 .async_cap = cap};
     const uint32_t *const d = b->launch->user->block;
@@ -150,11 +158,14 @@ Block *block_start(Launch *launch, uint64_t linear, Block *spare) {
                  .counts = (uint64_t *)(void *)((uint8_t *)b + l.counts)};
     memset(b->shared, 0xff, b->shared_size);
     memset(b->counts, 0, (size_t)launch->kernel->block_count * sizeof *b->counts);
-    if (launch->kernel->local_bytes)
-        memset((uint8_t *)b + l.local, 0xff,
-               (size_t)b->warp_count * LANES * launch->kernel->local_bytes);
+    const size_t local_bytes = (size_t)b->warp_count * LANES * launch->local_bytes;
+    if (!launch->stack_bytes)
+        memset((uint8_t *)b + l.local, 0xff, local_bytes);
+    else /* frames are filled by calls */
+        for (size_t i = 0; i < (size_t)b->warp_count * LANES; i++)
+            memset((uint8_t *)b + l.local + i * launch->local_bytes, 0xff,
+                   launch->kernel->local_bytes);
     for (int i = 0; i < b->warp_count; i++) warp_start(b, i, &l);
-    const size_t local_bytes = (size_t)b->warp_count * LANES * launch->kernel->local_bytes;
     const bool counts =
         !launch->profile || b->profile || (b->profile = probe_block_new(launch->kernel)) != NULL;
     if (!counts || !watch_start(b, (uint8_t *)b + l.local, local_bytes)) {
@@ -167,7 +178,11 @@ Block *block_start(Launch *launch, uint64_t linear, Block *spare) {
 void block_free(Block *b) {
     if (!b) return;
     watch_end(b);
-    for (int i = 0; i < b->warp_count; i++) mem_free(b->warps[i].async);
+    for (int i = 0; i < b->warp_count; i++) {
+        mem_free(b->warps[i].async);
+        for (int k = 0; b->warps[i].stacks && k < LANES; k++) mem_free(b->warps[i].stacks[k].words);
+        mem_free(b->warps[i].stacks);
+    }
     mem_free(b->arrivals);
     watch_free(b->watch);
     probe_block_free(b->profile);

@@ -1,22 +1,30 @@
-/* What a kernel calls, looked at before anything is inlined.
+/* What a kernel calls, looked at before anything is decoded.
  *
- * Calls are inlined, so that a text of one kilobyte could ask for 4^16 copies of a function.
- * Invariant: after dec_calls without an error no function calls itself, chains are at most
- * MAX_INLINE_DEPTH long, and all copies together have at most MAX_INLINED instructions. Each
- * function is visited once. */
+ * Calls are inlined, so that a text of one kilobyte could ask for 4^16 copies of a function. Those
+ * that call themselves, directly or not, and those that would make a body too large or too deep
+ * become routines (routine.c). Invariant: after dec_calls without an error every cycle of calls has
+ * a routine, chains of inlined calls are at most MAX_INLINE_DEPTH long, and all bodies together
+ * have at most MAX_INSTRUCTIONS. Each function is visited once. */
 #include "softgpu/exec/decode.h"
 
 #include <string.h>
 
-enum { MAX_INLINED = 1 << 20 };
+enum {
+    MAX_INSTRUCTIONS = 1 << 20,
+    MAX_BODY = 1 << 16, /* with what is inlined; beyond it functions above SMALL are called */
+    SMALL = 256,
+    MAX_INLINE_DEPTH = 16,
+    MAX_CHAIN = 256 /* of calls in the text */
+};
 
 typedef enum CallState { CALLS_NEW, CALLS_OPEN, CALLS_KNOWN } CallState;
 
 typedef struct CallInfo {
     CallState state;
-    bool laid;             /* dec_first_layout was asked */
+    bool laid; /* dec_first_layout was asked */
+    bool routine;
     uint64_t instructions; /* with all that is inlined */
-    int depth;             /* longest chain of calls below */
+    int depth;             /* longest chain of inlined calls below */
 } CallInfo;
 
 static CallInfo *info_of(Decode *d, const PtxFunc *f) {
@@ -70,39 +78,56 @@ int dec_targets(Decode *d, const PtxFunc *f, const PtxInstr *in, const PtxFunc *
     return n;
 }
 
-/* Adds up what `f` and its callees have; `chain` is the number of calls that led here. */
-static const CallInfo *visit(Decode *d, const PtxFunc *f, int chain) {
-    CallInfo *const info = info_of(d, f);
-    if (!info || info->state == CALLS_KNOWN) return info;
-    if (info->state == CALLS_OPEN || chain > MAX_INLINE_DEPTH) {
-        dec_fail(d, ST_UNSUPPORTED, "function '%s': %s", f->name,
-                 info->state == CALLS_OPEN ? "recursion is not emulated"
-                                           : "calls are nested deeper than 16");
-        return NULL;
+/* `callee` is called by `f`; `decide`: it may become a routine. */
+static void add_callee(Decode *d, CallInfo *f, const PtxFunc *callee, bool decide) {
+    CallInfo *const below = info_of(d, callee);
+    if (!below) return;
+    const bool much =
+        below->instructions > SMALL && f->instructions + below->instructions > MAX_BODY;
+    if (decide && !below->routine &&
+        (below->state == CALLS_OPEN || below->depth + 1 > MAX_INLINE_DEPTH || much)) {
+        below->routine = true;
+        dec_add_routine(d, callee);
     }
-    info->state = CALLS_OPEN;
+    if (below->routine) return;
+    f->instructions += below->instructions;
+    if (below->depth + 1 > f->depth) f->depth = below->depth + 1;
+}
+
+static void visit(Decode *d, const PtxFunc *f, int chain);
+
+/* What `f` calls: visited and chosen at first, then added up. */
+static void callees_of(Decode *d, CallInfo *info, const PtxFunc *f, int chain, bool first) {
     info->instructions = (uint64_t)f->instr_count;
-    for (int i = 0; i < f->instr_count; i++) {
+    info->depth = 0;
+    for (int i = 0; i < f->instr_count && d->status == ST_OK; i++) {
         d->in = &f->instrs[i];
         const PtxFunc *callees[MAX_TARGETS];
         const int n = dec_targets(d, f, &f->instrs[i], callees);
-        for (int k = 0; k < n; k++) {
-            const CallInfo *const below = visit(d, callees[k], chain + 1);
-            if (!below) return NULL;
-            info->instructions += below->instructions;
-            if (below->depth + 1 > info->depth) info->depth = below->depth + 1;
-            if (info->instructions <= MAX_INLINED && chain + info->depth <= MAX_INLINE_DEPTH)
-                continue;
-            dec_fail(d, ST_LIMIT,
-                     "function '%s' with all that it calls: more than %d instructions, or calls "
-                     "nested deeper than %d",
-                     f->name, MAX_INLINED, MAX_INLINE_DEPTH);
-            return NULL;
+        for (int k = 0; k < n && d->status == ST_OK; k++) {
+            if (first) visit(d, callees[k], chain + 1);
+            if (d->status == ST_OK) add_callee(d, info, callees[k], first);
         }
+        if (!first && info->instructions > MAX_INSTRUCTIONS)
+            dec_fail(d, ST_LIMIT, "function '%s': more than %d instructions with what is inlined",
+                     f->name, MAX_INSTRUCTIONS);
     }
-    d->in = NULL;
+}
+
+/* `chain` is the number of calls that led here. */
+static void visit(Decode *d, const PtxFunc *f, int chain) {
+    CallInfo *const info = info_of(d, f);
+    if (!info || info->state != CALLS_NEW) return;
+    if (chain > MAX_CHAIN) {
+        dec_fail(d, ST_LIMIT, "function '%s': more than %d functions call one another in a row",
+                 f->name, MAX_CHAIN);
+        return;
+    }
+    info->state = CALLS_OPEN;
+    callees_of(d, info, f, chain, true);
+    callees_of(d, info, f, chain, false);
     info->state = CALLS_KNOWN;
-    return info;
+    if (d->status == ST_OK) d->in = NULL;
 }
 
 void dec_calls(Decode *d, const PtxFunc *entry) {
@@ -110,7 +135,14 @@ void dec_calls(Decode *d, const PtxFunc *entry) {
     if (!d->calls)
         dec_fail(d, ST_NO_MEMORY, "out of memory");
     else
-        (void)visit(d, entry, 0);
+        visit(d, entry, 0);
+    if (d->status != ST_OK) return;
+    uint64_t total = info_of(d, entry)->instructions;
+    for (int i = 0; i < d->routine_count; i++)
+        total += info_of(d, d->routines[i]->func)->instructions;
+    if (total > MAX_INSTRUCTIONS)
+        dec_fail(d, ST_LIMIT, "more than %d instructions with all functions that are called",
+                 MAX_INSTRUCTIONS);
 }
 
 bool dec_first_layout(Decode *d, const PtxFunc *f) {

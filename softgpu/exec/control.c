@@ -14,6 +14,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/mem.h"
+
 enum { DIVERGED_BLOCKS = 64, NO_ROW32 = -1 };
 #define NO_ROW UINT32_MAX
 
@@ -319,6 +321,7 @@ HANDLER(nanosleep) {
 }
 
 #include "softgpu/exec/barrier.h"
+#include "softgpu/exec/frame.h"
 
 HANDLER(activemask) {
     u32 *const d = ROW(u32, 0);
@@ -431,10 +434,10 @@ HANDLER(assert) {
     char message[160], file[160];
     const int lane = __builtin_ctz(w->mask);
     u64 address[2];
-    for (int i = 0; i < 2; i++)
-        __builtin_memcpy(&address[i], w->local + (size_t)lane * warp_local_bytes(w) + r->o[i], 8);
+    const uint8_t *const frame = frame_of(w, lane, r->o[3]);
+    for (int i = 0; i < 2; i++) __builtin_memcpy(&address[i], frame + r->o[i], 8);
     u32 line = 0;
-    __builtin_memcpy(&line, w->local + (size_t)lane * warp_local_bytes(w) + r->o[2], 4);
+    __builtin_memcpy(&line, frame + r->o[2], 4);
     device_string(address[0], message, sizeof message);
     device_string(address[1], file, sizeof file);
     return warp_fault(w, r, 710, w->mask, "%s:%u: assertion `%s' failed", file, line, message);
@@ -447,12 +450,12 @@ HANDLER(bad_call) {
                       (unsigned long long)ROW(u64, 0)[lane]);
 }
 
-/* vprintf: o[0], o[1] where its parameters lie in local memory, o[2] where its result goes or
+/* vprintf: o[0], o[1] where its parameters lie in the frame o[3], o[2] where its result goes or
  * NO_ROW. */
 HANDLER(vprintf) {
     FOR_LANES {
         if (!(w->mask >> l & 1)) continue;
-        uint8_t *const local = w->local + (size_t)l * warp_local_bytes(w);
+        uint8_t *const local = frame_of(w, l, r->o[3]);
         u64 param[2];
         for (int i = 0; i < 2; i++) __builtin_memcpy(&param[i], local + r->o[i], 8);
         const int n = kernel_print(w, l, param[0], param[1]);
@@ -470,7 +473,7 @@ void warp_run(Warp *w) {
 }
 
 uint64_t warp_local_bytes(const Warp *w) {
-    return w->block->launch->kernel->local_bytes;
+    return w->block->launch->local_bytes;
 }
 
 uint64_t warp_param_bytes(const Warp *w) {

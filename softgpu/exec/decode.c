@@ -21,8 +21,7 @@ void dec_fail(Decode *d, Status status, const char *fmt, ...) {
                         place[0] ? ")" : "", d->in ? d->in->form : "entry", text);
 }
 
-/* Doubles a scratch array; NULL on failure. */
-static void *grow(Decode *d, void *data, int count, int *cap, size_t item) {
+void *dec_grow(Decode *d, void *data, int count, int *cap, size_t item) {
     if (count < *cap) return data;
     const int n = *cap ? *cap * 2 : 64;
     void *more = arena_array(d->scratch, (size_t)n, item);
@@ -37,7 +36,7 @@ static void *grow(Decode *d, void *data, int count, int *cap, size_t item) {
 
 Ir *dec_emit(Decode *d, Handler fn, SgPipe pipe) {
     if (d->ir_count >= MAX_IR) dec_fail(d, ST_LIMIT, "more than %d records after inlining", MAX_IR);
-    Ir *list = grow(d, d->ir, d->ir_count, &d->ir_cap, sizeof *list);
+    Ir *list = dec_grow(d, d->ir, d->ir_count, &d->ir_cap, sizeof *list);
     if (list) d->ir = list;
     Ir *const ir = d->status == ST_OK ? &d->ir[d->ir_count++] : &d->trash;
     *ir = (Ir){.fn = fn, .target = -1, .pipe = (uint8_t)pipe, .from = d->in, .table = -1};
@@ -80,7 +79,7 @@ void dec_use(Ir *ir, int k, int vreg) {
 }
 
 static int new_vreg(Decode *d, PtxClass class, VregKind kind, uint64_t value) {
-    Vreg *list = grow(d, d->vregs, d->vreg_count, &d->vreg_cap, sizeof *list);
+    Vreg *list = dec_grow(d, d->vregs, d->vreg_count, &d->vreg_cap, sizeof *list);
     if (!list) return 0;
     d->vregs = list;
     list[d->vreg_count] = (Vreg){.class = (uint8_t) class, .kind = (uint8_t)kind, .value = value};
@@ -169,6 +168,26 @@ static int register_sum(Decode *d, const PtxOperand *o, PtxClass class) {
     return v;
 }
 
+/* Does `var` lie in the frame of a routine? */
+static bool in_frame(const Decode *d, const PtxVar *var) {
+    return d->routine && (var->space == PTX_LOCAL || (var->space == PTX_PARAM && !var->entry));
+}
+
+static int frame_address(Decode *d, uint64_t offset, PtxClass class) {
+    const int wide = dec_vreg(d, PTX_B64);
+    Ir *ir = dec_emit(d, dec_lane(d, LANE_add_window), PIPE_ALU);
+    dec_def(ir, 0, wide);
+    dec_use(ir, 1, d->frame_row);
+    dec_use(ir, 2, dec_constant(d, PTX_B64, offset));
+    if (class == PTX_B64) return wide;
+    const int low = dec_vreg(d, PTX_B32), high = dec_vreg(d, PTX_B32);
+    ir = dec_emit(d, dec_lane(d, LANE_unpack64), PIPE_MOVE);
+    dec_def(ir, 0, low);
+    dec_def(ir, 1, high);
+    dec_use(ir, 2, wide);
+    return low;
+}
+
 int dec_source(Decode *d, const PtxOperand *o, PtxClass class, bool is_float) {
     switch (o->kind) {
     case PTX_REG:
@@ -187,6 +206,8 @@ int dec_source(Decode *d, const PtxOperand *o, PtxClass class, bool is_float) {
         if (class != PTX_PRED) return dec_constant(d, class, float_bits(o, class));
         break;
     case PTX_SYMBOL:
+        if (in_frame(d, o->var) && (class == PTX_B64 || class == PTX_B32))
+            return frame_address(d, dec_symbol(d, o->var) + (uint64_t)o->imm, class);
         if (class == PTX_B64 || (class == PTX_B32 && o->var->space != PTX_GLOBAL))
             return dec_constant(d, class, dec_symbol(d, o->var) + (uint64_t)o->imm);
         break;
@@ -239,7 +260,7 @@ int dec_address(Decode *d, const PtxOperand *o, uint64_t *offset, const PtxVar *
         return -1;
     }
     if (o->var) *offset += dec_symbol(d, o->var);
-    if (o->reg < 0) return -1;
+    if (o->reg < 0) return o->var && in_frame(d, o->var) ? d->frame_row : -1;
     if (d->frame->func->regs[o->reg].class == PTX_PRED)
         dec_fail(d, ST_SYNTAX, "a predicate is no address");
     return dec_reg(d, o->reg);
@@ -464,30 +485,6 @@ static int *find_aliases(Decode *d, const PtxFunc *f, int base) {
     return alias;
 }
 
-static void bind(Decode *d, const PtxVar *var, uint64_t offset) {
-    Binding *list = grow(d, d->bindings, d->binding_count, &d->binding_cap, sizeof *list);
-    if (!list) return;
-    d->bindings = list;
-    list[d->binding_count++] = (Binding){var, offset};
-}
-
-static uint64_t local_space(Decode *d, const PtxVar *var) {
-    const uint64_t at = (d->local_size + var->align - 1) & ~(uint64_t)(var->align - 1);
-    d->local_size = at + var->size;
-    if (d->local_size > (512u << 10)) /* the architecture's limit per thread (CUDA guide, table) */
-        dec_fail(d, ST_LIMIT, "more than 512 KiB of local memory per thread");
-    return at;
-}
-
-static void bind_variables(Decode *d, const PtxFunc *f, const uint64_t *args,
-                           const uint64_t *rets) {
-    for (int i = 0; i < f->param_count && !f->entry; i++) bind(d, f->params[i], args[i]);
-    for (int i = 0; i < f->ret_count; i++) bind(d, f->rets[i], rets[i]);
-    for (int i = 0; i < f->var_count; i++)
-        if (f->vars[i]->space == PTX_LOCAL || f->vars[i]->space == PTX_PARAM)
-            bind(d, f->vars[i], local_space(d, f->vars[i]));
-}
-
 /* Branch targets become Ir indices once the frame's labels are known. */
 static void patch(Decode *d, const Frame *frame, int first) {
     for (int i = first; i < d->ir_count; i++) {
@@ -502,10 +499,28 @@ static void patch(Decode *d, const Frame *frame, int first) {
     }
 }
 
+/* Formals of a routine that are registers, from or to what carries them. */
+static void carry(Decode *d, const Routine *r, PtxVar *const *list, int n, bool in) {
+    for (int i = 0; i < n && d->status == ST_OK; i++)
+        for (int k = 0; k < list[i]->reg_count; k++) {
+            const int reg = list[i]->reg + k, inside = d->frame->vreg_base + reg;
+            dec_move(d, (PtxClass)r->func->regs[reg].class, in ? inside : r->carry[reg],
+                     in ? r->carry[reg] : inside);
+        }
+}
+
+static void end_function(Decode *d, const PtxFunc *f, const Routine *routine) {
+    if (routine) carry(d, routine, f->rets, f->ret_count, false);
+    const int extra = f->entry ? CONTROL_exit : routine ? CONTROL_ret : CONTROL_nop;
+    Ir *const end = dec_emit(d, dec_control(extra), routine ? PIPE_BRANCH : PIPE_MOVE);
+    end->ends = true;
+    end->stays = f->entry || routine;
+    if (routine) dec_use(end, 0, d->frame_row);
+}
+
 void dec_function(Decode *d, const PtxFunc *f, const uint64_t *args, const uint64_t *rets,
-                  int depth) {
-    Frame frame = {
-        .func = f, .vreg_base = d->vreg_count, .binding_base = d->binding_count, .depth = depth};
+                  const Routine *routine) {
+    Frame frame = {.func = f, .vreg_base = d->vreg_count, .binding_base = d->binding_count};
     for (int i = 0; i < f->reg_count && d->status == ST_OK; i++)
         dec_vreg(d, (PtxClass)f->regs[i].class);
     frame.label = arena_array(d->scratch, (size_t)f->instr_count + 1, sizeof *frame.label);
@@ -513,8 +528,10 @@ void dec_function(Decode *d, const PtxFunc *f, const uint64_t *args, const uint6
     const PtxInstr *const in = d->in;
     d->frame = &frame;
     frame.alias = find_aliases(d, f, frame.vreg_base);
-    bind_variables(d, f, args, rets);
+    dec_bind_variables(d, f, args, rets);
     const int first = d->ir_count;
+    if (routine && f->instr_count) d->in = &f->instrs[0];
+    if (routine) carry(d, routine, f->params, f->param_count, true);
     for (int i = 0; i < f->instr_count && d->status == ST_OK; i++) {
         frame.label[i] = d->ir_count;
         instruction(d, &f->instrs[i]);
@@ -525,54 +542,12 @@ void dec_function(Decode *d, const PtxFunc *f, const uint64_t *args, const uint6
     if (d->status == ST_OK) {
         frame.label[f->instr_count] = d->ir_count;
         if (f->entry) d->entry_label = frame.label;
-        Ir *const end = dec_emit(d, dec_control(f->entry ? CONTROL_exit : CONTROL_nop), PIPE_MOVE);
-        end->ends = true;
-        end->stays = f->entry;
+        end_function(d, f, routine);
         patch(d, &frame, first);
     }
     d->binding_count = frame.binding_base;
     d->frame = outer;
     d->in = in;
-}
-
-/* Shared variables that the entry or what it calls names, in order of first mention. The dynamic
- * array (no size) starts behind them. */
-static void layout_shared(Decode *d, const PtxFunc *f) {
-    if (!f->body || !dec_first_layout(d, f)) return;
-    for (int i = 0; i < f->instr_count && d->status == ST_OK; i++) {
-        const PtxFunc *callees[MAX_TARGETS];
-        const int n = dec_targets(d, f, &f->instrs[i], callees);
-        for (int k = 0; k < n; k++) layout_shared(d, callees[k]);
-        for (int k = 0; k < f->instrs[i].operand_count; k++) {
-            const PtxOperand *const o = &f->instrs[i].operands[k];
-            const PtxVar *const var = o->var;
-            if (!var || var->space != PTX_SHARED) continue;
-            bool known = false;
-            for (int s = 0; s < d->shared_count; s++) known |= d->shared[s].var == var;
-            if (known) continue;
-            Binding *list = grow(d, d->shared, d->shared_count, &d->shared_cap, sizeof *list);
-            if (!list) return;
-            d->shared = list;
-            const uint64_t at = (d->shared_size + var->align - 1) & ~(uint64_t)(var->align - 1);
-            list[d->shared_count++] = (Binding){var, at};
-            if (var->align > d->shared_align) d->shared_align = var->align;
-            if (!var->external) d->shared_size = at + var->size;
-            if (d->shared_size > (1u << 20))
-                dec_fail(d, ST_LIMIT, "static shared memory above 1 MiB");
-        }
-    }
-}
-
-static void place_dynamic(Decode *d) {
-    for (int i = 0; i < d->shared_count; i++) {
-        if (!d->shared[i].var->external) continue;
-        const uint64_t a = d->shared_align > 16 ? d->shared_align : 16;
-        if (d->shared_size) d->shared_size = (d->shared_size + a - 1) & ~(a - 1);
-    }
-    for (int i = 0; i < d->shared_count; i++) {
-        if (d->shared[i].var->external) d->shared[i].offset = d->shared_size;
-        d->shared[i].offset += d->kernel->shared_base;
-    }
 }
 
 Status sg_decode(SgModule *module, const PtxFunc *entry, SgKernel *kernel, Error *err) {
@@ -584,9 +559,11 @@ Status sg_decode(SgModule *module, const PtxFunc *entry, SgKernel *kernel, Error
     d.forms = map_new(d.scratch);
     if (!d.constants || !d.forms) dec_fail(&d, ST_NO_MEMORY, "out of memory");
     if (d.status == ST_OK) dec_calls(&d, entry);
-    if (d.status == ST_OK) layout_shared(&d, entry);
-    place_dynamic(&d);
-    if (d.status == ST_OK) dec_function(&d, entry, NULL, NULL, 0);
+    if (d.status == ST_OK) dec_layout_shared(&d, entry);
+    dec_routines(&d);
+    d.entry_first = d.ir_count;
+    if (d.status == ST_OK) dec_function(&d, entry, NULL, NULL, NULL);
+    dec_link_calls(&d);
     dec_overflow(&d);
     if (d.status == ST_OK) {
         kernel->info.static_smem = (int)d.shared_size;

@@ -18,6 +18,7 @@ typedef enum VregKind { VREG_PLAIN, VREG_CONST, VREG_SPECIAL } VregKind;
 typedef struct Vreg {
     uint8_t class; /* PtxClass */
     uint8_t kind;
+    bool carries;   /* a formal into or out of a routine */
     uint64_t value; /* constant, or number of the special register */
     uint32_t row;   /* byte offset, by flow.c */
 } Vreg;
@@ -39,6 +40,7 @@ typedef struct Ir {
     uint8_t fuse;           /* FuseKind for folding */
     uint32_t flops;         /* of an mma */
     int table, table_count; /* brx: entries in Decode.jumps */
+    int call;               /* number + 1 of a call of a routine; 0: none */
     const PtxInstr *from;
 } Ir;
 
@@ -56,18 +58,32 @@ typedef struct Binding { /* where a variable of an inlined function lies */
     uint64_t offset;
 } Binding;
 
-typedef struct Frame { /* one inlined function */
+typedef struct Routine { /* a function that is called, not inlined: see routine.c */
+    const PtxFunc *func;
+    int *carry; /* per register: the virtual one that brings a formal in or out, or -1 */
+    uint64_t *arg_at, *ret_at;    /* formals in memory: offsets in the frame */
+    uint64_t formal_bytes, bytes; /* of the formals, of a frame */
+    int first;                    /* Ir */
+} Routine;
+
+typedef struct RoutineCall {  /* a call of one */
+    const Routine *from, *to; /* NULL: from the entry */
+    LocalCopy *args, *rets;
+    int arg_count, ret_count;
+} RoutineCall;
+
+typedef struct Frame { /* the entry, a routine or an inlined function */
     const PtxFunc *func;
     int vreg_base;
     const int *alias; /* per register: the virtual register that replaces it, or -1 */
     int *label;       /* Ir index of each instruction and of the end */
     int binding_base;
-    int depth;
 } Frame;
 
 typedef struct Decode {
     SgModule *module;
     const PtxFunc *entry;
+    int entry_first;  /* Ir */
     int *entry_label; /* Ir index of each instruction of the entry */
     SgKernel *kernel;
     Arena *scratch;
@@ -85,7 +101,13 @@ typedef struct Decode {
     Binding *shared; /* static shared variables */
     int shared_count, shared_cap;
     uint64_t shared_size, shared_align, local_size;
-    int *jumps; /* brx targets: instructions, then Ir */
+    Routine **routines;
+    int routine_count, routine_cap;
+    RoutineCall *routine_calls;
+    int routine_call_count, routine_call_cap;
+    Routine *routine; /* that is decoded now; NULL: the entry */
+    int frame_row;    /* virtual register of the frame's address, when there are routines */
+    int *jumps;       /* brx targets: instructions, then Ir */
     int jump_count, jump_cap;
     const HandlerSet *handlers;
     Frame *frame;
@@ -97,6 +119,8 @@ typedef struct Decode {
 } Decode;
 
 void dec_fail(Decode *d, Status status, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* Doubles a scratch array that is full; NULL on failure. */
+void *dec_grow(Decode *d, void *data, int count, int *cap, size_t item);
 /* A new Ir for the current instruction; never NULL (after an error: a scratch one). */
 Ir *dec_emit(Decode *d, Handler fn, SgPipe pipe);
 Handler dec_lane(const Decode *d, int extra);
@@ -124,8 +148,7 @@ void dec_memory_family(Decode *d, const char *name);
 void dec_convert(Decode *d);
 void dec_control_family(Decode *d, const char *name);
 bool dec_branch_family(Decode *d, const char *name); /* false: not one of them */
-enum { MAX_INLINE_DEPTH = 16 };
-/* Refuses recursion and calls that would inline too much; see calls.c. */
+/* Finds the functions that become routines; see calls.c. */
 void dec_calls(Decode *d, const PtxFunc *entry);
 enum { MAX_TARGETS = 64 };
 /* What a call in `f` may reach: the function it names, or through a register all functions of its
@@ -134,8 +157,23 @@ int dec_targets(Decode *d, const PtxFunc *f, const PtxInstr *in, const PtxFunc *
 /* True the first time that it is asked about `f`. */
 bool dec_first_layout(Decode *d, const PtxFunc *f);
 
+/* The body of the entry, of a function that is inlined, or of a `routine` (else NULL). `args` and
+ * `rets`: where formals in memory lie. */
 void dec_function(Decode *d, const PtxFunc *func, const uint64_t *args, const uint64_t *rets,
-                  int depth);
+                  const Routine *routine);
+void dec_move(Decode *d, PtxClass class, int dest, int source);
+
+/* Variables, see decode_layout.c. */
+void dec_bind_variables(Decode *d, const PtxFunc *f, const uint64_t *args, const uint64_t *rets);
+void dec_layout_shared(Decode *d, const PtxFunc *entry);
+
+/* Routines, see routine.c. NULL: `f` is inlined. */
+Routine *dec_routine(const Decode *d, const PtxFunc *f);
+void dec_add_routine(Decode *d, const PtxFunc *f);
+void dec_routines(Decode *d); /* decodes them, before the entry */
+/* Calls one; the actual parameters in memory lie at args[] and rets[] of the caller's frame. */
+void dec_call(Decode *d, const Routine *to, const uint64_t *args, const uint64_t *rets);
+void dec_link_calls(Decode *d); /* once all is decoded */
 
 /* The check `address`, see overflow.c: for the instruction about to be emitted, and once all are.
  */

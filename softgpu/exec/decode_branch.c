@@ -90,7 +90,7 @@ static int pair_regs(Decode *d, PtxVar *const *formals, int count, const PtxOper
     for (int i = 0; i < count; i++) {
         const PtxOperand *const o = &list->items[i];
         const int lanes = formals[i]->reg_count;
-        if (!lanes && is_param(o)) continue;
+        if (!lanes && is_param(o) && o->var->size >= formals[i]->size) continue;
         if (!lanes || is_param(o) || (o->kind == PTX_VECTOR ? o->item_count : 1) != lanes ||
             n + lanes > limit) {
             dec_fail(d, ST_SYNTAX, "argument %d does not fit '%s' of '%s'", i + 1, formals[i]->name,
@@ -105,28 +105,39 @@ static int pair_regs(Decode *d, PtxVar *const *formals, int count, const PtxOper
     return n;
 }
 
-static void move(Decode *d, PtxClass class, int dest, int source) {
+void dec_move(Decode *d, PtxClass class, int dest, int source) {
     static const int extra[] = {LANE_mov_pred, LANE_mov_lane, LANE_mov_b64};
     Ir *const ir = dec_emit(d, dec_lane(d, extra[class]), PIPE_MOVE);
     dec_def(ir, 0, dest);
     dec_use(ir, 1, source);
 }
 
-/* The callee's registers follow those that exist when its frame is made (dec_function). */
-static void inline_call(Decode *d, const PtxFunc *f, const PtxOperand *arg_list,
-                        const PtxOperand *ret_list, const uint64_t *args, const uint64_t *rets) {
+typedef struct CallSite {
+    const PtxOperand *args, *rets; /* lists */
+    uint64_t arg_at[MAX_ARGS], ret_at[MAX_ARGS];
+    int arg_count, ret_count;
+} CallSite;
+
+/* Inlined, the callee's registers follow those that exist when its frame is made (dec_function),
+ * and its formals in memory are the caller's variables themselves. */
+static void make_call(Decode *d, const PtxFunc *f, const CallSite *c) {
     enum { LIMIT = 4 * MAX_ARGS };
     RegArg in[LIMIT], out[LIMIT];
-    const int ins = pair_regs(d, f->params, f->param_count, arg_list, f, in, LIMIT);
-    const int outs = pair_regs(d, f->rets, f->ret_count, ret_list, f, out, LIMIT);
+    const Routine *const to = dec_routine(d, f);
+    const int ins = pair_regs(d, f->params, f->param_count, c->args, f, in, LIMIT);
+    const int outs = pair_regs(d, f->rets, f->ret_count, c->rets, f, out, LIMIT);
     for (int i = 0; i < ins && d->status == ST_OK; i++)
         in[i].source = dec_source(d, in[i].actual, in[i].class, false);
     const int base = d->vreg_count;
     for (int i = 0; i < ins && d->status == ST_OK; i++)
-        move(d, in[i].class, base + in[i].reg, in[i].source);
-    if (d->status == ST_OK) dec_function(d, f, args, rets, d->frame->depth + 1);
+        dec_move(d, in[i].class, to ? to->carry[in[i].reg] : base + in[i].reg, in[i].source);
+    if (d->status == ST_OK && to)
+        dec_call(d, to, c->arg_at, c->ret_at);
+    else if (d->status == ST_OK)
+        dec_function(d, f, c->arg_at, c->ret_at, NULL);
     for (int i = 0; i < outs && d->status == ST_OK; i++)
-        move(d, out[i].class, dec_dest(d, out[i].actual, out[i].class), base + out[i].reg);
+        dec_move(d, out[i].class, dec_dest(d, out[i].actual, out[i].class),
+                 to ? to->carry[out[i].reg] : base + out[i].reg);
 }
 
 static bool has_size(const PtxOperand *list, int i, uint64_t size) {
@@ -147,15 +158,11 @@ static bool system_call(Decode *d, const char *name, const PtxOperand *arg_list,
         }
     Ir *const ir = dec_emit(d, dec_control(print ? CONTROL_vprintf : CONTROL_assert), PIPE_OTHER);
     for (int i = 0; i < n; i++) ir->o[i] = (uint32_t)args[i];
+    ir->o[3] = NO_ROW;
+    if (d->routine) dec_use(ir, 3, d->frame_row);
     if (print) ir->o[2] = has_size(ret_list, 0, 4) ? (uint32_t)rets[0] : NO_ROW;
     return true;
 }
-
-typedef struct CallSite {
-    const PtxOperand *args, *rets; /* lists */
-    uint64_t arg_at[MAX_ARGS], ret_at[MAX_ARGS];
-    int arg_count, ret_count;
-} CallSite;
 
 static void call_one(Decode *d, const PtxFunc *f, const CallSite *c) {
     if (!f->body || f->entry)
@@ -164,7 +171,7 @@ static void call_one(Decode *d, const PtxFunc *f, const CallSite *c) {
         dec_fail(d, ST_SYNTAX, "'%s' takes %d arguments and returns %d values", f->name,
                  f->param_count, f->ret_count);
     else
-        inline_call(d, f, c->args, c->rets, c->arg_at, c->ret_at);
+        make_call(d, f, c);
 }
 
 /* A jump whose target is set later, as an Ir; taken when predicate `p` is false, always for -1. */
@@ -206,8 +213,7 @@ static void indirect_call(Decode *d, const PtxOperand *to, const CallSite *c) {
     dec_emit(d, dec_control(CONTROL_nop), PIPE_MOVE); /* where all meet */
 }
 
-/* call [(rets),] name[, (args)]: the callee's body is inlined, its parameters are the caller's
- * .param variables themselves. */
+/* call [(rets),] name[, (args)]: inlined, or a call of a routine. */
 static void call(Decode *d) {
     static const PtxOperand none = {.kind = PTX_LIST, .reg = -1, .second = -1};
     CallSite c = {.args = &none, .rets = &none};

@@ -108,6 +108,7 @@ typedef struct SgLaunch {
     const GpuModel *model;
     uint64_t spin_limit; /* 0: default; instructions without progress before a hang is reported */
     bool profile;        /* counts in detail: slower, see exec/profile.h */
+    uint64_t stack_bytes; /* per thread, for calls that are not inlined; 0: 1024 */
     uint64_t instruction_limit; /* 0: none; warp instructions of the whole grid, then a time-out */
     uint64_t
         seed; /* 0: the usual order; else another of blocks, warps, lanes, time slices, copies */

@@ -128,6 +128,10 @@ static void intervals(Flow *f) {
             }
         }
     }
+    if (d->routine_count) { /* the frame's base keeps its row */
+        extend(f, (uint32_t)d->frame_row, 0);
+        extend(f, (uint32_t)d->frame_row, 2 * d->ir_count);
+    }
     if (!sets) return;
     f->words = ((size_t)d->vreg_count + 63) / 64;
     const size_t n = (size_t)f->count * f->words;
@@ -343,6 +347,7 @@ static void write_records(Flow *f) {
     /* Block b's leader stands at first + b, its Ir i at i + b + 1. */
     for (int i = 0; i < d->ir_count; i++)
         at[i] = i + f->block_of[i] + (i == f->blocks[f->block_of[i]].first ? 0 : 1);
+    k->first = at[d->entry_first];
     for (int b = 0; b < f->count; b++) {
         const Basic *const block = &f->blocks[b];
         const int n = block->end - block->first;
@@ -388,6 +393,7 @@ Status sg_flow(Decode *d) {
     if (d->status == ST_OK) cost_blocks(&f);
     if (d->status == ST_OK) place_instructions(&f);
     if (d->status == ST_OK) flow_spins(&f);
+    if (d->status == ST_OK) flow_calls(&f);
     if (d->status == ST_OK) write_records(&f);
     return d->status;
 }

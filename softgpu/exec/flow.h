@@ -30,6 +30,8 @@ static inline bool flow_test(const Flow *f, const uint64_t *base, int block, uin
     return base[(size_t)block * f->words + v / 64] >> (v % 64) & 1;
 }
 
+/* What calls of routines save: fills the kernel's `calls`. See routine.c. */
+void flow_calls(Flow *f);
 /* Finds the loops that only wait: fills f->spins, marks the jumps back. See spin.c. */
 void flow_spins(Flow *f);
 

@@ -414,6 +414,13 @@ static bool end_profile(Launch *l, Arena *arena) {
     return l->user->detail != NULL;
 }
 
+/* At most what a thread has of local memory (CUDA programming guide, technical specifications). */
+static uint64_t stack_bytes(const SgLaunch *launch) {
+    enum { DEFAULT_STACK = 1024, MOST_LOCAL = 512 << 10 };
+    const uint64_t n = launch->stack_bytes ? launch->stack_bytes : DEFAULT_STACK;
+    return n < MOST_LOCAL ? n : MOST_LOCAL;
+}
+
 Status sg_execute(SgLaunch *launch, Arena *arena, Error *err) {
     Status st = check_launch(launch, err);
     if (st != ST_OK) return st;
@@ -436,6 +443,8 @@ Status sg_execute(SgLaunch *launch, Arena *arena, Error *err) {
                 .resident = launch->resident > 0 ? launch->resident : 1,
                 .warp_count = (int)((threads + LANES - 1) / LANES),
                 .footprint = footprint_new()};
+    if (k->call_count) l.stack_bytes = stack_bytes(launch);
+    l.local_bytes = k->local_bytes + ((l.stack_bytes + 15) & ~UINT64_C(15));
     pthread_mutex_init(&l.lock, NULL);
     pthread_cond_init(&l.wake, NULL);
     /* Both modes report the same blocks, so that both are timed alike. */

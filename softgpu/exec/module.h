@@ -16,6 +16,26 @@ typedef struct RecPlace { /* beside each record, for messages */
     uint32_t flops;
 } RecPlace;
 
+typedef struct LocalCopy { /* of a parameter between frames: offsets in them */
+    uint32_t from, to, bytes;
+} LocalCopy;
+
+typedef struct SavedRow { /* a register that lives across a call */
+    uint32_t row;
+    uint8_t class; /* PtxClass */
+} SavedRow;
+
+typedef struct CallRecord { /* a call of a routine: see exec/frame.h */
+    const char *callee;
+    int back;                            /* the record where it returns to */
+    uint32_t caller_bytes, callee_bytes; /* of their frames in local memory */
+    LocalCopy *args, *rets;
+    int arg_count, ret_count;
+    SavedRow *saved;
+    int saved_count;
+    uint32_t saved_words;
+} CallRecord;
+
 typedef struct SpecialRow { /* a row filled when a warp starts */
     int special;
     uint32_t row;
@@ -31,6 +51,9 @@ struct SgKernel {
     int rec_count;
     BlockCost *costs; /* per basic block */
     int block_count;
+    int first;         /* record where a warp starts: routines lie before the entry */
+    CallRecord *calls; /* of routines, in the module's arena */
+    int call_count;
     int32_t *jumps;     /* brx tables */
     size_t reg_bytes;   /* of a warp, multiple of 128 */
     uint8_t *constants; /* image of the constant rows */

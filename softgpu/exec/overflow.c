@@ -148,5 +148,6 @@ void dec_overflow(Decode *d) {
     for (int i = 0; i < d->ir_count; i++)
         if (d->ir[i].target >= 0) d->ir[i].target = at[d->ir[i].target];
     for (int i = 0; i < d->jump_count; i++) d->jumps[i] = at[d->jumps[i]];
+    d->entry_first = at[d->entry_first];
     for (int i = 0; i <= d->entry->instr_count; i++) d->entry_label[i] = at[d->entry_label[i]];
 }

@@ -37,6 +37,7 @@ static bool harmless(const Ir *ir) {
     static const char *const others[] = {"fence",          "membar",        "nanosleep",
                                          "mbarrier.test_", "mbarrier.try_", "bar.warp.sync"};
     const char *const form = ir->from ? ir->from->form : "";
+    if (ir->call) return false;
     switch ((SgPipe)ir->pipe) {
     case PIPE_MOVE:
     case PIPE_ALU:
@@ -192,7 +193,7 @@ void flow_spins(Flow *f) {
     if (d->status != ST_OK || !f->live_in) return;
     for (int i = 0; i < d->ir_count; i++) {
         Ir *const ir = &d->ir[i];
-        if (ir->target < 0 || ir->target > i || ir->table >= 0) continue;
+        if (ir->target < 0 || ir->target > i || ir->table >= 0 || ir->call) continue;
         const int head = f->block_of[ir->target];
         loop.round++;
         if (!collect(f, &loop, head, f->block_of[i])) continue;

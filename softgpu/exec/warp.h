@@ -108,6 +108,12 @@ typedef struct AsyncArrival { /* cp.async.mbarrier.arrive that nobody has waited
     int warp;
 } AsyncArrival;
 
+typedef struct LaneStack { /* of calls: see exec/frame.h */
+    uint32_t *words;
+    uint32_t used, cap, depth;
+    uint64_t bytes; /* of the thread's stack */
+} LaneStack;
+
 typedef struct AddressRange { /* of an allocation, [low, high) */
     uint64_t low, high;
 } AddressRange;
@@ -139,7 +145,8 @@ struct Warp {
     const Rec *pc[LANES];
     const Rec *resume;
     Block *block;
-    uint8_t *local; /* LANES times local_bytes */
+    uint8_t *local; /* LANES times Launch.local_bytes */
+    LaneStack *stacks; /* one per lane; NULL: no routine was called yet */
     int index;
     WarpState state;
     int barrier;               /* waited for in WARP_BARRIER, */
@@ -212,6 +219,7 @@ struct Launch {
     int resident;
     int warp_count;
     size_t block_bytes, reg_bytes;
+    uint64_t stack_bytes, local_bytes; /* per thread; the stack is the end of local memory */
     Footprint *footprint;
     struct LaunchProfile *profile; /* under the lock; NULL: not profiled */
     OrderLaunch *order_between; /* and `race`: see exec/order.h, exec/race.h; NULL: not watched */

@@ -88,10 +88,23 @@ void watch_wrote_shared(Block *b, uint32_t offset, uint32_t bytes) {
     if (watch && watch->shadow) memset(watch->shadow + offset, 0xff, bytes);
 }
 
-void watch_wrote_local(Block *b, const uint8_t *address, uint32_t bytes) {
+/* The shadow of `bytes` in local memory; NULL: none is kept. */
+static uint8_t *local_shadow(const Block *b, const uint8_t *address) {
     const Watch *const watch = b->watch;
-    if (watch && watch->shadow)
-        memset((void *)((uintptr_t)address + (uintptr_t)watch->local_shadow), 0xff, bytes);
+    if (!watch || !watch->shadow) return NULL;
+    return (uint8_t *)((uintptr_t)address + (uintptr_t)watch->local_shadow);
+}
+void watch_wrote_local(Block *b, const uint8_t *address, uint32_t bytes) {
+    uint8_t *const shadow = local_shadow(b, address);
+    if (shadow) memset(shadow, 0xff, bytes);
+}
+void watch_new_local(Block *b, const uint8_t *address, uint32_t bytes) {
+    uint8_t *const shadow = local_shadow(b, address);
+    if (shadow) memset(shadow, 0, bytes);
+}
+void watch_copied_local(Block *b, const uint8_t *to, const uint8_t *from, uint32_t bytes) {
+    uint8_t *const shadow = local_shadow(b, to);
+    if (shadow) memcpy(shadow, local_shadow(b, from), bytes);
 }
 
 void watch_mb_arrive(Warp *w, uint32_t offset) {

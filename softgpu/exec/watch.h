@@ -44,6 +44,9 @@ void watch_mb_wait(Warp *w, uint32_t offset);
 /* `bytes` bytes at `address` of memory that handlers write without an access of the kernel. */
 void watch_wrote_shared(Block *b, uint32_t offset, uint32_t bytes);
 void watch_wrote_local(Block *b, const uint8_t *address, uint32_t bytes);
+/* A frame begins there; a parameter goes from one frame to another. */
+void watch_new_local(Block *b, const uint8_t *address, uint32_t bytes);
+void watch_copied_local(Block *b, const uint8_t *to, const uint8_t *from, uint32_t bytes);
 
 /* Copies of `lanes` have landed in shared memory. `waited`: by a wait of their own lanes. */
 void watch_landed(Warp *w, const AsyncCopy *copy, uint32_t lanes, bool waited);

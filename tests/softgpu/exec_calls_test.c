@@ -107,13 +107,6 @@ static void calls_that_cannot_be_made_are_refused(void **state) {
          "no function whose address is taken fits"},
         {PTX_HEADER ".global .align 8 .u64 table[1] = {missing};\n",
          "'missing' in an initial value is neither variable nor function"},
-        /* a function that calls whatever has its own prototype calls itself */
-        {PTX_HEADER ".func f(.param .b64 a) {\n.reg .b64 %rd<2>; ld.param.b64 %rd0, [a];\n"
-                    "{ .param .b64 a0; st.param.b64 [a0], %rd0;\n"
-                    "to: .callprototype _ (.param .b64 _); call %rd0, (a0), to; } ret;\n}\n"
-                    ".visible .entry t() {\n.reg .b64 %rd<2>; mov.u64 %rd0, f;\n"
-                    "{ .param .b64 a0; st.param.b64 [a0], %rd0; call f, (a0); } ret;\n}\n",
-         "recursion is not emulated"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         Error err;

@@ -15,6 +15,7 @@ foreach(what
   nvrtc
   opcodes
   profile
+  routine
   simd
   sync
   tensor

@@ -69,28 +69,30 @@ static void syntax_errors_name_the_line(void **state) {
     refuses(BODY("call.uni f, ();"), "function 'f' has no body here");
 }
 
-static void recursion_is_refused(void **state) {
-    (void)state;
-    refuses(
-        PTX_HEADER
-        ".func f() {\ncall.uni f, ();\nret;\n}\n.visible .entry t() {\ncall.uni f, ();\nret;\n}\n",
-        "recursion is not emulated");
-}
-
-/* 4^14 copies of one function in a text of one kilobyte; 4 self-calls. Each is refused at once. */
-static void calls_that_multiply_are_refused(void **state) {
+/* Copies of functions in a text of one kilobyte: large ones are called, so that it loads at once.
+ */
+static void calls_that_multiply_are_not_copied(void **state) {
     (void)state;
     Str text = {0};
     str_puts(&text, PTX_HEADER ".func f0() {\nret;\n}\n");
-    for (int i = 1; i <= 14; i++)
+    for (int i = 1; i <= 60; i++)
         str_printf(&text, ".func f%d() {\ncall f%d;\ncall f%d;\ncall f%d;\ncall f%d;\nret;\n}\n", i,
                    i - 1, i - 1, i - 1, i - 1);
-    str_puts(&text, ".visible .entry t() {\ncall f14;\nret;\n}\n");
-    refuses(str_text(&text), "more than 1048576 instructions");
-    str_clear(&text);
-    str_puts(&text, PTX_HEADER ".func f() {\ncall f;\ncall f;\ncall f;\ncall f;\nret;\n}\n"
-                               ".visible .entry t() {\ncall f;\nret;\n}\n");
-    refuses(str_text(&text), "recursion is not emulated");
+    str_puts(&text, ".visible .entry t() {\ncall f60;\nret;\n}\n");
+    Bench b;
+    bench_open(&b, "sm_80", str_text(&text), 64);
+    bench_close(&b);
+    str_free(&text);
+}
+
+static void endless_chains_of_calls_are_refused(void **state) {
+    (void)state;
+    Str text = {0};
+    str_puts(&text, PTX_HEADER ".func f0() {\nret;\n}\n");
+    for (int i = 1; i <= 300; i++)
+        str_printf(&text, ".func f%d() {\ncall f%d;\nret;\n}\n", i, i - 1);
+    str_puts(&text, ".visible .entry t() {\ncall f300;\nret;\n}\n");
+    refuses(str_text(&text), "more than 256 functions call one another in a row");
     str_free(&text);
 }
 
@@ -237,8 +239,8 @@ int main(void) {
         cmocka_unit_test(an_unknown_instruction_is_named_with_its_template_line),
         cmocka_unit_test(operands_are_checked_by_the_table),
         cmocka_unit_test(syntax_errors_name_the_line),
-        cmocka_unit_test(recursion_is_refused),
-        cmocka_unit_test(calls_that_multiply_are_refused),
+        cmocka_unit_test(calls_that_multiply_are_not_copied),
+        cmocka_unit_test(endless_chains_of_calls_are_refused),
         cmocka_unit_test(newer_targets_and_versions_are_refused),
         cmocka_unit_test(globals_hold_their_initial_values),
         cmocka_unit_test(kernel_information_is_what_the_text_says),
