@@ -32,14 +32,15 @@ kernel "attn_decode" {
     let("kv_row_bytes_", "head_dim * kv_element"),
     let("swizzle_bytes", "kv_row_bytes_ % 128 == 0 and 128 or (kv_row_bytes_ % 64 == 0 and 64 or 32)"),
     let("lanes_per_key_", "kv_row_bytes_ // 16"),
-    let("q_in_regs", "block_m * head_dim <= 3072 and 1 or 0"),
+    let("q_in_regs", "block_m * head_dim <= (gpu.cp_async and 3072 or 2048) and 1 or 0"),
     let("q_bytes", "tensor == 1 and block_m * head_dim * 2 or 0"),
     let("ring_bytes", "tensor == 1 and warps * stages * warp_keys * kv_row_bytes_ * 2 or 0"),
     let("q_base", "ring_bytes"),
     let("merge_bytes", "warps * block_m * (head_dim + 8) * 4 + warps * block_m * 8"),
     let("smem_bytes", "max(ring_bytes + q_bytes, merge_bytes)"),
-    -- 32-bit registers per lane. Tensor cores: O, S and P, Q's operands; staged copies on sm_75.
-    let("mma_regs", "block_m * head_dim // 32 + block_m * warp_keys // 32 + (q_in_regs == 1 and block_m * head_dim // 64 or block_m // 4) + (gpu.cp_async and 0 or warp_keys * kv_row_bytes_ // 128)"),
+    -- 32-bit registers per lane. Tensor cores: O, S and P, Q's operands; staged copies on sm_75; what
+    -- one ldmatrix of 8-bit K or V becomes, and its codes.
+    let("mma_regs", "block_m * head_dim // 32 + block_m * warp_keys // 32 + (q_in_regs == 1 and block_m * head_dim // 64 or block_m // 4) + (gpu.cp_async and 0 or warp_keys * kv_row_bytes_ // 128) + (kv_element == 1 and 16 or 0)"),
     -- CUDA cores: Q, O, the tile of K and V, scores.
     let("lane_dims_", "16 // kv_element"),
     let("group_keys_", "warp_keys * lanes_per_key_ // 32"),
@@ -52,7 +53,7 @@ kernel "attn_decode" {
     let("at_once", "gpu.sms * launch_blocks"),
     -- Parts per sequence that the grid has room for: enough blocks for `waves` rounds, at least
     -- 128 keys each, and at most 128, since one thread adds the parts of its piece one by one.
-    let("room", "max(1, min(cdiv(waves * at_once, max(1, batch * heads_kv * row_tiles)), cdiv(len_kv, max(128, block_n)), 128))"),
+    let("room", "max(1, min(waves * at_once // max(1, batch * heads_kv * row_tiles), cdiv(len_kv, max(128, block_n)), 128))"),
     let("splits", "fixed_chunk > 0 and max(1, cdiv(len_kv, fixed_chunk)) or (max_splits > 0 and min(max_splits, room) or room)"),
     let("in_flight", "tensor == 1 and ring_bytes * launch_blocks or warps * launch_blocks * warp_keys * kv_row_bytes_ * 2"),
     let("padding", "block_m * row_tiles * 100 // max(1, rows)"),   -- rows computed per row that there is
@@ -65,7 +66,9 @@ kernel "attn_decode" {
     rule("tensor == 1 or stages == 1", "CUDA cores load into registers"),
     rule("tensor == 0 or gpu.cp_async or stages == 1", "buffers ahead need asynchronous copies"),
     rule("tensor == 0 or not gpu.cp_async or stages > 1", "a copy that is waited for at once hides nothing"),
-    rule("live_regs <= 180", "Q, O and the tile fill the registers: with addresses it spills"),
+    -- Measured with ptxas 13.0 on the tightest K/V (pages of 5, window, 8 bits): 168 spills on sm_80 and sm_90a.
+    rule("live_regs <= (tensor == 1 and 160 or 180)", "Q, O and the tile fill the registers: with addresses it spills"),
+    rule("tensor == 0 or warp_keys * kv_row_bytes_ <= 8192", "the addresses of a larger tile's copies spill (40 bytes at head_dim 256, 32 keys)"),
     rule("block_m <= 1 or block_m < 2 * rows or block_m == 16", "more rows than there are cost registers and nothing else"),
     rule("warp_keys * kv_row_bytes_ % 512 == 0", "every lane copies whole 16-byte chunks of a tile"),
   },
@@ -96,10 +99,16 @@ kernel "attn_decode" {
   flops = "4 * batch * heads_q * pairs * head_dim",
   bytes = "batch * head_dim * (4 * heads_q * len_q + 2 * heads_kv * len_kv * (kv_dtype == 'same' and 2 or 1))",
   seeds = {
-    seed { tensor = 1, block_m = 16, warps = 4, warp_keys = 16, stages = 1, waves = 4, when = "gpu.cc == 75 and dtype == 'f16'" },
-    seed { tensor = 1, block_m = 16, warps = 4, warp_keys = 16, stages = 2, waves = 4 },
+    -- As many bytes under way as shared memory holds. Where the sequences and heads alone fill the
+    -- GPU, several rounds of parts even out its last one; else one round, whose parts are long.
+    seed { tensor = 1, block_m = 16, warps = 8, warp_keys = 16, stages = 2, waves = 1, when = "gpu.cc ~= 75 and batch * heads_kv * 2 <= gpu.sms" },
+    seed { tensor = 1, block_m = 16, warps = 8, warp_keys = 16, stages = 2, waves = 4 },
+    seed { tensor = 1, block_m = 16, warps = 4, warp_keys = 16, stages = 3, waves = 1, when = "batch * heads_kv * 2 <= gpu.sms" },
     seed { tensor = 1, block_m = 16, warps = 4, warp_keys = 16, stages = 3, waves = 4 },
-    seed { tensor = 1, block_m = 16, warps = 4, warp_keys = 32, stages = 2, waves = 4 },
+    seed { tensor = 1, block_m = 16, warps = 4, warp_keys = 16, stages = 2, waves = 1, when = "batch * heads_kv * 2 <= gpu.sms" },
+    seed { tensor = 1, block_m = 16, warps = 4, warp_keys = 16, stages = 2, waves = 4 },
+    seed { tensor = 1, block_m = 16, warps = 2, warp_keys = 16, stages = 2, waves = 4 },
+    seed { tensor = 1, block_m = 16, warps = 4, warp_keys = 16, stages = 1, waves = 4 },
     seed { tensor = 0, block_m = 1, warps = 4, warp_keys = 16, stages = 1, waves = 4, when = "group * len_q == 1" },
     seed { tensor = 0, block_m = 4, warps = 4, warp_keys = 16, stages = 1, waves = 4 },
     seed { tensor = 0, block_m = 2, warps = 4, warp_keys = 16, stages = 1, waves = 4 },

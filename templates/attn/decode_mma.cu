@@ -16,10 +16,10 @@
 // loads and stores in the same places, and the ring has one buffer.
 //
 // Eight-bit K and V are copied as they are and converted where they become operands. A 32-bit
-// register of ldmatrix then holds four neighbours along a row (lib convert8), which settles two
-// orders: of K, lane c of a quad gives elements 4c .. 4c+3 where the operand wants 2c, 2c+1, 2c+8,
-// 2c+9 of a k16 step, so Q is stored in shared memory in the order that matches; of V, the even and
-// the odd columns of 16 become one 8-column block each.
+// register of ldmatrix then holds four neighbours along a row, which lib convert8 gives as pairs
+// (0, 2) and (1, 3). That settles two orders. Of K, lane c of a quad has elements 4c .. 4c+3 of 16
+// where the operand wants 2c, 2c+1 and 2c+8, 2c+9: Q is stored in the order that matches. Of V, the
+// even and the odd columns of 16 become one 8-column block each.
 //% lib types
 //% lib math
 //% lib opaque
@@ -100,15 +100,22 @@ __device__ __forceinline__ u64 tile_row(u64 own, i64 step, int row) {
     return shuffle_address(own, row);
 }
 
+// What the rows of a lane's next copy are further on, where that is the same for all of them.
+enum : int { walks = together && 32 % row_chunks == 0 };
+
 // One tile of K or V into a buffer. Rows past the end become zeros: 0 * NaN would reach the output.
 __device__ __forceinline__ void copy_tile(u32 to, u64 own, i64 step, int rows_left, int lane) {
     Bytes16 staged[HAS_cp_async ? 1 : copies];
+    opaque(lane); // places are computed here, not kept through the loop
+    u64 at = own + u64(lane / row_chunks * step) + u64(lane % row_chunks) * 16;
+    const u64 pass = u64(32 / row_chunks * step);
 #pragma unroll
     for (int i = 0; i < copies; ++i) {
         const int row = (i * 32 + lane) / row_chunks;
         const int chunk = (i * 32 + lane) % row_chunks;
         const bool exists = row < rows_left;
-        const u64 from = tile_row(own, step, row) + u64(chunk) * 16;
+        const u64 from = walks ? at : tile_row(own, step, row) + u64(chunk) * 16;
+        at += pass;
         if constexpr (HAS_cp_async) {
             copy_async_16_zfill(to + KV_offset(row, chunk * chunk_dims), from, exists ? 16 : 0);
         } else {
@@ -139,8 +146,8 @@ __device__ __forceinline__ void issue_tile(const AttnParams &p, KvPipe &pipe, in
     if constexpr (HAS_cp_async) copy_async_commit();
 }
 
-// Q by all threads of the block; rows past the last are zeros. For 8-bit K its words are stored in
-// the order described above: of 16 elements, words 0 1 2 3 4 5 6 7 go to 0 4 1 5 2 6 3 7.
+// Q by all threads of the block; rows past the last are zeros. For 8-bit K elements 4c, 4c+2 of 16
+// go to word c and 4c+1, 4c+3 to word c + 4 (above).
 __device__ __forceinline__ void copy_q(const AttnParams &p, const DecodeWork &work, u32 q_tile) {
     for (int i = int(threadIdx.x); i < block_m * (head_dim / 8); i += threads) {
         const int row = i / (head_dim / 8);
@@ -152,10 +159,13 @@ __device__ __forceinline__ void copy_q(const AttnParams &p, const DecodeWork &wo
             store_shared_16(q_tile + Q_offset(row, chunk * 8), value);
         } else {
 #pragma unroll
-            for (int w = 0; w < 4; ++w) {
-                const int word = w / 2 + chunk % 2 * 2;
-                store_shared_u32(q_tile + Q_offset(row, (chunk / 2 * 2 + w % 2) * 8) + word * 4,
-                                 value.word[w]);
+            for (int w = 0; w < 4; w += 2) { // words w, w + 1 are elements 4c .. 4c+3
+                const u32 even = permute_bytes(value.word[w], value.word[w + 1], 0x5410);
+                const u32 odd = permute_bytes(value.word[w], value.word[w + 1], 0x7632);
+                const int c = chunk % 2 * 2 + w / 2;
+                const u32 to = q_tile + c * 4;
+                store_shared_u32(to + Q_offset(row, chunk / 2 * 16), even);
+                store_shared_u32(to + Q_offset(row, chunk / 2 * 16 + 8), odd);
             }
         }
     }
@@ -189,11 +199,6 @@ __device__ __forceinline__ u32 pair_address(const LaneRows &rows, u32 buffer, in
            pair / span_pairs * swizzle_bytes;
 }
 
-// Bytes 0, 2 and 1, 3 of the register: neighbours along a column after a transposed ldmatrix.
-__device__ __forceinline__ Half4 columns_of_kv8(u32 x) {
-    return half4_of_kv8(permute_bytes(x, 0, 0x3120));
-}
-
 __device__ __forceinline__ void scores(float (&s)[S_regs], const Query &query, const LaneRows &rows,
                                        u32 buffer, int lane) {
     float(*acc)[4] = reinterpret_cast<float(*)[4]>(s);
@@ -205,7 +210,9 @@ __device__ __forceinline__ void scores(float (&s)[S_regs], const Query &query, c
         for (int n = 0; n < key_steps; ++n) {
             // {keys 0-7 chunk 0, keys 8-15 chunk 0, keys 0-7 chunk 1, keys 8-15 chunk 1}
             u32 k[4];
+            Half4 wide[4];
             ldmatrix_x4(k, pair_address(rows, buffer, n * 16, pair));
+            if constexpr (kv_element == 1) half4_of_kv8(wide, k);
 #pragma unroll
             for (int m = 0; m < row_blocks; ++m) {
                 float(&even)[4] = acc[(m * key_steps + n) * 2];
@@ -218,11 +225,10 @@ __device__ __forceinline__ void scores(float (&s)[S_regs], const Query &query, c
                 } else {
 #pragma unroll
                     for (int chunk = 0; chunk < 2; ++chunk) {
-                        const Half4 a = half4_of_kv8(k[chunk * 2]);
-                        const Half4 b = half4_of_kv8(k[chunk * 2 + 1]);
+                        const Half4 a = wide[chunk * 2], b = wide[chunk * 2 + 1];
                         query_block(q, query, m, pair * 2 + chunk, lane);
-                        mma_16x8x16(even, q, a.low, a.high);
-                        mma_16x8x16(odd, q, b.low, b.high);
+                        mma_16x8x16(even, q, a.even, a.odd);
+                        mma_16x8x16(odd, q, b.even, b.odd);
                     }
                 }
             }
@@ -255,15 +261,16 @@ __device__ __forceinline__ void output(float (&o)[O_regs], const float (&s)[S_re
                     mma_16x8x16(acc[m * dim_blocks + pair * 2 + 1], weights[m], v[2], v[3]);
                 }
             } else {
+                Half4 wide[4];
+                half4_of_kv8(wide, v);
 #pragma unroll
                 for (int chunk = 0; chunk < 2; ++chunk) {
-                    const Half4 a = columns_of_kv8(v[chunk * 2]);
-                    const Half4 b = columns_of_kv8(v[chunk * 2 + 1]);
+                    const Half4 a = wide[chunk * 2], b = wide[chunk * 2 + 1];
 #pragma unroll
                     for (int m = 0; m < row_blocks; ++m) {
                         const int block = m * dim_blocks + (pair * 2 + chunk) * 2;
-                        mma_16x8x16(acc[block], weights[m], a.low, b.low);
-                        mma_16x8x16(acc[block + 1], weights[m], a.high, b.high);
+                        mma_16x8x16(acc[block], weights[m], a.even, b.even);
+                        mma_16x8x16(acc[block + 1], weights[m], a.odd, b.odd);
                     }
                 }
             }
@@ -336,9 +343,8 @@ extern "C" __global__ void __launch_bounds__(threads, launch_blocks)
     if constexpr (q_in_regs) {
 #pragma unroll
         for (int i = 0; i < row_blocks * dim_steps; ++i)
-            ldmatrix_x4(query.regs[i],
-                        query.tile + Q_offset(i / dim_steps * 16 + lane % 16,
-                                              i % dim_steps * 16 + lane / 16 * 8));
+            ldmatrix_x4(query.regs[i], query.tile + Q_offset(i / dim_steps * 16 + lane % 16,
+                                                             i % dim_steps * 16 + lane / 16 * 8));
     }
     KvPipe pipe = {kv_place(p, work.batch, work.head_kv), shared + warp * (stages * buffer_bytes),
                    0, 0};

@@ -182,12 +182,12 @@ __device__ __forceinline__ void merge_groups(Rows &rows, float scale_log2) {
             const float base = top == -infinity() ? 0.0f : top;
             const float own_weight = exp2_approx((rows.top[r] - base) * scale_log2);
             const float weight = exp2_approx((other - base) * scale_log2);
-            rows.sum[r] = fmaf(rows.sum[r], own_weight,
-                               shuffle_xor(rows.sum[r], distance) * weight);
+            rows.sum[r] =
+                fmaf(rows.sum[r], own_weight, shuffle_xor(rows.sum[r], distance) * weight);
 #pragma unroll
             for (int e = 0; e < lane_dims; ++e)
-                rows.o[r][e] = fmaf(rows.o[r][e], own_weight,
-                                    shuffle_xor(rows.o[r][e], distance) * weight);
+                rows.o[r][e] =
+                    fmaf(rows.o[r][e], own_weight, shuffle_xor(rows.o[r][e], distance) * weight);
             rows.top[r] = top;
         }
     }

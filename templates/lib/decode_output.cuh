@@ -51,8 +51,7 @@ __device__ __forceinline__ void store_rows(const AttnParams &p, const DecodeWork
         for (int w = 0; w < warps; ++w) {
             const u32 state = merge_state(shared, w, row);
             // Exactly 1 for the largest: the product scale_log2 * top is never rounded on its own.
-            const float weight =
-                exp2_approx((load_shared_f32(state) - base) * p.scale_log2);
+            const float weight = exp2_approx((load_shared_f32(state) - base) * p.scale_log2);
             const Bytes16 v = load_shared_16(merge_row(shared, w, row) + column * 4);
             sum = fmaf(load_shared_f32(state + 4), weight, sum);
 #pragma unroll
@@ -70,8 +69,8 @@ __device__ __forceinline__ void store_rows(const AttnParams &p, const DecodeWork
             if (p.lse != 0 && column == 0) store_global_f32(lse_address(p, work, at), lse);
         } else {
             const i64 index = part_row(p, work, row_room, part, at);
-            const Bytes16 v = {{__float_as_uint(o[0]), __float_as_uint(o[1]),
-                                __float_as_uint(o[2]), __float_as_uint(o[3])}};
+            const Bytes16 v = {{__float_as_uint(o[0]), __float_as_uint(o[1]), __float_as_uint(o[2]),
+                                __float_as_uint(o[3])}};
             store_global_16(part_output(p, index) + u64(column) * 4, v);
             if (column == 0) store_global_f32(part_lse(p, row_room, index), lse);
         }

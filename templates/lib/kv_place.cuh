@@ -19,9 +19,8 @@ __device__ __forceinline__ KvPlace kv_place(const AttnParams &p, int batch, int 
     const i64 v = i64(head_kv) * p.v_head + (paged ? 0 : i64(batch) * p.v_batch);
     KvPlace place = {p.k + u64(k * kv_element), p.v + u64(v * kv_element), 0};
     if constexpr (kv == kv_paged) {
-        const i64 entry = p.page_indptr != 0
-                              ? i64(load_global_i32(p.page_indptr + u64(batch) * 4))
-                              : i64(batch) * p.table_stride;
+        const i64 entry = p.page_indptr != 0 ? i64(load_global_i32(p.page_indptr + u64(batch) * 4))
+                                             : i64(batch) * p.table_stride;
         place.table = p.pages + u64(entry * 4);
     }
     return place;
