@@ -62,6 +62,22 @@ static const char *const serving_problems[] = {
     "dtype=f16 head_dim=192 mask=causal kv=paged lengths=device page_size=128",
     "dtype=f16 head_dim=128 mask=window window_left=255 window_right=0 lengths=device",
     NULL};
+static const char *const decode_problems[] = {
+    "dtype=bf16 head_dim=128 mask=causal heads_q=32 heads_kv=8 kv=paged lengths=device "
+    "page_size=16",
+    "dtype=f16 head_dim=64 mask=none heads_q=4 heads_kv=4",
+    "dtype=f16 head_dim=128 mask=causal heads_q=28 heads_kv=4 kv_dtype=e4m3",
+    "dtype=bf16 head_dim=128 mask=causal heads_q=32 heads_kv=8 kv_dtype=int8 lengths=device",
+    "dtype=bf16 head_dim=256 mask=window window_left=255 window_right=0 heads_q=16 heads_kv=4 "
+    "kv=paged lengths=device page_size=5",
+    "dtype=f16 head_dim=192 mask=causal heads_q=16 heads_kv=4 kv_dtype=e4m3 invariant=1",
+    "dtype=f16 head_dim=96 mask=window window_left=255 window_right=0 heads_q=64 heads_kv=1 "
+    "kv=paged lengths=device page_size=1 kv_dtype=int8",
+    "dtype=f16 head_dim=128 mask=none heads_q=8 heads_kv=8 len_q=16",
+    "dtype=bf16 head_dim=64 mask=causal heads_q=8 heads_kv=2 kv_dtype=e4m3 kv=paged lengths=device "
+    "page_size=64",
+    "dtype=f16 head_dim=256 mask=causal heads_q=4 heads_kv=4 kv_dtype=int8",
+    NULL};
 static const char *const rope_problems[] = {
     "dtype=bf16 style=neox head_dim=128 rotary_dim=128",
     "dtype=f16 style=interleaved head_dim=64 rotary_dim=64",
@@ -278,6 +294,11 @@ static void attn_naive_compiles_without_spills(void **state) {
     compile_all("attn_naive", attention_problems);
 }
 
+static void attn_decode_compiles_without_spills(void **state) {
+    (void)state;
+    compile_all("attn_decode", decode_problems);
+}
+
 static void rope_compiles_without_spills(void **state) {
     (void)state;
     compile_all("rope", rope_problems);
@@ -327,6 +348,7 @@ int main(void) {
         cmocka_unit_test(attn_prefill_compiles_without_spills),
         cmocka_unit_test(serving_attention_compiles_without_spills),
         cmocka_unit_test(attn_naive_compiles_without_spills),
+        cmocka_unit_test(attn_decode_compiles_without_spills),
         cmocka_unit_test(rope_compiles_without_spills),
         cmocka_unit_test(attn_combine_compiles_without_spills),
         cmocka_unit_test(kv_append_compiles_without_spills),
