@@ -1,7 +1,8 @@
 /* The clock on attn_prefill's own variants: the tiles that FlashAttention-2's authors compared in
  * the comments of their launch code, compiled here, in the steady loop (full mask, long rows).
- * Prints each published order beside the modelled ratio, misses included; asserts that tiles that
- * spill rank below those that do not, that the same input gives the same bits, and the price. */
+ * Prints each published order beside the modelled ratio; asserts that none is reversed (within 5 %
+ * is a tie), that tiles that spill rank below those that do not, that the same input gives the same
+ * bits, and the price. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -204,7 +205,7 @@ static const char *tile_name(const Tile *t, char *out, size_t size) {
     return out;
 }
 
-static void the_table_of_tiles(void **state) {
+static void no_order_of_tiles_is_reversed(void **state) {
     (void)state;
     if (!compiled) skip();
     char name[64], other[64];
@@ -237,6 +238,7 @@ static void the_table_of_tiles(void **state) {
                         : "WRONG");
     }
     print_message("%d of %d orders held, %d ties\n", held, count, tied);
+    assert_int_equal(held + tied, count);
 }
 
 static void tiles_that_spill_rank_below_those_that_do_not(void **state) {
@@ -275,7 +277,7 @@ static void a_variant_costs_the_host_at_most_50_ms(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_table_of_tiles),
+        cmocka_unit_test(no_order_of_tiles_is_reversed),
         cmocka_unit_test(tiles_that_spill_rank_below_those_that_do_not),
         cmocka_unit_test(no_tile_beats_its_bound),
         cmocka_unit_test(a_variant_costs_the_host_at_most_50_ms),
