@@ -49,8 +49,8 @@ static const Order orders[] = {
 };
 enum { ORDERS = sizeof orders / sizeof *orders };
 
-/* One run of the issue model is off by 5 %: a gap below is a tie, by the strict rule. The prototype
- * that set the goal called a tie what lies within 1 %, the lenient rule. */
+/* One run of the issue model is off by 5 %: a gap below is a tie, by the strict rule. By the
+ * lenient one a tie is what lies within 1 %. */
 typedef struct Score {
     double tie;
     int right, tied, wrong; /* wrong: `open` ones left out */
