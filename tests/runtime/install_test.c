@@ -36,6 +36,21 @@ static void the_example_builds_with_pkg_config_and_is_right(void **state) {
     shell("\"$P/attention\" --driver soft --len 70 --head-dim 64 --f16", "(modelled");
 }
 
+/* A prompt that ends inside a page, and steps that open another. */
+static void the_decode_loop_is_right_and_shows_both_costs(void **state) {
+    (void)state;
+    if (!have("pkg-config") || !have("cc")) skip();
+    shell("cc -std=c11 -O2 -Wall -Wextra -Werror -o \"$P/decode_loop\" examples/decode_loop.c "
+          "$(pkg-config --cflags --libs seqtune) -Wl,-rpath,\"$P/" SEQTUNE_TEST_LIBDIR
+          "\" -lm -ldl",
+          NULL);
+    shell("\"$P/decode_loop\" --driver soft --prompt 30 --prompt 14 --steps 4 --layers 2 | "
+          "grep -c ' right$'",
+          "2");
+    shell("\"$P/decode_loop\" --driver soft --prompt 14 --steps 1", "uncached: pairs");
+    shell("\"$P/decode_loop\" --steps 0; test $? -eq 2", "usage: decode_loop");
+}
+
 static void the_example_builds_with_find_package(void **state) {
     (void)state;
     shell("cmake -S examples -B \"$P/build\" -DCMAKE_PREFIX_PATH=\"$P\" && "
@@ -43,6 +58,7 @@ static void the_example_builds_with_find_package(void **state) {
           NULL);
     shell("\"$P/build/attention\" --driver soft --len 33 --heads-q 2 --heads-kv 1 --head-dim 64",
           ": right");
+    shell("\"$P/build/decode_loop\" --driver soft --prompt 5 --steps 1", " right");
 }
 
 static void the_example_says_what_is_wrong(void **state) {
@@ -77,6 +93,7 @@ static int teardown(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_example_builds_with_pkg_config_and_is_right),
+        cmocka_unit_test(the_decode_loop_is_right_and_shows_both_costs),
         cmocka_unit_test(the_example_builds_with_find_package),
         cmocka_unit_test(the_example_says_what_is_wrong),
     };
