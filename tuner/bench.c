@@ -164,6 +164,7 @@ Status bench_set_keys(Bench *b, int64_t len_kv, Error *err) {
     const CuDeviceptr lens = bench_lengths(&b->desc, b->buffer, &count);
     if (!lens) return err_set(err, ST_UNSUPPORTED, "this problem has no lengths on the device");
     TRY(MemsetD32(lens, (unsigned)len_kv, (size_t)count), "cuMemsetD32");
+    b->sample = false;
     return ST_OK;
 }
 

@@ -24,7 +24,8 @@ void bench_close(Bench *bench); /* NULL is fine; frees plans and device memory *
 Status bench_add(Bench *bench, const GenConfig *config, size_t *index, Error *err);
 /* Owned by the bench. */
 const seqtune_plan *bench_plan(const Bench *bench, size_t index);
-/* Keys of every sequence from now on, at most the problem's; where lengths are on the device. */
+/* Keys of every sequence from now on, at most the problem's; where lengths are on the device. Every
+ * block runs then: a sample says little of the rest where most blocks end at once. */
 Status bench_set_keys(Bench *bench, int64_t len_kv, Error *err);
 /* Seconds of one launch of plan `index`. */
 Status bench_launch(Bench *bench, size_t index, double *seconds, Error *err);

@@ -1,5 +1,5 @@
--- What a server asks of one model's attention and KV cache: prompts, chunks of a long prompt, token by
--- token.
+-- What a server asks of one model's attention and KV cache: prompts, chunks of a long prompt, then
+-- token by token for one sequence or many.
 local serving = {}
 
 local PAGE = 16     -- tokens: vLLM's default block
@@ -32,6 +32,13 @@ function serving.items(m)
   add("attn_prefill", fields(m), "prefill 512 x 8", 8, 512, 512)
   for _, length in ipairs { 2048, 8192 } do
     add("attn_prefill", in_pages(fields(m)), "chunk of " .. length, 1, CHUNK, length)
+  end
+  for _, batch in ipairs { 1, 8, 64 } do
+    for _, length in ipairs { 1024, 8192 } do
+      local name = "decode " .. batch .. " x " .. length
+      add("attn_decode", fields(m), name, batch, 1, length)
+      add("attn_decode", in_pages(fields(m)), name .. " in pages", batch, 1, length)
+    end
   end
   -- New tokens into the cache: a chunk of a prompt, and one token of each of 64 sequences.
   for _, tokens in ipairs { CHUNK, 64 } do

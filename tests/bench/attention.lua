@@ -14,4 +14,13 @@ for _, length in ipairs { 512, 1024, 2048, 4096, 8192, 16384 } do
   add("attn_prefill", "prefill " .. length, 1, length, length, 0)
 end
 
+for _, batch in ipairs { 1, 8, 64 } do
+  for _, page_size in ipairs { 0, 16, 1 } do
+    for _, keys in ipairs { 1, 2, 4, 8, 16, 32, 64, 128 } do
+      local where = page_size == 0 and "dense" or "pages of " .. page_size
+      add("attn_decode", "decode " .. batch .. " x " .. keys .. "k, " .. where, batch, 1, keys * 1024, page_size)
+    end
+  end
+end
+
 workload "attention" { title = "Llama-3-8B's attention: prompts and steps of decoding, bf16", items = items }

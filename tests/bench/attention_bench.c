@@ -50,7 +50,8 @@ static const char *chosen_by(const seqtune_plan *plan, seqtune_plan_info *info) 
     return info->rung == SEQTUNE_RUNG_DEFAULT ? "default" : "near";
 }
 
-/* The launch of `problem` as dispatch plans it; `keys` > 0: with so many keys in every sequence. */
+/* The launch of `problem` as dispatch plans it; `keys` > 0: with so many keys in every sequence,
+ * and every block runs, since a sample says little of the rest where most blocks end at once. */
 static Status time_problem(Attention *a, const GenProblem *problem, int64_t keys, char *config,
                            size_t size, double *seconds, Error *err) {
     Bench *bench = NULL;
