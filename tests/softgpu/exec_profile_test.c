@@ -318,7 +318,8 @@ static void a_profile_changes_nothing(void **state) {
         ENTRY("setp.lt.u32 %p0, %r0, 7; @%p0 bra A; st.shared.u32 [%r2], %r0;\n"
               "A: bar.sync 0; bar.red.popc.u32 %r5, 0, %p0; ld.shared.u32 %r3, [%r2];\n"
               "selp.u32 %r3, %r5, %r3, %p0;\n"
-              "mul.wide.u32 %rd1, %r0, 4; add.s64 %rd2, %rd0, %rd1; st.global.u32 [%rd2], %r3;\n"
+              "mov.u32 %r6, %ctaid.x; mad.lo.u32 %r6, %r6, 96, %r0;\n"
+              "mul.wide.u32 %rd1, %r6, 4; add.s64 %rd2, %rd0, %rd1; st.global.u32 [%rd2], %r3;\n"
               "@%p0 ret; atom.global.add.u32 %r4, [%rd0+8192], 1; ret;");
     Bench plain, counted;
     checks_without_init(); /* lanes of the first warp read what they did not write */
