@@ -35,7 +35,7 @@ __device__ __forceinline__ void add_parts(const MergeParams &p, Merged<vec> &mer
     for (int a = 0; a < ahead; ++a) merge_add(merged, x[a], part_lse[a][0]);
 }
 
-extern "C" __global__ void __launch_bounds__(threads)
+extern "C" __global__ void __launch_bounds__(threads, 1)
     attn_combine(const __grid_constant__ MergeParams p) {
     const int unit = int(threadIdx.x) % units;
     const int in_block = int(threadIdx.x) / units;

@@ -142,7 +142,8 @@ __device__ __forceinline__ void finish_row(const KvParams &p, const Row &row, co
     store_row(p, row, unit, v, x, turns || (qk_norm && row.kind != row_v));
 }
 
-extern "C" __global__ void __launch_bounds__(threads)
+// One block per SM as bound: without it ptxas aims at an occupancy of its own and spills for it.
+extern "C" __global__ void __launch_bounds__(threads, 1)
     kv_append(const __grid_constant__ KvParams p) {
     const int lane = int(threadIdx.x) % lanes;
     const int in_block = int(threadIdx.x) / lanes;

@@ -45,7 +45,7 @@ __device__ __forceinline__ Vector<vec * 2> sixteen_bits(const KvParams &p, const
     }
 }
 
-extern "C" __global__ void __launch_bounds__(threads)
+extern "C" __global__ void __launch_bounds__(threads, 1)
     kv_gather(const __grid_constant__ KvParams p) {
     const int unit = int(threadIdx.x) % units;
     const int in_block = int(threadIdx.x) / units;

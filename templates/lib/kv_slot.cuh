@@ -51,6 +51,7 @@ __device__ __forceinline__ KvSlot kv_slot(const KvParams &p, int token) {
         slot.exists = at >= 0;
         slot.page = u32(at) / u32(p.page_size);
         slot.in_page = u32(at) % u32(p.page_size);
+        if (at > 0x7fffffff) slot.page = at; // no cache has it: fault, not the slot of its low half
     } else {
         const int batch = sequence_of(p, token);
         slot.token = batch >= 0;

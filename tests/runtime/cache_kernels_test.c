@@ -322,6 +322,26 @@ static void bad_tables_of_an_append_are_refused(void **state) {
     free_all(all, sizeof all / sizeof all[0]);
 }
 
+/* Last of the tests: after a fault the context is of no more use. */
+static void a_slot_far_outside_of_the_pool_is_a_fault(void **state) {
+    (void)state;
+    static const int64_t slots[1] = {(INT64_C(1) << 32) + 5}; /* slot 5 in 32 bits */
+    uint16_t zeros[2 * DIM] = {0};
+    seqtune_kv_desc d = small_cache(SEQTUNE_KV_APPEND);
+    seqtune_kv_args a = SEQTUNE_KV_ARGS_INIT;
+    a.new_k = a.new_v = device_copy(zeros, sizeof zeros);
+    a.k = device_new(6 * 16 * 2 * DIM * 2);
+    a.v = device_new(6 * 16 * 2 * DIM * 2);
+    a.slots = device_copy(slots, sizeof slots);
+    a.tokens = 1;
+    seqtune_plan *plan = NULL;
+    CHECK(seqtune_plan_kv(ctx, &d, &plan));
+    seqtune_status got = seqtune_run_kv(plan, &a, 0, NULL);
+    if (got == SEQTUNE_OK) got = seqtune_device_synchronize(ctx);
+    assert_int_equal(got, SEQTUNE_DRIVER);
+    seqtune_plan_destroy(plan);
+}
+
 /* ---- what no kernel serves ---- */
 
 static void unsupported_shapes_are_refused_with_the_reason(void **state) {
@@ -375,6 +395,7 @@ int main(void) {
         cmocka_unit_test(bad_slots_are_refused_with_their_place),
         cmocka_unit_test(bad_tables_of_an_append_are_refused),
         cmocka_unit_test(unsupported_shapes_are_refused_with_the_reason),
+        cmocka_unit_test(a_slot_far_outside_of_the_pool_is_a_fault),
     };
     return cmocka_run_group_tests(tests, open_soft, close_soft);
 }

@@ -258,6 +258,81 @@ static void a_plan_that_needs_workspace_asks_for_it(void **state) {
     seqtune_close(ctx);
 }
 
+static seqtune_plan *plan_merge(seqtune_context *ctx) {
+    seqtune_merge_desc d = SEQTUNE_MERGE_DESC_INIT;
+    d.max_parts = 4;
+    d.max_tokens = 64;
+    d.heads = 8;
+    d.head_dim = 128;
+    seqtune_plan *plan = NULL;
+    if (seqtune_plan_merge(ctx, &d, &plan) != SEQTUNE_OK) fail_msg("%s", seqtune_last_error(ctx));
+    return plan;
+}
+
+static void a_merge_has_a_grid_for_its_rows_and_no_parts_are_parts_too(void **state) {
+    (void)state;
+    if (!have_nvrtc()) skip();
+    reset();
+    seqtune_context *ctx = open_fake();
+    seqtune_plan *plan = plan_merge(ctx);
+    seqtune_merge_args a = SEQTUNE_MERGE_ARGS_INIT;
+    a.o_parts = a.lse_parts = a.o = 0x10000;
+    assert_int_equal(seqtune_run_merge(plan, &a, 0, NULL), SEQTUNE_OK);
+    const unsigned whole = fake->launch[0].grid[0];
+    assert_string_equal(fake->launch[0].entry, "attn_combine");
+    a.tokens = 32;
+    assert_int_equal(seqtune_run_merge(plan, &a, 0, NULL), SEQTUNE_OK);
+    assert_int_equal(fake->launch[1].grid[0] * 2, whole);
+    a.parts = SEQTUNE_LENGTH_ZERO; /* O = 0 is to be written all the same */
+    a.o_parts = a.lse_parts = 0;
+    assert_int_equal(seqtune_run_merge(plan, &a, 0, NULL), SEQTUNE_OK);
+    assert_int_equal(fake->launches, 3);
+    a.tokens = SEQTUNE_LENGTH_ZERO;
+    assert_int_equal(seqtune_run_merge(plan, &a, 0, NULL), SEQTUNE_OK);
+    assert_int_equal(fake->launches, 3);
+    a.tokens = 0;
+    a.parts = 5;
+    assert_int_equal(seqtune_run_merge(plan, &a, 0, NULL), SEQTUNE_INVALID);
+    assert_has(seqtune_last_error(ctx), "parts is 5: must be 0..4");
+    a.parts = 1;
+    assert_int_equal(seqtune_run_merge(plan, &a, 0, NULL), SEQTUNE_INVALID);
+    assert_has(seqtune_last_error(ctx), "seqtune_run_merge: o_parts is a null device pointer");
+    a.o_parts = a.lse_parts = a.lse = 0x10000;
+    assert_int_equal(seqtune_run_merge(plan, &a, 0, NULL), SEQTUNE_INVALID);
+    assert_has(seqtune_last_error(ctx), "lse is given, but the description has no want_lse");
+    seqtune_plan_destroy(plan);
+    seqtune_close(ctx);
+}
+
+static void a_plan_runs_by_the_function_of_its_own_family_only(void **state) {
+    (void)state;
+    if (!have_nvrtc()) skip();
+    reset();
+    seqtune_context *ctx = open_fake();
+    seqtune_plan *rope = plan_rope(ctx), *merge = plan_merge(ctx);
+    seqtune_attention_args attention = SEQTUNE_ATTENTION_ARGS_INIT;
+    seqtune_merge_args merged = SEQTUNE_MERGE_ARGS_INIT;
+    seqtune_kv_args kv = SEQTUNE_KV_ARGS_INIT;
+    seqtune_rope_args turned = rope_args();
+    assert_int_equal(seqtune_run_attention(rope, &attention, 0, NULL), SEQTUNE_INVALID);
+    assert_has(seqtune_last_error(ctx), "not one of seqtune_plan_attention");
+    assert_int_equal(seqtune_run_merge(rope, &merged, 0, NULL), SEQTUNE_INVALID);
+    assert_has(seqtune_last_error(ctx), "not one of seqtune_plan_merge");
+    assert_int_equal(seqtune_run_kv(merge, &kv, 0, NULL), SEQTUNE_INVALID);
+    assert_has(seqtune_last_error(ctx), "not one of seqtune_plan_kv");
+    assert_int_equal(seqtune_run_rope(merge, &turned, 0, NULL), SEQTUNE_INVALID);
+    assert_has(seqtune_last_error(ctx), "not one of seqtune_plan_rope");
+    assert_int_equal(seqtune_run_merge(merge, NULL, 0, NULL), SEQTUNE_INVALID);
+    assert_has(seqtune_last_error(ctx), "args is NULL");
+    merged.size = 8;
+    assert_int_equal(seqtune_run_merge(merge, &merged, 0, NULL), SEQTUNE_INVALID);
+    assert_has(seqtune_last_error(ctx), "size of the merge arguments is 8");
+    assert_int_equal(fake->launches, 0);
+    seqtune_plan_destroy(rope);
+    seqtune_plan_destroy(merge);
+    seqtune_close(ctx);
+}
+
 static void a_forced_configuration_is_checked_like_any_other(void **state) {
     (void)state;
     if (!have_nvrtc()) skip();
@@ -365,6 +440,8 @@ int main(void) {
         cmocka_unit_test(attention_passes_window_scale_and_strides),
         cmocka_unit_test(an_empty_sequence_needs_no_keys_and_no_launch),
         cmocka_unit_test(a_plan_that_needs_workspace_asks_for_it),
+        cmocka_unit_test(a_merge_has_a_grid_for_its_rows_and_no_parts_are_parts_too),
+        cmocka_unit_test(a_plan_runs_by_the_function_of_its_own_family_only),
         cmocka_unit_test(a_forced_configuration_is_checked_like_any_other),
         cmocka_unit_test(cached_only_takes_from_the_cache_and_never_compiles),
         cmocka_unit_test(without_a_compiler_the_cache_still_serves),

@@ -36,7 +36,7 @@
 
 extern char **environ;
 
-enum { MAX_MUTANTS = 100, MAX_TEXT = 1 << 20, SECONDS = 180, PROCESSES = 2 };
+enum { MAX_MUTANTS = 200, MAX_TEXT = 1 << 20, SECONDS = 180, PROCESSES = 2 };
 
 static const char *const folder = SEQTUNE_SOURCE_DIR "/tests/mutants";
 
