@@ -200,6 +200,11 @@ static Status normalise(const PlanDesc *desc, PlanDesc *out, Error *err) {
     if (st != ST_OK) return st;
     if (d->splits < 0 || d->splits > 1024)
         return err_set(err, ST_INVALID, "splits is %lld: must be 0..1024", (long long)d->splits);
+    if (d->splits > 0 && (d->flags & SEQTUNE_BATCH_INVARIANT))
+        return err_set(err, ST_INVALID,
+                       "splits is %lld: the parts of SEQTUNE_BATCH_INVARIANT have a fixed size, "
+                       "leave it 0",
+                       (long long)d->splits);
     if (d->heads_q % d->heads_kv != 0)
         return err_set(err, ST_INVALID, "heads_kv is %lld: must divide heads_q (%lld)",
                        (long long)d->heads_kv, (long long)d->heads_q);

@@ -122,6 +122,51 @@ static void every_code_of_8_bit_keys_and_values_is_converted_exactly(void **stat
     }
 }
 
+/* ---- who serves what ---- */
+
+static seqtune_attention_desc few_queries(int64_t max_len_q) {
+    seqtune_attention_desc d = SEQTUNE_ATTENTION_DESC_INIT;
+    d.heads_q = 8;
+    d.heads_kv = 2;
+    d.head_dim = 128;
+    d.max_len_q = max_len_q;
+    d.max_len_kv = 3000;
+    return d;
+}
+
+static void expect_kernel(seqtune_context *ctx, const seqtune_attention_desc *d, const char *name) {
+    seqtune_plan *plan = NULL;
+    seqtune_plan_info info = SEQTUNE_PLAN_INFO_INIT;
+    must(ctx, seqtune_plan_attention(ctx, d, &plan));
+    must(ctx, seqtune_plan_get_info(plan, &info));
+    assert_string_equal(info.kernel, name);
+    seqtune_plan_destroy(plan);
+}
+
+static void expect_refused(seqtune_context *ctx, const seqtune_attention_desc *d, const char *why) {
+    assert_int_not_equal(seqtune_supports_attention(ctx, d), SEQTUNE_OK);
+    if (strstr(seqtune_last_error(ctx), why) == NULL)
+        fail_msg("\"%s\" does not say: %s", seqtune_last_error(ctx), why);
+}
+
+static void up_to_16_queries_are_for_the_kernel_that_splits_keys(void **state) {
+    (void)state;
+    seqtune_context *ctx = devices.ctx[0];
+    seqtune_attention_desc d = few_queries(16);
+    expect_kernel(ctx, &d, "attn_decode");
+    d = few_queries(17);
+    expect_kernel(ctx, &d, "attn_prefill");
+    d.kv_dtype = SEQTUNE_KV_INT8;
+    expect_refused(ctx, &d, "attn_prefill has no 8-bit K/V");
+    d = few_queries(1);
+    d.splits = 4;
+    expect_kernel(ctx, &d, "attn_decode");
+    d.flags = SEQTUNE_BATCH_INVARIANT;
+    expect_refused(ctx, &d, "have a fixed size");
+    d.splits = 0;
+    expect_kernel(ctx, &d, "attn_decode");
+}
+
 /* ---- batch invariance ---- */
 
 enum { HEADS = 4, HEADS_KV = 2, DIM = 64, MOST = 4 };
@@ -321,6 +366,7 @@ static int close_all(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_code_of_8_bit_keys_and_values_is_converted_exactly),
+        cmocka_unit_test(up_to_16_queries_are_for_the_kernel_that_splits_keys),
         cmocka_unit_test(a_sequence_has_the_same_bits_alone_and_in_any_batch),
         cmocka_unit_test(a_batch_of_64_reads_at_85_percent_of_the_bandwidth),
         cmocka_unit_test(pages_of_16_cost_at_most_5_percent),
