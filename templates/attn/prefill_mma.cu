@@ -6,8 +6,9 @@
 // * v, sum = the same without v, top = the largest s (parts/softmax).
 //
 // Slots: rows (where K and V are: strides or pages), kv (copies of Q, K, V and the barriers that
-// order them), mask (key_bounds), softmax, epilogue. Tiles that a mask or the end of K cuts come first, in a loop of their own; the loop
-// over whole tiles has no mask code. The kv part names what each barrier is for.
+// order them), mask (key_bounds), softmax, epilogue. Tiles that a mask or the end of K cuts come
+// first, in a loop of their own; the loop over whole tiles has no mask code. The kv part names what
+// each barrier is for.
 //
 //   S (accumulator, m16n8)  ->  P (operand A, m16k16): two neighbouring 8-column blocks of S,
 //   rounded to 16 bits, are one operand block as they stand; no data moves between lanes.

@@ -1,5 +1,5 @@
-// Where the tokens of kv_append and kv_gather belong (runtime/params/kv.h): by slots, or by position,
-// where the sequence is found by bisection of cu_seqlens.
+// Where the tokens of kv_append and kv_gather belong (runtime/params/kv.h): by slots, or by
+// position, where the sequence is found by bisection of cu_seqlens.
 //% lib types
 //% lib global
 //% lib vector

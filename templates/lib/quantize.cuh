@@ -1,5 +1,5 @@
-// f32 to the 8-bit types of a K/V cache: to nearest even, clamped to the finite range. A NaN becomes
-// the e4m3 NaN 0x7f, or 0 as int8. Tested over all f16 values, both bodies of e4m3.
+// f32 to the 8-bit types of a K/V cache: to nearest even, clamped to the finite range. A NaN
+// becomes the e4m3 NaN 0x7f, or 0 as int8. Tested over all f16 values, both bodies of e4m3.
 //% lib types
 //% lib convert8
 //% lib vector
