@@ -400,6 +400,33 @@ static void elect(Decode *d) {
     ir->uses = tmp.uses;
 }
 
+/* lop3.and/or.b32 d|p, a, b, c, lut, q: p is (d != 0) and/or q. */
+static void lop3(Decode *d) {
+    const PtxOperand *const dst = dec_operand(d, 0), *const lut = dec_operand(d, 4);
+    if (d->in->operand_count != 6 || lut->kind != PTX_INT || dst->second < 0 ||
+        d->frame->func->regs[dst->second].class != PTX_PRED) {
+        dec_fail(d, ST_SYNTAX, "d|p, three sources, a constant and a predicate are expected");
+        return;
+    }
+    Ir tmp = {0};
+    uint32_t negate = 0;
+    const int value = dec_dest(d, dst, PTX_B32), test = dec_vreg(d, PTX_PRED);
+    for (int i = 1; i <= 3; i++) dec_use(&tmp, i, dec_source(d, dec_operand(d, i), PTX_B32, false));
+    const int q = dec_pred(d, dec_operand(d, 5), &negate), zero = dec_constant(d, PTX_B32, 0);
+    Ir *ir = dec_emit(d, dec_form_handler(d), PIPE_ALU);
+    memcpy(ir->o, tmp.o, sizeof ir->o);
+    ir->uses = tmp.uses;
+    ir->o[4] = (uint32_t)lut->imm;
+    dec_def(ir, 0, value);
+    ir = dec_emit(d, dec_lane(d, LANE_eq_u32), PIPE_MOVE); /* a part of the instruction */
+    dec_def(ir, 0, test);
+    dec_use(ir, 1, value);
+    dec_use(ir, 2, zero);
+    ir->o[3] = UINT32_MAX;
+    const bool both = ptx_words_are(&d->words, 1, "and");
+    pred_op(d, both ? LANE_and_pred : LANE_or_pred, test, q, negate, dec_reg(d, dst->second));
+}
+
 static uint64_t window_of(const PtxWords *words) {
     if (ptx_words_have(words, "shared") || ptx_words_have(words, "shared::cta"))
         return WINDOW_SHARED;
@@ -466,10 +493,10 @@ void dec_control_family(Decode *d, const char *name) {
     static const struct {
         const char *name;
         void (*fn)(Decode *);
-    } rows[] = {{"mov", mov},      {"setp", setp}, {"set", set},           {"cvt", dec_convert},
+    } rows[] = {{"mov", mov},       {"setp", setp}, {"set", set},           {"cvt", dec_convert},
 
-                {"elect", elect},  {"cvta", cvta}, {"isspacep", isspacep}, {"directed", directed},
-                {"policy", policy}};
+                {"elect", elect},   {"cvta", cvta}, {"isspacep", isspacep}, {"directed", directed},
+                {"policy", policy}, {"lop3", lop3}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (strcmp(rows[i].name, name) == 0) {
             rows[i].fn(d);
