@@ -245,6 +245,48 @@ static void attention_reports_a_failed_allocation(void **state) {
 
 /* ---- RoPE ---- */
 
+/* One query, three keys: attention over key 0, over none and over keys 1 and 2, merged. The part
+ * without keys holds NaN, which must not count. */
+static void merged_parts_are_attention_over_all_keys(void **state) {
+    (void)state;
+    enum { DIM = 4, KEYS = 3 };
+    static const double q[DIM] = {0.5, -1, 2, 0.25};
+    static const double k[KEYS * DIM] = {1, 2, 0.5, -1, -2, 0.5, 1, 1, 0, 1, -1, 3};
+    static const double v[KEYS * DIM] = {1, 0, -3, 2, 5, 4, 0.5, -1, 2, 2, 1, -6};
+    const RefAttention all = {.batch = 1,
+                              .heads_q = 1,
+                              .heads_kv = 1,
+                              .head_dim = DIM,
+                              .len_q = 1,
+                              .len_kv = KEYS,
+                              .window_left = -1,
+                              .window_right = -1,
+                              .scale = 0.5,
+                              .q = q,
+                              .k = k,
+                              .v = v};
+    RefAttention first = all, rest = all;
+    first.len_kv = 1;
+    rest.len_kv = KEYS - 1;
+    rest.k = k + DIM;
+    rest.v = v + DIM;
+    double o[DIM], lse, parts[3 * DIM], lses[3], merged[DIM], merged_lse, magnitude[DIM];
+    assert_int_equal(ref_attention(&all, o, &lse, NULL), ST_OK);
+    assert_int_equal(ref_attention(&first, parts, lses, NULL), ST_OK);
+    assert_int_equal(ref_attention(&rest, parts + 2 * DIM, lses + 2, NULL), ST_OK);
+    lses[1] = -(double)INFINITY;
+    for (int d = 0; d < DIM; d++) parts[DIM + d] = (double)NAN;
+    const RefMerge m = {.parts = 3, .rows = 1, .head_dim = DIM, .o = parts, .lse = lses};
+    ref_merge(&m, merged, &merged_lse, magnitude);
+    for (int d = 0; d < DIM; d++) assert_true(fabs(merged[d] - o[d]) < 1e-14);
+    assert_true(fabs(merged_lse - lse) < 1e-14);
+    const RefMerge none = {
+        .parts = 1, .rows = 1, .head_dim = DIM, .o = parts + DIM, .lse = lses + 1};
+    ref_merge(&none, merged, &merged_lse, magnitude);
+    for (int d = 0; d < DIM; d++) assert_true(merged[d] == 0);
+    assert_true(isinf(merged_lse) && merged_lse < 0);
+}
+
 static void rope_agrees_with_pytorch(void **state) {
     (void)state;
     for (size_t c = 0; c < COUNT(rope_vectors); c++) {
@@ -299,6 +341,7 @@ int main(void) {
         cmocka_unit_test(masks_look_as_drawn),
         cmocka_unit_test(rows_that_see_no_key_give_zero_and_minus_infinity),
         cmocka_unit_test(attention_reports_a_failed_allocation),
+        cmocka_unit_test(merged_parts_are_attention_over_all_keys),
         cmocka_unit_test(rope_agrees_with_pytorch),
         cmocka_unit_test(rope_leaves_tokens_without_a_table_row_as_they_are),
     };
