@@ -1,6 +1,9 @@
 /* Picks the handlers for this host's instruction set (contract in simd.h). */
 #include "softgpu/exec/simd.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 #include <string.h>
 
 #include "base/files.h"
@@ -29,10 +32,16 @@ SET_OF(base)
 SET_OF(avx2)
 SET_OF(avx512)
 #define HAS(feature) (__builtin_cpu_supports(feature) != 0)
+/* clang 14 knows neither for __builtin_cpu_supports. */
+static bool has_f16c_and_lzcnt(void) {
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C) &&
+           __get_cpuid(0x80000001, &a, &b, &c, &d) && (c & bit_LZCNT);
+}
 static bool has_avx2(void) {
     __builtin_cpu_init();
-    return HAS("avx2") && HAS("fma") && HAS("f16c") && HAS("bmi") && HAS("bmi2") && HAS("popcnt") &&
-           HAS("lzcnt");
+    return HAS("avx2") && HAS("fma") && HAS("bmi") && HAS("bmi2") && HAS("popcnt") &&
+           has_f16c_and_lzcnt();
 }
 static bool has_avx512(void) {
     return has_avx2() && HAS("avx512f") && HAS("avx512bw") && HAS("avx512dq") && HAS("avx512vl") &&
