@@ -363,7 +363,7 @@ static void a_kernel_that_never_ends_is_ended_by_the_limit(void **state) {
                                   "    .reg .b32 %r<2>;\n    .reg .b64 %rd<2>;\n"
                                   "    ld.param.u64 %rd1, [data];\n"
                                   "LOOP:\n    add.u32 %r1, %r1, 1;\n"
-                                  "    st.global.u32 [%rd1], %r1;\n    bra LOOP;\n}\n";
+                                  "    st.volatile.global.u32 [%rd1], %r1;\n    bra LOOP;\n}\n";
     char text[1024] = "";
     run_open(endless);
     OK(run_launch(N, 1));
