@@ -132,13 +132,13 @@ typedef struct Grid {
 } Grid;
 
 /* Cycles a block takes while n of them share an SM. To the demands come the latency of its first
- * and last trip to DRAM; the issue model has them. */
+ * and last trip to DRAM; the issue model has them, so a bound beside it goes without. */
 static double block_cycles(const Grid *g, const Demand *demand, int n, Method method) {
     static const int together[METHODS] = {
         [MEAN] = TOGETHER, [LOW] = TOGETHER_LOW, [HIGH] = TOGETHER_HIGH};
     const GpuModel *m = g->launch->model;
     const double start = m->block_us * m->clock_mhz, trips = 2.0 * m->dram_latency;
-    if (method == BOUND) return n * demand_largest(demand) + start + trips;
+    if (method == BOUND) return n * demand_largest(demand) + start + (g->code ? 0 : trips);
     if (method == ESTIMATE || !g->code) return n * demand_norm(demand) + start + trips;
     const double share = g->slots > 1 ? (n - 1.0) / (g->slots - 1) : 1;
     const double all = demand->cycles[together[method]];
