@@ -435,7 +435,7 @@ static void instruction(Decode *d, const PtxInstr *in) {
 
 static void count_defs(const PtxOperand *o, int *defs, int depth) {
     if (o->kind == PTX_REG) defs[o->reg]++;
-    if (o->kind == PTX_REG && o->second >= 0) defs[o->second]++;
+    if ((o->kind == PTX_REG || o->kind == PTX_NONE) && o->second >= 0) defs[o->second]++;
     const bool items = o->kind == PTX_VECTOR || o->kind == PTX_LIST;
     for (int k = 0; items && depth < 8 && k < o->item_count; k++)
         count_defs(&o->items[k], defs, depth + 1);

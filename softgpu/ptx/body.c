@@ -162,12 +162,27 @@ const PtxVar *ptx_find_var(PtxParser *p, const char *name) {
     return map_get(p->vars, name);
 }
 
+/* "|%p" behind a destination, which may itself be the sink: d|p, d|_, _|p. */
+static void second_operand(PtxParser *p, PtxOperand *o) {
+    if (!ptx_accept(p, '|')) return;
+    if (p->tok.kind == TOK_WORD) {
+        o->second = find_reg(p, p->tok.start, p->tok.length);
+        const bool sink = p->tok.length == 1 && p->tok.start[0] == '_';
+        if (o->second >= 0 || sink) {
+            ptx_next(p);
+            return;
+        }
+    }
+    ptx_fail(p, ST_SYNTAX, "register expected after '|'");
+}
+
 /* A word as operand: register, special register, variable, or a name resolved later. */
 static void word_operand(PtxParser *p, PtxOperand *o) {
     const PtxToken t = p->tok;
     if (t.length == 1 && t.start[0] == '_') {
         ptx_next(p);
         o->kind = PTX_NONE;
+        second_operand(p, o);
         return;
     }
     int lanes = 1;
@@ -190,16 +205,7 @@ static void word_operand(PtxParser *p, PtxOperand *o) {
         o->kind = PTX_REG;
         ptx_next(p);
         if (ptx_accept(p, '+')) o->imm = ptx_integer(p, "an offset");
-        if (ptx_accept(p, '|')) {
-            if (p->tok.kind != TOK_WORD) {
-                ptx_fail(p, ST_SYNTAX, "register expected after '|'");
-                return;
-            }
-            o->second = find_reg(p, p->tok.start, p->tok.length);
-            if (o->second < 0 && !(p->tok.length == 1 && p->tok.start[0] == '_'))
-                ptx_fail(p, ST_SYNTAX, "register expected after '|'");
-            ptx_next(p);
-        }
+        second_operand(p, o);
         return;
     }
     const int special = ptx_special_find(t.start, t.length);

@@ -414,7 +414,9 @@ static void elect_picks_one_lane_and_seeds_another(void **state) {
     static const char text[] =
         ENTRY("elect.sync %r2|%p1, 0xfffffff0; elect.sync %r3|%p2, 0xfffffff0;\n"
               "selp.u32 %r4, 1, 0, %p1; st.global.u32 [%rd2], %r4;\n"
-              "st.global.u32 [%rd2+128], %r2; st.global.u32 [%rd2+256], %r3; ret;");
+              "st.global.u32 [%rd2+128], %r2; st.global.u32 [%rd2+256], %r3;\n"
+              "elect.sync _|%p2, 0xfffffff0; selp.u32 %r4, 1, 0, %p2;\n"
+              "st.global.u32 [%rd2+384], %r4; ret;");
     static const char frame[] = ENTRY("setp.lt.u32 %p3, %r0, 4; @%p3 ret;\nMARK");
     char whole[4096];
     const char *const mark = strstr(frame, "MARK");
@@ -433,6 +435,7 @@ static void elect_picks_one_lane_and_seeds_another(void **state) {
         const uint32_t leader = word(&b, 32 + 5);
         assert_int_equal(word(&b, leader), 1);
         assert_int_equal(word(&b, 64 + 5), leader);
+        for (uint32_t l = 4; l < 32; l++) assert_int_equal(word(&b, 96 + l), l == leader);
         if (seed == 0) assert_int_equal(leader, 4);
         other |= leader != 4;
         bench_close(&b);
