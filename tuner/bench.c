@@ -163,7 +163,7 @@ Status bench_set_keys(Bench *b, int64_t len_kv, Error *err) {
     int64_t count = 0;
     const CuDeviceptr lens = bench_lengths(&b->desc, b->buffer, &count);
     if (!lens) return err_set(err, ST_UNSUPPORTED, "this problem has no lengths on the device");
-    TRY(MemsetD32(lens, (unsigned)len_kv, (size_t)count), "cuMemsetD32");
+    TRY(MemsetD32Async(lens, (unsigned)len_kv, (size_t)count, b->stream), "cuMemsetD32Async");
     b->sample = false;
     return ST_OK;
 }
