@@ -49,13 +49,26 @@ build=${SEQTUNE_BUILD_DIR:-build}
 sanitized_subset="test_base test_db_record test_db_merge test_generator test_softgpu_ptx test_softgpu_exec test_softgpu_memory test_softgpu_driver test_runtime_cache test_runtime_desc"
 threaded="test_softgpu test_runtime test_base_log"
 
+# The test programs of a configured tree whose names begin with one of the prefixes.
+targets_of() { # targets_of DIR PREFIX...
+    every=$(ninja -C "$1" -t targets all | sed -n 's/^\(test_[a-z0-9_]*\): phony$/\1/p' | sort -u)
+    shift
+    for prefix in "$@"; do echo "$every" | grep "^$prefix"; done
+}
+
+# With $only, prefixes of test programs, nothing else is built.
+only=
 build_tree() { # build_tree DIR OPTIONS...
     dir=$1
     shift
     log=$dir.log
     mkdir -p "$(dirname "$dir")"
-    if cmake -S . -B "$dir" -G Ninja "$@" >"$log" 2>&1 && cmake --build "$dir" -j "$jobs" >>"$log" 2>&1; then
-        return 0
+    if cmake -S . -B "$dir" -G Ninja "$@" >"$log" 2>&1; then
+        targets=all
+        # shellcheck disable=SC2086
+        [ -z "$only" ] || targets=$(targets_of "$dir" $only)
+        # shellcheck disable=SC2086
+        cmake --build "$dir" -j "$jobs" --target $targets >>"$log" 2>&1 && return 0
     fi
     tail -n 40 "$log"
     echo "test.sh: the build failed; the whole log is $log" >&2
@@ -125,6 +138,7 @@ normal | all)
     sets="$build/results"
     if [ -z "$filter" ]; then
         subset=
+        only=$sanitized_subset
         if build_tree "$build-asan" -DSEQTUNE_TESTS=ON -DSEQTUNE_SANITIZE=address,undefined; then
             for p in $sanitized_subset; do subset="$subset $(ls "$build-asan"/tests/bin/"$p"* 2>/dev/null)"; done
             echo "under ASan+UBSan:"
