@@ -195,9 +195,9 @@ enum {
     /* The bits of a sequence's output do not depend on the batch it is in, nor on how many keys
      * the other sequences have: one configuration and one split size for all lengths. */
     SEQTUNE_BATCH_INVARIANT = 1,
-    /* Every run first checks page tables and lengths on the device and waits for the answer: a page
-     * id outside the pool or a length above its capacity is SEQTUNE_INVALID with its place. Not
-     * for capture. */
+    /* Every run first waits for the stream, copies page tables and lengths to the host and checks
+     * them: a page id outside the pool or a length above its capacity is SEQTUNE_INVALID with its
+     * place. Not for capture. */
     SEQTUNE_CHECKED = 2
 };
 
