@@ -265,7 +265,8 @@ static size_t lse_bytes(const Trial *t) {
 }
 
 static void store_ints(const Trial *t, TrialBuffer to, const int *values) {
-    memcpy(guarded_image(&t->buffer[to]), values, t->buffer[to].bytes);
+    const size_t bytes = t->buffer[to].bytes;
+    if (bytes > 0) memcpy(guarded_image(&t->buffer[to]), values, bytes);
 }
 
 static void store_tables(const Trial *t) {
