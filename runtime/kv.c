@@ -116,31 +116,11 @@ static PlanTensor cache_tensor(const char *name, Desc *d, int64_t *page, int64_t
 
 static Status check_strides(Desc *d, Error *err) {
     const bool gather = d->op == SEQTUNE_KV_GATHER;
+    const int64_t n = d->max_tokens, kv = d->heads_kv, dim = d->head_dim;
     const PlanTensor tensors[] = {
-        {"q",
-         {"token", "head"},
-         {d->max_tokens, d->heads_q},
-         {&d->q_stride_token, &d->q_stride_head},
-         2,
-         d->head_dim,
-         8,
-         true},
-        {"new_k",
-         {"token", "head"},
-         {d->max_tokens, d->heads_kv},
-         {&d->new_k_stride_token, &d->new_k_stride_head},
-         2,
-         d->head_dim,
-         8,
-         gather},
-        {"new_v",
-         {"token", "head"},
-         {d->max_tokens, d->heads_kv},
-         {&d->new_v_stride_token, &d->new_v_stride_head},
-         2,
-         d->head_dim,
-         8,
-         gather},
+        plan_rows("q", n, &d->q_stride_token, d->heads_q, &d->q_stride_head, dim, 8, true),
+        plan_rows("new_k", n, &d->new_k_stride_token, kv, &d->new_k_stride_head, dim, 8, gather),
+        plan_rows("new_v", n, &d->new_v_stride_token, kv, &d->new_v_stride_head, dim, 8, gather),
         cache_tensor("k", d, &d->k_stride_batch, &d->k_stride_token, &d->k_stride_head),
         cache_tensor("v", d, &d->v_stride_batch, &d->v_stride_token, &d->v_stride_head),
     };

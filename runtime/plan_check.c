@@ -103,6 +103,18 @@ static Status check_extent(const PlanTensor *t, Error *err) {
     return ST_OK;
 }
 
+PlanTensor plan_rows(const char *name, int64_t tokens, int64_t *stride_token, int64_t heads,
+                     int64_t *stride_head, int64_t row, int64_t align, bool written) {
+    return (PlanTensor){.name = name,
+                        .axis = {"token", "head"},
+                        .count = {tokens, heads},
+                        .stride = {stride_token, stride_head},
+                        .dims = 2,
+                        .row = row,
+                        .align = align,
+                        .written = written};
+}
+
 Status plan_check_tensor(const PlanTensor *t, Error *err) {
     int64_t packed = t->row; /* where the next slower axis may step without meeting a faster one */
     for (int i = t->dims - 1; i >= 0; i--) {

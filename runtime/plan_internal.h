@@ -146,6 +146,10 @@ typedef struct PlanTensor {
     bool written;  /* no two rows may overlap */
 } PlanTensor;
 
+/* [token, head, row] with two strides, as most families have them. */
+PlanTensor plan_rows(const char *name, int64_t tokens, int64_t *stride_token, int64_t heads,
+                     int64_t *stride_head, int64_t row, int64_t align, bool written);
+
 /* Fills in packed strides where they are 0, checks the others. */
 Status plan_check_tensor(const PlanTensor *tensor, Error *err);
 

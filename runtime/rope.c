@@ -22,22 +22,10 @@ static const PlanField fields[] = {
 static Status check_strides(Desc *d, Error *err) {
     int64_t half = d->rotary_dim / 2;
     const PlanTensor tensors[] = {
-        {"x",
-         {"token", "head"},
-         {d->max_tokens, d->heads},
-         {&d->x_stride_token, &d->x_stride_head},
-         2,
-         d->head_dim,
-         1,
-         false},
-        {"out",
-         {"token", "head"},
-         {d->max_tokens, d->heads},
-         {&d->out_stride_token, &d->out_stride_head},
-         2,
-         d->head_dim,
-         1,
-         true},
+        plan_rows("x", d->max_tokens, &d->x_stride_token, d->heads, &d->x_stride_head, d->head_dim,
+                  1, false),
+        plan_rows("out", d->max_tokens, &d->out_stride_token, d->heads, &d->out_stride_head,
+                  d->head_dim, 1, true),
         {"table", {"row"}, {d->table_rows}, {&d->table_stride}, 1, half, 1, false},
     };
     for (size_t i = 0; i < sizeof tensors / sizeof tensors[0]; i++) {

@@ -42,7 +42,8 @@ __device__ __forceinline__ u32 page_ids(const AttnParams &p, const KvRows &rows,
     int token = tile * block_n;
     if constexpr (!tile_in_page && pass_in_page) token += lane * copy_rows;
     if constexpr (!pass_in_page)
-        token += int(threadIdx.x) / 32 * pass_rows + lane / pass_rows * copy_rows + lane % pass_rows;
+        token += int(threadIdx.x) / 32 * pass_rows + lane / pass_rows * copy_rows +
+                 lane % pass_rows;
     const u64 at = rows.table + u64(u32(token) / u32(page_size)) * 4;
     return token < p.len_kv ? u32(load_global_i32(at)) : 0;
 }
