@@ -54,6 +54,8 @@ static void put_launch(Str *out, const GenSpec *spec) {
         for (int k = 0; k < 3; k++) put_formula(out, "block", &step->block[k]);
         put_formula(out, "smem", &step->smem);
         put_formula(out, "when", &step->when);
+        put_formula(out, "rounds", &step->rounds);
+        if (step->cooperative) str_puts(out, "cooperative\n");
     }
 }
 

@@ -390,7 +390,14 @@ static Status eval_step(GenEval *eval, const GenStep *step, GenLaunch *out, bool
     if (status == ST_OK && step->smem.expr)
         status = gen_eval_int(eval, &step->smem, &out->smem, err);
     if (status != ST_OK) return status;
-    *run = out->grid[0] && out->grid[1] && out->grid[2];
+    out->rounds = 1;
+    out->cooperative = step->cooperative;
+    if (step->rounds.expr) status = gen_eval_int(eval, &step->rounds, &out->rounds, err);
+    if (status != ST_OK) return status;
+    if (out->rounds < 0 || out->rounds > INT32_MAX)
+        return err_at(err, ST_LIMIT, step->rounds.pos, "%s: %" PRId64 " rounds, not 0..%d",
+                      step->entry, out->rounds, INT32_MAX);
+    *run = out->grid[0] && out->grid[1] && out->grid[2] && out->rounds > 0;
     int64_t threads = out->block[0] * out->block[1] * out->block[2];
     if (threads < 1 || threads > 1024)
         return err_at(err, ST_LIMIT, step->pos, "%s: %" PRId64 " threads in a block, not 1..1024",

@@ -183,11 +183,14 @@ typedef struct GenLaunch {
     const char *entry;
     int64_t grid[3];
     int64_t block[3];
-    int64_t smem; /* dynamic shared memory, bytes */
+    int64_t smem;     /* dynamic shared memory, bytes */
+    int64_t rounds;   /* the steps run in rounds: round r is those with rounds > r, in order */
+    bool cooperative; /* all blocks must be on the GPU at once */
 } GenLaunch;
 
 /* Launch steps in order and the workspace in bytes. Needs no Lua. Errors when a grid exceeds
- * 2^31-1 x 65535 x 65535 or a dimension is below 1 (an empty problem gives *count = 0). */
+ * 2^31-1 x 65535 x 65535 or a dimension is below 1 (an empty problem gives *count = 0; so does
+ * rounds = 0 for its step). */
 Status gen_launches(const GenProblem *problem, const GpuInfo *gpu, const GenConfig *config,
                     GenLaunch out[GEN_MAX_STEPS], size_t *count, int64_t *workspace, Error *err);
 

@@ -93,6 +93,8 @@ typedef struct GenStep {
     GenFormula block[3];
     GenFormula smem;
     GenFormula when;
+    GenFormula rounds;
+    bool cooperative;
     TextPos pos;
 } GenStep;
 

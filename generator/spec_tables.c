@@ -117,8 +117,9 @@ static void read_extent(SpecReader *r, int table, const char *key, TextPos pos, 
 }
 
 void read_launch(SpecReader *r) {
-    static const Field fields[] = {
-        {"entry", true}, {"grid", true}, {"block", true}, {"smem", false}, {"when", false}};
+    static const Field fields[] = {{"entry", true},       {"grid", true},  {"block", true},
+                                   {"smem", false},       {"when", false}, {"rounds", false},
+                                   {"cooperative", false}};
     lua_State *L = r->host.L;
     int n = read_array(r, "launch", GEN_MAX_STEPS), array = lua_gettop(L);
     if (!n) host_fail(&r->host, r->pos, "%s: 'launch' has no step", r->what);
@@ -127,7 +128,7 @@ void read_launch(SpecReader *r) {
                                           host_place_key(r->pos, "launch"), "launch");
         int table = lua_gettop(L);
         GenStep *step = &r->spec->steps[i];
-        host_check_keys(&r->host, table, entry->pos, "step", fields, 5, false);
+        host_check_keys(&r->host, table, entry->pos, "step", fields, 7, false);
         step->pos = entry->pos;
         step->entry = host_string(&r->host, table, "entry", entry->pos, "step");
         if (!gen_is_word(step->entry))
@@ -138,6 +139,9 @@ void read_launch(SpecReader *r) {
         read_check(r, &step->smem, SEE_ALL, "smem");
         step->when = host_formula(&r->host, table, "when", entry->pos, "step");
         read_check(r, &step->when, SEE_ALL, "when");
+        step->rounds = host_formula(&r->host, table, "rounds", entry->pos, "step");
+        read_check(r, &step->rounds, SEE_ALL, "rounds");
+        step->cooperative = host_boolean(&r->host, table, "cooperative", entry->pos, "step");
         lua_settop(L, array);
     }
     r->spec->step_count = (size_t)n;

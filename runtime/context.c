@@ -262,6 +262,7 @@ static Status load_kernel(seqtune_context *ctx, const GenOutput *output, LoadedK
     if (st == ST_OK) st = context_artifact(ctx, output, arena, &artifact, err);
     if (st == ST_OK) st = kernel_load(ctx->driver, &artifact, &kernel->kernel, err);
     if (st == ST_OK) {
+        kernel->kernel.cooperative = ctx->device.cooperative;
         kernel->key = output->key;
         kernel->compile_s = artifact.from_cache ? 0 : artifact.seconds;
         kernel->from_cache = artifact.from_cache;

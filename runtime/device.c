@@ -79,6 +79,12 @@ Status device_query(const Driver *driver, int ordinal, Device *out, Error *err) 
     out->gpu.dram_bytes = (int64_t)bytes;
     if ((st = read_limits(driver, out->handle, &out->gpu, err)) != ST_OK) return st;
 
+    int cooperative = 0;
+    const Reading list[] = {
+        {CU_DEVICE_ATTRIBUTE_COOPERATIVE_LAUNCH, &cooperative, "cooperative launch"}};
+    if ((st = read_attributes(driver, out->handle, list, 1, err)) != ST_OK) return st;
+    out->cooperative = cooperative != 0;
+
     out->traits = driver_traits(driver, ordinal);
     out->gpu.measured = !out->traits.modelled;
     /* The driver has no attribute for the power limit; a modelled device's is in its table. */

@@ -9,7 +9,8 @@ typedef struct Device {
     int ordinal;
     CuDevice handle;
     CuContext context;
-    bool retained; /* the primary context, ours to release */
+    bool retained;    /* the primary context, ours to release */
+    bool cooperative; /* has cuLaunchCooperativeKernel */
     GpuInfo gpu;
     DeviceTraits traits;
     char key[256]; /* gpu_key */

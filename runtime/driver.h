@@ -57,6 +57,7 @@ typedef void *CuGraphExec;
     ABI(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, 76)                                          \
     ABI(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR, 81)                              \
     ABI(CU_DEVICE_ATTRIBUTE_MAX_REGISTERS_PER_MULTIPROCESSOR, 82)                                  \
+    ABI(CU_DEVICE_ATTRIBUTE_COOPERATIVE_LAUNCH, 95)                                                \
     ABI(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, 97)                                 \
     ABI(CU_DEVICE_ATTRIBUTE_MAX_BLOCKS_PER_MULTIPROCESSOR, 106)                                    \
     ABI(CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES, 1)                                                    \

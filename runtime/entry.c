@@ -76,6 +76,11 @@ static seqtune_status run(const seqtune_plan *plan, PlanKind kind, const void *a
     return context_fail(plan->ctx, st, &err);
 }
 
+Status plan_run_rnn_kernel(const seqtune_plan *plan, const RnnKernelArgs *args,
+                           seqtune_device_ptr workspace, seqtune_stream stream, Error *err) {
+    return launch(plan, PLAN_RNN_KERNEL, args, workspace, stream, err);
+}
+
 Status plan_take_length(const char *name, int64_t given, int64_t max, int64_t *out, Error *err) {
     *out = given == 0 ? max : given == SEQTUNE_LENGTH_ZERO ? 0 : given;
     if (*out < 0 || *out > max)

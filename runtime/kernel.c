@@ -97,11 +97,40 @@ Status kernel_prepare(const Driver *driver, Kernel *kernel, const GenLaunch *lau
     return ST_OK;
 }
 
+Status kernel_resident(const Driver *driver, const Kernel *kernel, const GenLaunch *launch, int sms,
+                       Error *err) {
+    const size_t i = entry_index(kernel, launch->entry);
+    const int64_t threads = launch->block[0] * launch->block[1] * launch->block[2];
+    int blocks = 0;
+    if (i == kernel->count)
+        return err_set(err, ST_INTERNAL, "the binary has no entry %s", launch->entry);
+    CuResult result = driver->OccupancyMaxActiveBlocks(&blocks, kernel->function[i], (int)threads,
+                                                       (size_t)launch->smem);
+    const Status st =
+        driver_check(driver, result, "cuOccupancyMaxActiveBlocksPerMultiprocessor", err);
+    if (st != ST_OK) return st;
+    /* Each extent is below 2^31, 2^16, 2^16: the product may still be above 2^63. */
+    const double wanted =
+        (double)launch->grid[0] * (double)launch->grid[1] * (double)launch->grid[2];
+    if (wanted <= (double)blocks * sms) return ST_OK;
+    return err_set(err, ST_UNSUPPORTED,
+                   "%s: its %.0f blocks wait for each other and must be on the GPU at once, which "
+                   "has room for %lld: %d SMs with %d blocks of %lld threads and %lld bytes of "
+                   "shared memory each",
+                   launch->entry, wanted, (long long)blocks * sms, sms, blocks, (long long)threads,
+                   (long long)launch->smem);
+}
+
 CuResult kernel_launch(const Driver *driver, const Kernel *kernel, const GenLaunch *launch,
                        void *params, CuStream stream) {
     void *arguments[] = {params};
     size_t i = entry_index(kernel, launch->entry);
     if (i == kernel->count) return CUDA_ERROR_NOT_FOUND;
+    if (launch->cooperative && kernel->cooperative)
+        return driver->LaunchCooperativeKernel(
+            kernel->function[i], (unsigned)launch->grid[0], (unsigned)launch->grid[1],
+            (unsigned)launch->grid[2], (unsigned)launch->block[0], (unsigned)launch->block[1],
+            (unsigned)launch->block[2], (unsigned)launch->smem, stream, arguments);
     return driver->LaunchKernel(
         kernel->function[i], (unsigned)launch->grid[0], (unsigned)launch->grid[1],
         (unsigned)launch->grid[2], (unsigned)launch->block[0], (unsigned)launch->block[1],

@@ -11,6 +11,7 @@ typedef struct Kernel {
     char name[ARTIFACT_MAX_ENTRIES][ARTIFACT_NAME];
     CuFunction function[ARTIFACT_MAX_ENTRIES];
     int64_t smem_limit[ARTIFACT_MAX_ENTRIES]; /* dynamic shared memory the driver was told of */
+    bool cooperative;                         /* the device has cooperative launches */
     bool from_ptx; /* the driver refused the cubin and compiled the PTX */
 } Kernel;
 
@@ -24,7 +25,14 @@ void kernel_unload(const Driver *driver, Kernel *kernel);
 Status kernel_prepare(const Driver *driver, Kernel *kernel, const GenLaunch *launches, size_t count,
                       Error *err);
 
-/* Launches a prepared step with one parameter struct. No allocation, no lock, no synchronisation.
+/* Can all blocks of the launch be on a GPU of `sms` SMs at once? ST_UNSUPPORTED with the numbers
+ * when not. The right CUDA context is current. */
+Status kernel_resident(const Driver *driver, const Kernel *kernel, const GenLaunch *launch, int sms,
+                       Error *err);
+
+/* Launches a prepared step with one parameter struct; one that is cooperative as such where the
+ * device can, else plainly (its blocks fit: kernel_resident). No allocation, no lock, no
+ * synchronisation.
  */
 CuResult kernel_launch(const Driver *driver, const Kernel *kernel, const GenLaunch *launch,
                        void *params, CuStream stream);

@@ -13,6 +13,7 @@ const PlanFamily *plan_family(PlanKind kind) {
     case PLAN_ATTENTION: return attention_family();
     case PLAN_MERGE: return merge_family();
     case PLAN_KV: return kv_family();
+    case PLAN_RNN_KERNEL: return rnn_kernel_family();
     case PLAN_ROPE: break;
     case PLAN_KINDS: assert(!"a kind of plan"); break;
     }
@@ -124,6 +125,16 @@ static Status make_texts(seqtune_plan *plan, const char *virtual_name, Error *er
     return ST_OK;
 }
 
+/* Blocks that wait for each other must all be on the GPU; a smaller run has no more of them. */
+static Status check_residency(const seqtune_plan *plan, Error *err) {
+    Status st = ST_OK;
+    for (size_t i = 0; i < plan->count && st == ST_OK; i++)
+        if (plan->launches[i].cooperative)
+            st = kernel_resident(plan->ctx->driver, &plan->kernel->kernel, &plan->launches[i],
+                                 plan->ctx->device.gpu.sms, err);
+    return st;
+}
+
 /* Launch geometry, source, binary and texts of the configuration in plan->choice. */
 static Status realise(seqtune_plan *plan, Error *err) {
     seqtune_context *ctx = plan->ctx;
@@ -143,6 +154,7 @@ static Status realise(seqtune_plan *plan, Error *err) {
         st = driver_check(ctx->driver, result, "cuCtxPushCurrent", err);
         if (st == ST_OK)
             st = context_kernel(ctx, &output, plan->launches, plan->count, &plan->kernel, err);
+        if (st == ST_OK) st = check_residency(plan, err);
         driver_leave(ctx->driver, pushed);
     }
     arena_free(scratch);
@@ -309,18 +321,41 @@ Status plan_launches_for(const seqtune_plan *plan, const char *const *names, con
     return st;
 }
 
+static int64_t most_rounds(const GenLaunch *launches, size_t count) {
+    int64_t most = 0;
+    for (size_t i = 0; i < count; i++)
+        if (launches[i].rounds > most) most = launches[i].rounds;
+    return most;
+}
+
+static Status launch_round(const seqtune_plan *plan, const GenLaunch *launches, size_t count,
+                           int64_t round, PlanParams *params, seqtune_stream stream, Error *err) {
+    const Driver *driver = plan->ctx->driver;
+    Status st = ST_OK;
+    for (size_t i = 0; i < count && st == ST_OK; i++) {
+        if (launches[i].rounds <= round) continue;
+        CuResult result =
+            kernel_launch(driver, &plan->kernel->kernel, &launches[i], params, stream);
+        if (result == CUDA_SUCCESS) continue;
+        st = driver_check(driver, result,
+                          launches[i].cooperative ? "cuLaunchCooperativeKernel" : "cuLaunchKernel",
+                          err);
+        err_wrap(err, "%s", launches[i].entry);
+    }
+    return st;
+}
+
 Status plan_launch(const seqtune_plan *plan, const GenLaunch *launches, size_t count,
                    PlanParams *params, seqtune_stream stream, Error *err) {
     const Driver *driver = plan->ctx->driver;
+    const PlanFamily *family = plan_family(plan->desc.kind);
     bool pushed = false;
     CuResult result = driver_enter(driver, plan->ctx->device.context, &pushed);
     Status st = driver_check(driver, result, "cuCtxPushCurrent", err);
-    for (size_t i = 0; i < count && st == ST_OK; i++) {
-        result = kernel_launch(driver, &plan->kernel->kernel, &launches[i], params, stream);
-        if (result != CUDA_SUCCESS) {
-            st = driver_check(driver, result, "cuLaunchKernel", err);
-            err_wrap(err, "%s", launches[i].entry);
-        }
+    const int64_t rounds = most_rounds(launches, count);
+    for (int64_t r = 0; r < rounds && st == ST_OK; r++) {
+        if (family->set_round != NULL) family->set_round(params, r);
+        st = launch_round(plan, launches, count, r, params, stream, err);
     }
     driver_leave(driver, pushed);
     return st;

@@ -9,7 +9,43 @@
 #include "generator/gen.h"
 #include "runtime/seqtune.h"
 
-typedef enum PlanKind { PLAN_ATTENTION, PLAN_MERGE, PLAN_KV, PLAN_ROPE, PLAN_KINDS } PlanKind;
+typedef enum PlanKind {
+    PLAN_ATTENTION,
+    PLAN_MERGE,
+    PLAN_KV,
+    PLAN_ROPE,
+    PLAN_RNN_KERNEL, /* one kernel of a recurrent layer; seqtune_plan_rnn is composed of them */
+    PLAN_KINDS
+} PlanKind;
+
+/* What a kernel of the rnn family does; its spec says which by verify.reference. */
+typedef enum RnnOp {
+    RNN_INPUT, /* pre = W x + bias for all steps; reference "rnn_input" */
+    RNN_SEQ,   /* steps from pre; "rnn_seq" */
+    RNN_CELL,  /* one step, W x fused or (input = 0) pre given; "rnn_cell" */
+    RNN_OPS
+} RnnOp;
+
+/* One direction or both of one layer. Flags are 0 or 1; strides in elements, 0: packed rows
+ * [step, batch, features] (a packed batch: [token, features]). */
+typedef struct RnnKernelDesc {
+    size_t size;
+    RnnOp op;
+    int gru; /* 1: GRU, 0: LSTM */
+    seqtune_dtype dtype;
+    int64_t batch;
+    int64_t input; /* elements of a row of x, both parts */
+    int64_t hidden;
+    int64_t projection; /* 0: none */
+    int64_t steps;
+    int64_t directions; /* 1, 2 */
+    int64_t parts;      /* of x: 1, 2 */
+    int packed;         /* cu_seqlens */
+    int lengths;        /* lens */
+    int peephole, layer_norm, reset_before, store_gates;
+    int clip; /* args.cell_clip is used */
+    int64_t x_stride_step, x_stride_batch, y_stride_step, y_stride_batch;
+} RnnKernelDesc;
 
 typedef struct PlanDesc {
     PlanKind kind;
@@ -18,6 +54,7 @@ typedef struct PlanDesc {
         seqtune_merge_desc merge;
         seqtune_kv_desc kv;
         seqtune_rope_desc rope;
+        RnnKernelDesc rnn_kernel;
     } u;
 } PlanDesc;
 

@@ -10,6 +10,7 @@
 #include "runtime/params/attn.h"
 #include "runtime/params/kv.h"
 #include "runtime/params/merge.h"
+#include "runtime/params/rnn.h"
 #include "runtime/params/rope.h"
 #include "runtime/plan.h"
 
@@ -18,6 +19,7 @@ typedef union PlanParams {
     MergeParams merge;
     KvParams kv;
     RopeParams rope;
+    RnnParams rnn;
 } PlanParams;
 
 struct seqtune_plan {
@@ -64,10 +66,34 @@ typedef struct PlanFamily {
     /* Checks the arguments of a run (a struct of args_size) and completes *call. */
     Status (*take_args)(const seqtune_plan *plan, const void *args, seqtune_device_ptr workspace,
                         PlanCall *call, Error *err);
+    /* Tells the kernels of a launch step with rounds which one they are; NULL: no spec of the
+     * family has rounds. */
+    void (*set_round)(PlanParams *params, int64_t round);
     /* What SEQTUNE_CHECKED asks for; NULL: the family has no such flag. */
     Status (*check_tables)(const seqtune_plan *plan, const PlanCall *call, seqtune_stream stream,
                            Error *err);
 } PlanFamily;
+
+/* The arguments of a kernel of the rnn family: what RnnParams has and the description has not. */
+typedef struct RnnKernelArgs {
+    size_t size;
+    RnnDirection dir[2];
+    seqtune_device_ptr x, pre, lens, cu_seqlens, error;
+    int64_t steps; /* of this launch; 0: the description's */
+    int64_t first_step;
+    int64_t total_steps; /* of the whole sequence; 0: first_step + steps */
+    int reverse;         /* bit per direction */
+    float cell_clip;
+    float norm_eps;      /* 0: 1e-5 */
+    unsigned spin_limit; /* 0: RNN_SPIN_LIMIT */
+} RnnKernelArgs;
+
+/* Polls of a barrier before it gives up: more than a second of any GPU. */
+enum { RNN_SPIN_LIMIT = 1 << 24 };
+
+/* The run of one kernel, as a family's public run function is. */
+Status plan_run_rnn_kernel(const seqtune_plan *plan, const RnnKernelArgs *args,
+                           seqtune_device_ptr workspace, seqtune_stream stream, Error *err);
 
 /* The most queries per sequence for which attention takes a kernel that splits the keys. */
 enum { PLAN_DECODE_QUERIES = 16 };
@@ -76,6 +102,7 @@ const PlanFamily *attention_family(void);
 const PlanFamily *merge_family(void);
 const PlanFamily *kv_family(void);
 const PlanFamily *rope_family(void);
+const PlanFamily *rnn_kernel_family(void);
 const PlanFamily *plan_family(PlanKind kind);
 
 Status attention_take_args(const seqtune_plan *plan, const void *args, seqtune_device_ptr workspace,

@@ -140,7 +140,12 @@ SEQTUNE_API seqtune_status seqtune_device_synchronize(seqtune_context *ctx);
 
 /* ---- attention: O = softmax(scale * Q K^T + mask) V ---- */
 
-typedef enum seqtune_dtype { SEQTUNE_DTYPE_DEFAULT = 0, SEQTUNE_F16, SEQTUNE_BF16 } seqtune_dtype;
+typedef enum seqtune_dtype {
+    SEQTUNE_DTYPE_DEFAULT = 0,
+    SEQTUNE_F16,
+    SEQTUNE_BF16,
+    SEQTUNE_F32 /* recurrent cells only */
+} seqtune_dtype;
 
 typedef enum seqtune_rope_style {
     SEQTUNE_ROPE_NEOX = 0,   /* pairs (i, i + rotary_dim/2) */

@@ -190,6 +190,7 @@ Status bench_inputs(PlanDesc *desc, Arena *arena, BenchBuffer *out, Error *err) 
     case PLAN_MERGE: return merge_inputs(&desc->u.merge, out);
     case PLAN_KV: return kv_inputs(&desc->u.kv, arena, out, err);
     case PLAN_ROPE: return rope_inputs(&desc->u.rope, out);
+    case PLAN_RNN_KERNEL: return err_set(err, ST_UNSUPPORTED, "no inputs for rnn kernels");
     case PLAN_KINDS: break;
     }
     return err_set(err, ST_INTERNAL, "no inputs for plans of kind %d", (int)desc->kind);
@@ -208,6 +209,7 @@ seqtune_status bench_run(const PlanDesc *desc, const seqtune_plan *plan, const C
     case PLAN_MERGE: return merge_run(plan, at, workspace, stream);
     case PLAN_KV: return kv_run(&desc->u.kv, plan, at, workspace, stream);
     case PLAN_ROPE: return rope_run(plan, at, workspace, stream);
+    case PLAN_RNN_KERNEL: return SEQTUNE_UNSUPPORTED;
     case PLAN_KINDS: break;
     }
     return SEQTUNE_INTERNAL;

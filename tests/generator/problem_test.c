@@ -431,6 +431,35 @@ static void launches_follow_the_problem(void **state) {
     assert_int_equal(n, 0);
 }
 
+static void a_step_may_run_in_rounds_and_be_cooperative(void **state) {
+    (void)state;
+    Edit edit = edit_new();
+    GenLibrary *other = NULL;
+    GpuInfo gpu = gpu_of("sm_80");
+    GenLaunch out[GEN_MAX_STEPS];
+    size_t n = 0;
+    Error err = {0};
+    edit_replace(&edit, "scripts/kernels/probe.lua", "smem = \"smem\" }",
+                 "smem = \"smem\", rounds = \"rows // 100\", cooperative = true }");
+    assert_ok(gen_open_tree(&edit.tree, &other, &err), err);
+    GenConfig c = config_of(other, "tile_m=32 warps=2 packed=1 unused=7");
+    GenProblem p = problem_of(other, "rows=1000");
+    assert_ok(gen_launches(&p, &gpu, &c, out, &n, NULL, &err), err);
+    assert_int_equal(n, 2);
+    assert_int_equal(out[0].rounds, 10);
+    assert_true(out[0].cooperative);
+    assert_int_equal(out[1].rounds, 1); /* what a step is that says nothing */
+    assert_false(out[1].cooperative);
+    p = problem_of(other, "rows=99");
+    assert_ok(gen_launches(&p, &gpu, &c, out, &n, NULL, &err), err);
+    assert_int_equal(n, 0); /* no round of the first, no second step */
+    Hash with = gen_spec_hash(gen_spec_find(other, "probe"));
+    Hash without = gen_spec_hash(probe());
+    assert_false(hash_equal(&with, &without));
+    gen_close(other);
+    edit_free(&edit);
+}
+
 static void a_launch_beyond_the_limits_is_an_error(void **state) {
     (void)state;
     static const struct {
@@ -442,6 +471,7 @@ static void a_launch_beyond_the_limits_is_an_error(void **state) {
         {"block = { \"threads\" }", "block = { \"threads\", 64 }", "4096 threads in a block"},
         {"block = { \"threads\" }", "block = { \"threads\", 0 }", "0 threads in a block"},
         {"smem = \"smem\" }", "smem = \"smem * 100\" }", "B shared memory, sm_80 has"},
+        {"smem = \"smem\" }", "rounds = \"-1\" }", "probe_first: -1 rounds, not 0..2147483647"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         Edit edit = edit_new();
@@ -509,6 +539,7 @@ int main(void) {
         cmocka_unit_test(the_default_is_the_first_legal_seed_else_the_best_score),
         cmocka_unit_test(no_legal_configuration_names_the_rule_that_most_broke),
         cmocka_unit_test(launches_follow_the_problem),
+        cmocka_unit_test(a_step_may_run_in_rounds_and_be_cooperative),
         cmocka_unit_test(a_launch_beyond_the_limits_is_an_error),
         cmocka_unit_test(a_workload_lists_checked_problems),
     };

@@ -12,6 +12,7 @@ typedef struct FakeLaunch {
     unsigned char params[512];
     void *context; /* current when it was launched */
     void *stream;
+    bool cooperative;
 } FakeLaunch;
 
 /* All state of the fake; one per process. Results are returned by the call of that name. */
@@ -27,6 +28,8 @@ typedef struct Fake {
     unsigned loads, unloads; /* modules */
     int retains;             /* of primary contexts, less releases */
     unsigned calls;          /* of any function */
+    bool not_cooperative;    /* the devices cannot */
+    int blocks_sm;           /* what the occupancy query says; 0: 2 */
     int smem_limit;          /* largest set by cuFuncSetAttribute */
 } Fake;
 

@@ -83,6 +83,7 @@ CuResult cuDeviceGetAttribute(int *value, int attribute, CuDevice device) {
     case CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN: *value = 163 << 10; break;
     case CU_DEVICE_ATTRIBUTE_MAX_REGISTERS_PER_MULTIPROCESSOR: *value = 65536; break;
     case CU_DEVICE_ATTRIBUTE_MAX_BLOCKS_PER_MULTIPROCESSOR: *value = 32; break;
+    case CU_DEVICE_ATTRIBUTE_COOPERATIVE_LAUNCH: *value = !fake.not_cooperative; break;
     default: return CUDA_ERROR_INVALID_VALUE;
     }
     return CUDA_SUCCESS;
@@ -193,6 +194,23 @@ CuResult cuLaunchKernel(CuFunction function, unsigned grid_x, unsigned grid_y, u
     l->stream = stream;
     /* The one parameter is a struct no larger than PlanParams. */
     memcpy(l->params, params[0], sizeof(PlanParams));
+    return CUDA_SUCCESS;
+}
+
+CuResult cuLaunchCooperativeKernel(CuFunction function, unsigned grid_x, unsigned grid_y,
+                                   unsigned grid_z, unsigned block_x, unsigned block_y,
+                                   unsigned block_z, unsigned shared_bytes, CuStream stream,
+                                   void **params) {
+    const unsigned i = fake.launches;
+    const CuResult result = cuLaunchKernel(function, grid_x, grid_y, grid_z, block_x, block_y,
+                                           block_z, shared_bytes, stream, params, NULL);
+    if (result == CUDA_SUCCESS && i < FAKE_MAX_LAUNCHES) fake.launch[i].cooperative = true;
+    return result;
+}
+
+CuResult cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, CuFunction function, int threads,
+                                                     size_t shared_bytes) {
+    *blocks = fake.blocks_sm > 0 ? fake.blocks_sm : 2;
     return CUDA_SUCCESS;
 }
 
