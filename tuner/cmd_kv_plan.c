@@ -1,9 +1,8 @@
 /* kv-plan: what the KV cache of a model costs, and what changes it. */
-#include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "tuner/amounts.h"
 #include "tuner/command.h"
 #include "tuner/json.h"
 #include "tuner/kv_plan.h"
@@ -17,27 +16,11 @@ typedef struct Ask {
     const char *notice;
 } Ask;
 
+static const int64_t most_tokens = INT64_C(1) << 30;
 static const int64_t page_sizes[] = {1, 16, 32, 64, 128, 256};
 enum { PAGE_SIZES = sizeof page_sizes / sizeof page_sizes[0] };
 
 /* ---- reading ---- */
-
-/* "4096", "32k", "1m": tokens. */
-static Status read_tokens(const char *text, int64_t *out, Error *err) {
-    char *end = NULL;
-    errno = 0;
-    const long long n = strtoll(text, &end, 10);
-    const int64_t unit = *end == 'k' || *end == 'K'   ? 1024
-                         : *end == 'm' || *end == 'M' ? 1048576
-                                                      : 1;
-    const int64_t most = INT64_C(1) << 30;
-    if (end == text || end[unit > 1] != '\0' || errno != 0 || n < 1 || n > most / unit)
-        return err_set(err, ST_INVALID,
-                       "--context %s: must be 1..%lld tokens, as in 4096, 32k or 1m", text,
-                       (long long)most);
-    *out = n * unit;
-    return ST_OK;
-}
 
 static Status read_dtype(const char *text, Ask *ask, Error *err) {
     static const struct {
@@ -59,7 +42,8 @@ static Status read_ask(App *app, Ask *ask, Error *err) {
         return err_set(err, ST_INVALID, "kv-plan needs --model NAME, as in --model llama-2-7b");
     ask->model = kv_model_find(o->model, err);
     if (ask->model == NULL) return ST_INVALID;
-    Status st = read_tokens(o->context ? o->context : "4096", &ask->context, err);
+    Status st = amount_tokens("--context", o->context ? o->context : "4096", 1024, most_tokens,
+                              &ask->context, err);
     if (st == ST_OK) st = read_dtype(o->dtype ? o->dtype : "f16", ask, err);
     ask->page_size = o->page_size ? o->page_size : 16;
     ask->batch = o->batch ? o->batch : 1;
@@ -68,43 +52,29 @@ static Status read_ask(App *app, Ask *ask, Error *err) {
 
 /* ---- text ---- */
 
-enum { BYTES_TEXT = 32 };
-
-static const char *bytes_text(double bytes, char out[BYTES_TEXT]) {
-    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-    int unit = 0;
-    while (bytes >= 1024 && unit < 4) {
-        bytes /= 1024;
-        unit++;
-    }
-    const bool whole = bytes == (double)(int64_t)bytes;
-    snprintf(out, BYTES_TEXT, whole ? "%.0f %s" : "%.2f %s", bytes, units[unit]);
-    return out;
-}
-
 static void put_bytes(Str *out, double bytes) {
-    char text[BYTES_TEXT];
-    str_puts(out, bytes_text(bytes, text));
+    char text[AMOUNT_TEXT];
+    str_puts(out, amount_bytes(bytes, text));
 }
 
 static void put_pages(const Ask *a, const KvShape *shape, Str *out) {
-    char last[BYTES_TEXT], mean[BYTES_TEXT], table[BYTES_TEXT];
+    char last[AMOUNT_TEXT], mean[AMOUNT_TEXT], table[AMOUNT_TEXT];
     str_puts(out, "\npage size  pages per sequence  empty in the last  mean over lengths  table\n");
     for (int i = 0; i < PAGE_SIZES; i++) {
         const KvPages p = kv_pages(shape, a->context, page_sizes[i]);
         str_printf(out, "%9lld  %18lld  %17s  %17s  %s\n", (long long)p.page_size,
-                   (long long)p.pages, bytes_text((double)p.wasted, last),
-                   bytes_text(p.mean_wasted, mean), bytes_text((double)p.table_bytes, table));
+                   (long long)p.pages, amount_bytes((double)p.wasted, last),
+                   amount_bytes(p.mean_wasted, mean), amount_bytes((double)p.table_bytes, table));
     }
 }
 
 static void put_variant(const Ask *a, const KvShape *shape, const char *what, Str *out) {
     const KvPages p = kv_pages(shape, a->context, a->page_size);
     const KvFit fit = kv_fit(a->model, shape, a->context, a->page_size, a->gpu.dram_bytes);
-    char token[BYTES_TEXT], sequence[BYTES_TEXT];
+    char token[AMOUNT_TEXT], sequence[AMOUNT_TEXT];
     str_printf(out, "  %-34s %10s per token, %10s per sequence, %lld fit\n", what,
-               bytes_text((double)kv_token_bytes(shape), token),
-               bytes_text((double)(p.pages * p.page_bytes), sequence), (long long)fit.sequences);
+               amount_bytes((double)kv_token_bytes(shape), token),
+               amount_bytes((double)(p.pages * p.page_bytes), sequence), (long long)fit.sequences);
 }
 
 /* The same model with one thing changed. */

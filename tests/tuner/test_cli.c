@@ -249,6 +249,59 @@ static void kv_plan_does_the_arithmetic_of_caches(void **state) {
     ASSERT_ROWS(rows);
 }
 
+static void advice_counts_what_layers_cost_and_names_its_sources(void **state) {
+    (void)state;
+    static const Row rows[] = {
+        {"advise --len 4k --hidden 1024 --batch 16 --gpu soft:a100", EXIT_OK,
+         "steps in sequence                                4096         4096            1  "
+         "attention"},
+        /* 8, 6, 4 H^2 weights of two bytes; h and c against K and V of 4096 tokens. */
+        {"advise --len 4k --hidden 1024 --gpu soft:a100", EXIT_OK,
+         "weights, 16 bit                                16 MiB       12 MiB        8 MiB  "
+         "attention"},
+        {"advise --len 4k --hidden 1024 --gpu soft:a100", EXIT_OK,
+         "memory per sequence                             6 KiB        2 KiB       16 MiB  "
+         "recurrent"},
+        {"advise --len 4k --hidden 1024 --gpu soft:a100", EXIT_OK, "[2] Khandelwal et al. 2018"},
+        {"advise --len 128 --hidden 512 --gpu soft:a100", EXIT_OK, "no --data given: not judged"},
+        {"advise --len 128 --hidden 512 --data 500k --gpu soft:a100", EXIT_OK, "[6] Ezen-Can"},
+        {"advise --len 128 --hidden 512 --data 20m --gpu soft:a100", EXIT_OK,
+         "no source says where it turns: train both [4] [5]"},
+        {"advise --len 4k --hidden 512 --data 2g --gpu soft:a100", EXIT_OK,
+         "so: take attention: cheaper by steps in sequence, and the sources on quality agree"},
+        {"advise --len 1k --hidden 512 --batch 8 --streaming --data 2g --gpu soft:a100", EXIT_OK,
+         "so: recurrent is cheaper by bytes per step, attention is better by the sources on "
+         "quality"},
+        {"advise --hidden 512", EXIT_USAGE, "advise needs --len L and --hidden H"},
+        {"advise --len 12", EXIT_USAGE, "advise needs --len L and --hidden H"},
+        {"advise --len 0 --hidden 8", EXIT_USAGE, "--len 0: must be 1.."},
+        {"advise --len 2000000k --hidden 8", EXIT_USAGE, "--len 2000000k: must be 1.."},
+        {"advise --len 12 --hidden 8 --data many", EXIT_USAGE, "--data many: must be 1.."},
+        {"advise --len 12 --hidden 0", EXIT_USAGE, "--hidden"},
+    };
+    ASSERT_ROWS(rows);
+}
+
+static void advice_on_single_steps_turns_with_the_context(void **state) {
+    (void)state;
+    /* 16 H^2 + 6 H B bytes against 8 H^2 + 4 H L B: at H = 512, B = 1 they meet near L = 1024. */
+    static const struct {
+        int length;
+        const char *faster;
+    } rows[] = {{256, "take attention"}, {2048, "recurrent is cheaper"}};
+    for (size_t i = 0; i < 2; i++) {
+        Ran ran = program_run("advise --len %d --hidden 512 --streaming --data 2g --json "
+                              "--gpu soft:a100",
+                              rows[i].length);
+        assert_int_equal(ran.code, EXIT_OK);
+        assert_non_null(strstr(json_at(&ran, "$.conclusion"), rows[i].faster));
+        assert_string_equal(json_at(&ran, "$.costs.lstm.bytes_per_step"), "4197376");
+        assert_string_equal(json_at(&ran, "$.costs.gru.flops_per_token"), "3145728");
+        assert_string_equal(json_at(&ran, "$.costs.attention.weights"), "1048576");
+        program_free(&ran);
+    }
+}
+
 static void a_full_disk_under_stdout_is_an_error(void **state) {
     (void)state;
     char shell[1024];
@@ -377,6 +430,8 @@ int main(void) {
         cmocka_unit_test(on_a_real_gpu_profiles_say_that_counters_are_of_the_software_gpu),
 #endif
         cmocka_unit_test(kv_plan_does_the_arithmetic_of_caches),
+        cmocka_unit_test(advice_counts_what_layers_cost_and_names_its_sources),
+        cmocka_unit_test(advice_on_single_steps_turns_with_the_context),
         cmocka_unit_test(a_full_disk_under_stdout_is_an_error),
         cmocka_unit_test(a_configuration_that_is_out_says_rule_reason_and_line),
         cmocka_unit_test(explain_counts_add_up),
