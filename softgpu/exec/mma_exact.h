@@ -4,9 +4,9 @@
  * The adder is not in the ISA; it was measured and published (MMA-Sim; Fasi et al., PeerJ CS 2021;
  * Khattak and Mikaitis, arXiv 2512.07004): products are exact and not normalised; all terms, C
  * among them, are aligned to the largest exponent, cut to F fraction bits and added exactly; the
- * sum is cut to f32 or rounded to f16. Turing: F = 24 over the whole K; Ampere and Ada: F = 24, K
- * in two halves one after the other; Hopper and later: F = 25, whole K. fp8 on Ada: F = 13 and an
- * f32 of 13 fraction bits.
+ * sum is cut to f32 or rounded to f16, and a zero is +0. Turing: F = 24 over the whole K; Ampere
+ * and Ada: F = 24, K in two halves one after the other; Hopper and later: F = 25, whole K. fp8 on
+ * Ada: F = 13 and an f32 of 13 fraction bits.
  *
  * Record as in mma.h; o[4] bits 0..6: MX_* (decode_matrix.c writes them); fp8 of k 16 has no second
  * register of B: o[9] is NO_ROW. */
@@ -177,7 +177,7 @@ static inline void f32_cut(const double *v, uint32_t keep, uint32_t *restrict ou
         const double a = __builtin_fabs(v[j]), b = (double)__builtin_fabsf(f);
         const uint32_t down = (b > a) & (a < 0x1p128);
         const uint32_t z = (u & 0x80000000u) | (((u & 0x7fffffffu) - down) & keep);
-        out[j] = a == 0 ? 0 : z;
+        out[j] = (z & 0x7fffffffu) ? z : 0;
     }
 }
 
@@ -218,7 +218,10 @@ static void fused_sum(RawMma *m, const SplitMma *s, int pair, int first, int las
     }
     uint32_t out[MX_LANES];
     if (m->acc_f16)
-        for (int j = 0; j < MX_LANES; j++) out[j] = f64_to_half(v[j], 10, 5);
+        for (int j = 0; j < MX_LANES; j++) {
+            const u32 h = f64_to_half(v[j], 10, 5);
+            out[j] = h == 0x8000 ? 0 : h;
+        }
     else
         f32_cut(v, unit == 3 ? 0x7ffffc00u : 0x7fffffffu, out);
     __builtin_memcpy(m->c[2 * pair], out, sizeof out);

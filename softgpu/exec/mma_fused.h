@@ -78,7 +78,8 @@ INLINE void fused_most(const FusedExponents *x, const FusedRule *f, int first, i
     }
 }
 
-/* sum * 2^(most - F), cut to f32; for f16 rounded to odd, so that rounding to f16 is right. */
+/* sum * 2^(most - F), cut to f32; for f16 rounded to odd, so that rounding to f16 is right: what
+ * becomes zero there (up to 2^-25, half of the least) is zero here, which has no sign. */
 INLINE Vf fused_result(Vi sum, Vi most, const FusedRule *f) {
     const Vi sign = sum >> 31, mag = (sum ^ sign) - sign;
     const Vf near = __builtin_convertvector(mag, Vf);
@@ -88,7 +89,8 @@ INLINE Vf fused_result(Vi sum, Vi most, const FusedRule *f) {
     if (f->f16) bits |= (back != mag) & 1;
     const Vf power = (Vf)((most - (f->fraction - 127)) << 23);
     const Vi z = (Vi)((Vf)bits * power) & f->keep;
-    return (Vf)(z | (sign & INT32_MIN));
+    const Vi d = z | (sign & INT32_MIN);
+    return (Vf)(f->f16 ? v_blend(z <= (127 - 25) << 23, (Vi){0}, d) : d);
 }
 
 /* C of unit u plus the products of blocks [first, last). */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "fragment.h"
 #include "softgpu/exec/half.h"
 
 typedef enum Type { F16, BF16, TF32, E4M3, E5M2, S8, U8, F32, S32 } Type;
@@ -43,26 +44,6 @@ static const Form forms[] = {
 
 static int width(Type t) { /* bits of an element in its register */
     return t == F16 || t == BF16 ? 16 : t == TF32 || t == F32 || t == S32 ? 32 : 8;
-}
-
-/* PTX ISA, "Matrix fragments for mma.m16n8k..": element i of lane (g, t). */
-static void place_a(int bits, int g, int t, int i, int *row, int *col) {
-    if (bits == 16) { /* row: g for i = 0 1 4 5; col: + 8 for i >= 4 */
-        *row = i % 4 < 2 ? g : g + 8;
-        *col = t * 2 + (i & 1) + (i >= 4 ? 8 : 0);
-    } else if (bits == 8) { /* row: g for 0 <= i < 4 and 8 <= i < 12; col: + 16 for i >= 8 */
-        *row = i < 4 || (i >= 8 && i < 12) ? g : g + 8;
-        *col = t * 4 + (i & 3) + (i >= 8 ? 16 : 0);
-    } else { /* row: g for a0, a2; col: t for a0, a1 and t + 4 for a2, a3 */
-        *row = i == 0 || i == 2 ? g : g + 8;
-        *col = i < 2 ? t : t + 4;
-    }
-}
-static void place_b(int bits, int g, int t, int i, int *row, int *col) {
-    *col = g;
-    *row = bits == 16  ? t * 2 + (i & 1) + (i >= 2 ? 8 : 0)
-           : bits == 8 ? t * 4 + (i & 3) + (i >= 4 ? 16 : 0)
-                       : t + (i == 1 ? 4 : 0);
 }
 
 static double value(Type t, uint32_t v) {
@@ -240,11 +221,11 @@ static double split(Type t, uint32_t v, int *exponent) {
 
 static uint32_t rule_result(double v, Type c, int keep) {
     int e = 0;
-    if (c == F16) return v == 0 ? 0 : f64_to_half(v, 10, 5);
-    if (v == 0) return 0;
     (void)frexp(v, &e);
     e = e - 1 < -126 ? -126 : e - 1;
-    return half_f32_bits((float)ldexp(trunc(ldexp(v, keep - e)), e - keep));
+    const uint32_t d = c == F16 ? f64_to_half(v, 10, 5)
+                                : half_f32_bits((float)ldexp(trunc(ldexp(v, keep - e)), e - keep));
+    return d == (c == F16 ? 0x8000u : 0x80000000u) ? 0 : d; /* a zero has no sign */
 }
 
 static uint32_t rule(const Form *f, const Problem *p, int row, int col, int F, int step) {

@@ -12,6 +12,7 @@ foreach(what
   features
   matrix
   mbarrier
+  mma_vectors
   nvrtc
   opcodes
   profile
