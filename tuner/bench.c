@@ -176,10 +176,8 @@ Status bench_launch(Bench *b, size_t index, double *seconds, Error *err) {
         TRY(MemsetD32Async(b->flush, 0x5a5a5a5au, b->flush_bytes / 4, b->stream), "cuMemsetD32");
     }
     TRY(EventRecord(b->begin, b->stream), "cuEventRecord");
-    seqtune_status rc = bench_run(&b->desc, b->plan[index], b->buffer, b->workspace, b->stream);
-    if (rc != SEQTUNE_OK) {
-        st = err_set(err, (Status)rc, "%s", seqtune_last_error(b->ctx));
-    } else {
+    st = bench_run(b->ctx, &b->desc, b->plan[index], b->buffer, b->workspace, b->stream, err);
+    if (st == ST_OK) {
         TRY(EventRecord(b->end, b->stream), "cuEventRecord");
         TRY(EventSynchronize(b->end), "the launch");
         TRY(EventElapsedTime(&ms, b->begin, b->end), "cuEventElapsedTime");

@@ -1,6 +1,8 @@
 /* Buffers and arguments per family; see the header. */
 #include "tuner/bench_inputs.h"
 
+#include "tuner/bench_rnn.h"
+
 /* ---- attention ---- */
 
 enum { AT_Q, AT_K, AT_V, AT_O, AT_LSE, AT_LENS, AT_PAGES };
@@ -190,7 +192,7 @@ Status bench_inputs(PlanDesc *desc, Arena *arena, BenchBuffer *out, Error *err) 
     case PLAN_MERGE: return merge_inputs(&desc->u.merge, out);
     case PLAN_KV: return kv_inputs(&desc->u.kv, arena, out, err);
     case PLAN_ROPE: return rope_inputs(&desc->u.rope, out);
-    case PLAN_RNN_KERNEL: return err_set(err, ST_UNSUPPORTED, "no inputs for rnn kernels");
+    case PLAN_RNN_KERNEL: return bench_rnn_inputs(&desc->u.rnn_kernel, arena, out, err);
     case PLAN_KINDS: break;
     }
     return err_set(err, ST_INTERNAL, "no inputs for plans of kind %d", (int)desc->kind);
@@ -202,15 +204,24 @@ CuDeviceptr bench_lengths(const PlanDesc *desc, const CuDeviceptr *at, int64_t *
     return at[AT_LENS];
 }
 
-seqtune_status bench_run(const PlanDesc *desc, const seqtune_plan *plan, const CuDeviceptr *at,
-                         CuDeviceptr workspace, CuStream stream) {
+static seqtune_status public_run(const PlanDesc *desc, const seqtune_plan *plan,
+                                 const CuDeviceptr *at, CuDeviceptr workspace, CuStream stream) {
     switch (desc->kind) {
     case PLAN_ATTENTION: return attention_run(plan, at, workspace, stream);
     case PLAN_MERGE: return merge_run(plan, at, workspace, stream);
     case PLAN_KV: return kv_run(&desc->u.kv, plan, at, workspace, stream);
     case PLAN_ROPE: return rope_run(plan, at, workspace, stream);
-    case PLAN_RNN_KERNEL: return SEQTUNE_UNSUPPORTED;
+    case PLAN_RNN_KERNEL:
     case PLAN_KINDS: break;
     }
     return SEQTUNE_INTERNAL;
+}
+
+Status bench_run(seqtune_context *ctx, const PlanDesc *desc, const seqtune_plan *plan,
+                 const CuDeviceptr *at, CuDeviceptr workspace, CuStream stream, Error *err) {
+    if (desc->kind == PLAN_RNN_KERNEL)
+        return bench_rnn_run(&desc->u.rnn_kernel, plan, at, workspace, stream, err);
+    const seqtune_status rc = public_run(desc, plan, at, workspace, stream);
+    if (rc == SEQTUNE_OK) return ST_OK;
+    return err_set(err, (Status)rc, "%s", seqtune_last_error(ctx));
 }

@@ -22,7 +22,7 @@ Status bench_inputs(PlanDesc *desc, Arena *arena, BenchBuffer *out, Error *err);
 CuDeviceptr bench_lengths(const PlanDesc *desc, const CuDeviceptr *at, int64_t *count);
 
 /* One run on buffers made so, at[i] parallel to them. */
-seqtune_status bench_run(const PlanDesc *desc, const seqtune_plan *plan, const CuDeviceptr *at,
-                         CuDeviceptr workspace, CuStream stream);
+Status bench_run(seqtune_context *ctx, const PlanDesc *desc, const seqtune_plan *plan,
+                 const CuDeviceptr *at, CuDeviceptr workspace, CuStream stream, Error *err);
 
 #endif
