@@ -34,7 +34,7 @@ void log_set_level(LogLevel level) {
     atomic_store(&current_level, (int)level);
 }
 
-bool log_enabled(LogLevel level) {
+static bool enabled(LogLevel level) {
     int limit = atomic_load_explicit(&current_level, memory_order_relaxed);
     if (limit == LEVEL_UNSET) {
         limit = first_level();
@@ -44,7 +44,7 @@ bool log_enabled(LogLevel level) {
 }
 
 void log_write(LogLevel level, const char *channel, const char *fmt, ...) {
-    if (!log_enabled(level)) return;
+    if (!enabled(level)) return;
     char line[LINE_SIZE];
     va_list args;
     va_start(args, fmt);

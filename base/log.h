@@ -12,7 +12,6 @@ typedef void (*LogSink)(void *context, LogLevel level, const char *channel, cons
 
 void log_set_sink(LogSink sink, void *context); /* NULL: stderr */
 void log_set_level(LogLevel level);
-bool log_enabled(LogLevel level);
 /* channel: "gen", "tune", "jit", "db", "sg". */
 void log_write(LogLevel level, const char *channel, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));

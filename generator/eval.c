@@ -155,7 +155,8 @@ Status gen_eval_bool(GenEval *eval, const GenFormula *formula, bool *out, Error 
 
 /* ---- checks at load ---- */
 
-bool gen_gpu_name(const char *name, bool *of_arch) {
+/* Is `name` (after "gpu.") known, and the same for every GPU of one architecture? */
+static bool gpu_name(const char *name, bool *of_arch) {
     static const char *const limits[] = {"smem_block", "smem_sm",   "regs_sm",
                                          "warps_sm",   "blocks_sm", "cc"};
     GpuInfo any = gpu_info_of_arch(gpu_arch(0));
@@ -245,7 +246,7 @@ static void visit(void *context, const char *name) {
     bool is_static = false;
     if (str_starts(name, "gpu.")) {
         if (!(scope->kinds & GEN_SEE_GPU)) return fail_name(check, name, "no GPU is known here:");
-        if (!gen_gpu_name(name + 4, &is_static)) return fail_name(check, name, "unknown name");
+        if (!gpu_name(name + 4, &is_static)) return fail_name(check, name, "unknown name");
     } else {
         const GenName *known = gen_name_find(scope->spec, name);
         if (!known) return fail_name(check, name, "unknown name");

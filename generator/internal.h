@@ -205,8 +205,6 @@ Status gen_eval_value(GenEval *eval, const Expr *expr, TextPos pos, ExprValue *o
 void gen_value_text(ExprValue value, char *out, size_t size);
 ExprValue gen_dim_value(const GenDim *dim, int64_t value);
 ExprValue gen_axis_value(const GenAxis *axis, int64_t value);
-/* Is `name` (after "gpu.") known, and the same for every GPU of one architecture? */
-bool gen_gpu_name(const char *name, bool *of_arch);
 /* Checks that every name of `expr` is visible (bit 1 << kind in `kinds`; lets below `let_limit`),
  * and tells whether all are static. `what` says whose formula it is. */
 enum { GEN_SEE_GPU = 1 << 8, GEN_SEE_STATIC_ONLY = 1 << 9 };

@@ -216,8 +216,10 @@ static bool find_artifact(seqtune_context *ctx, const GenOutput *output, Arena *
     return false;
 }
 
-Status context_artifact(seqtune_context *ctx, const GenOutput *output, Arena *arena, Artifact *out,
-                        Error *err) {
+/* The artifact of an emitted text: from the cache, else compiled and put there. Follows ctx->jit.
+ * Memory from arena. Any thread. */
+static Status get_artifact(seqtune_context *ctx, const GenOutput *output, Arena *arena,
+                           Artifact *out, Error *err) {
     if (ctx->jit == SEQTUNE_JIT_NEVER)
         return err_set(err, ST_NOT_FOUND,
                        "%s for %s: the context's jit policy is `never`, which neither compiles nor "
@@ -259,7 +261,7 @@ static Status load_kernel(seqtune_context *ctx, const GenOutput *output, LoadedK
     Arena *arena = arena_new();
     LoadedKernel *kernel = mem_alloc(sizeof *kernel);
     Status st = arena == NULL || kernel == NULL ? err_no_memory(err, sizeof *kernel) : ST_OK;
-    if (st == ST_OK) st = context_artifact(ctx, output, arena, &artifact, err);
+    if (st == ST_OK) st = get_artifact(ctx, output, arena, &artifact, err);
     if (st == ST_OK) st = kernel_load(ctx->driver, &artifact, &kernel->kernel, err);
     if (st == ST_OK) {
         kernel->kernel.cooperative = ctx->device.cooperative;

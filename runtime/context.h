@@ -52,11 +52,6 @@ struct seqtune_context {
  */
 Status context_open(const seqtune_options *options, seqtune_context **out, Error *err);
 
-/* The artifact of an emitted text: from the cache, else compiled and put there. Follows ctx->jit.
- * Memory from arena. Any thread. */
-Status context_artifact(seqtune_context *ctx, const GenOutput *output, Arena *arena, Artifact *out,
-                        Error *err);
-
 /* The kernel of an emitted text, loaded once per context, ready for the launches. Takes ctx->lock;
  * the device's context is current. Give it back with context_release_kernel. */
 Status context_kernel(seqtune_context *ctx, const GenOutput *output, const GenLaunch *launches,

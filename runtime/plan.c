@@ -249,10 +249,6 @@ const GenConfig *plan_get_config(const seqtune_plan *plan) {
     return &plan->choice.config;
 }
 
-const PlanDesc *plan_get_desc(const seqtune_plan *plan) {
-    return &plan->desc;
-}
-
 size_t seqtune_plan_workspace(const seqtune_plan *plan) {
     return plan == NULL ? 0 : (size_t)plan->workspace;
 }

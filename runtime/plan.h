@@ -75,7 +75,5 @@ Status plan_supported(seqtune_context *ctx, const PlanDesc *desc, Error *err);
 /* What a plan was made of, for the tuner and tests. Owned by the plan or context. */
 const GenProblem *plan_get_problem(const seqtune_plan *plan);
 const GenConfig *plan_get_config(const seqtune_plan *plan);
-/* With defaults and packed strides filled in. */
-const PlanDesc *plan_get_desc(const seqtune_plan *plan);
 
 #endif

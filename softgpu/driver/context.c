@@ -61,7 +61,7 @@ static void object_destroy(Object *object) {
     }
 }
 
-void context_destroy(Context *context) {
+static void context_destroy(Context *context) {
     void *handle = context->object.handle;
     context_drain(context);
     context = FIND(Context, CONTEXT, handle); /* another thread may have been quicker */

@@ -461,7 +461,4 @@ double launch_execute(Context *context, const Work *work); /* as work_execute */
 CUresult kernel_work(Context *context, const CUDA_KERNEL_NODE_PARAMS *launch, bool cooperative,
                      Work *work);
 
-/* context.c: for cuda calls that destroy objects by the context. */
-void context_destroy(Context *context);
-
 #endif

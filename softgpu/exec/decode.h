@@ -146,7 +146,6 @@ uint64_t dec_symbol(Decode *d, const PtxVar *var); /* its address within its spa
 void dec_family(Decode *d); /* shapes "=name" */
 void dec_memory_family(Decode *d, const char *name);
 void dec_convert(Decode *d);
-void dec_control_family(Decode *d, const char *name);
 bool dec_branch_family(Decode *d, const char *name); /* false: not one of them */
 /* Finds the functions that become routines; see calls.c. */
 void dec_calls(Decode *d, const PtxFunc *entry);

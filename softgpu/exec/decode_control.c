@@ -489,7 +489,7 @@ static void directed(Decode *d) {
     ir->uses = tmp.uses;
 }
 
-void dec_control_family(Decode *d, const char *name) {
+static void control_family(Decode *d, const char *name) {
     static const struct {
         const char *name;
         void (*fn)(Decode *);
@@ -512,5 +512,5 @@ void dec_control_family(Decode *d, const char *name) {
 }
 
 void dec_family(Decode *d) {
-    dec_control_family(d, d->form->shape + 1);
+    control_family(d, d->form->shape + 1);
 }

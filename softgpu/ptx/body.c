@@ -97,7 +97,8 @@ PtxVar *ptx_reg_formal(PtxParser *p) {
     return p->status == ST_OK ? var : NULL;
 }
 
-void ptx_formal_regs(PtxParser *p) {
+/* Registers of the function's formals, before its body. */
+static void formal_regs(PtxParser *p) {
     const PtxFunc *const f = p->func;
     for (int i = 0; i < f->param_count + f->ret_count; i++) {
         PtxVar *const v = i < f->param_count ? f->params[i] : f->rets[i - f->param_count];
@@ -149,7 +150,7 @@ static int find_reg(const PtxParser *p, const char *name, size_t length) {
     return first >= 0 && k < lanes && lanes > 1 ? first + k : -1;
 }
 
-const PtxVar *ptx_find_var(PtxParser *p, const char *name) {
+static const PtxVar *find_var(PtxParser *p, const char *name) {
     PtxVar **locals = p->local_vars.data;
     for (int i = p->local_vars.count - 1; i >= 0; i--)
         if (locals[i]->index >= 0 && strcmp(locals[i]->name, name) == 0) return locals[i];
@@ -221,7 +222,7 @@ static void word_operand(PtxParser *p, PtxOperand *o) {
         return;
     }
     o->name = ptx_word(p, "an operand");
-    o->var = o->name ? ptx_find_var(p, o->name) : NULL;
+    o->var = o->name ? find_var(p, o->name) : NULL;
     o->kind = o->var ? PTX_SYMBOL : PTX_NAME;
     if (o->var && ptx_accept(p, '+')) o->imm = ptx_integer(p, "an offset");
 }
@@ -550,7 +551,7 @@ void ptx_body(PtxParser *p) {
     p->depth = 0;
     p->loc_file = p->loc_line = p->call_file = p->call_line = 0;
     open_scope(p);
-    ptx_formal_regs(p);
+    formal_regs(p);
     while (p->status == ST_OK && p->depth > 0) {
         if (p->tok.kind == TOK_END)
             ptx_fail(p, ST_SYNTAX, "function body is not closed");

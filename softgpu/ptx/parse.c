@@ -89,7 +89,8 @@ void *ptx_push(PtxParser *p, PtxList *list) {
     return (char *)list->data + (size_t)list->count++ * list->item;
 }
 
-int ptx_type_bytes(const char *type, size_t length) {
+/* ".b32" -> 4, 0 when no type */
+static int type_bytes(const char *type, size_t length) {
     static const struct {
         const char *name;
         int bytes;
@@ -229,7 +230,7 @@ PtxVar *ptx_variable(PtxParser *p, PtxSpace space, bool external) {
     uint64_t vector = 1, bytes = 0;
     while (p->tok.kind == TOK_WORD && p->tok.start[0] == '.') {
         ptx_split(p);
-        const int type = ptx_type_bytes(p->tok.start, p->tok.length);
+        const int type = type_bytes(p->tok.start, p->tok.length);
         if (ptx_token_is(&p->tok, ".align")) {
             ptx_next(p);
             const int64_t a = ptx_integer(p, "alignment");

@@ -77,7 +77,6 @@ bool ptx_at(const PtxParser *p, char punct);
 void ptx_split(PtxParser *p);
 /* .reg and its type, the first under the cursor; one declaration of a formal. */
 PtxVar *ptx_reg_formal(PtxParser *p);
-void ptx_formal_regs(PtxParser *p); /* registers of the function's formals, before its body */
 char *ptx_word(PtxParser *p, const char *what);      /* copies a word and moves on; NULL on error */
 int64_t ptx_integer(PtxParser *p, const char *what); /* with sign */
 void *ptx_push(PtxParser *p, PtxList *list);         /* a zeroed item; NULL on error */
@@ -87,11 +86,9 @@ PtxVar *ptx_variable(PtxParser *p, PtxSpace space, bool external);
 /* Parameters in parentheses; returns how many. */
 int ptx_formals(PtxParser *p, PtxVar ***out, bool entry);
 bool ptx_space_word(const PtxToken *tok, PtxSpace *space);
-int ptx_type_bytes(const char *type, size_t length); /* ".b32" -> 4, 0 when no type */
 
 /* The body between braces, the opening one under the cursor. */
 void ptx_body(PtxParser *p);
 void ptx_loc(PtxParser *p);
-const PtxVar *ptx_find_var(PtxParser *p, const char *name);
 
 #endif

@@ -52,30 +52,17 @@ static const char ackermann[] = PTX_HEADER
                        "and.b32 %r1, %r0, 1; add.u32 %r1, %r1, 1; shr.u32 %r2, %r0, 3;\n" CALL2(
                            "ack", "%r1", "%r2", "%r9"));
 
-/* Lanes are in `even` and `odd` at depths of their own. */
-static const char mutual[] =
-    PTX_HEADER INT_FUNC("odd") ";\n" INT_FUNC(
-        "even") " {\n"
-                ".reg .b32 %r<4>; .reg .pred %p; ld.param.b32 %r0, [a]; st.param.b32 "
-                "[r], 1;\n"
-                "setp.eq.u32 %p, %r0, 0; @%p ret; sub.u32 %r0, %r0, 1;\n" CALL1("odd", "%r0", "%r1") "st.param.b32 [r], %r1; ret;\n}\n" INT_FUNC(
-                    "odd") " {\n"
-                           ".reg .b32 %r<4>; .reg .pred %p; ld.param.b32 %r0, [a]; "
-                           "st.param.b32 [r], 0;\n"
-                           "setp.eq.u32 %p, %r0, 0; @%p ret; sub.u32 %r0, %r0, "
-                           "1;\n" CALL1(
-                               "even", "%r0",
-                               "%r1") "st.param.b32 [r], %r1; "
-                                      "ret;\n}\n" ENTRY(
-                                          "and.b32 %r1, %r0, "
-                                          "1; setp.eq.u32 %p0, "
-                                          "%r1, 0; @%p0 bra "
-                                          "E;\n" CALL1("odd", "%r0", "%r9") "bra F; E:\n" CALL1(
-                                              "even", "%r0", "%r9") "F: "
-                                                                    "add.u32 "
-                                                                    "%r9, "
-                                                                    "%r9, "
-                                                                    "10;");
+/* Lanes are in `even` and `odd` at depths of their own: `name` of 0 is `first`, else `other` of one
+ * less. */
+#define PARITY(name, first, other)                                                                 \
+    INT_FUNC(name)                                                                                 \
+    " {\n.reg .b32 %r<4>; .reg .pred %p; ld.param.b32 %r0, [a]; st.param.b32 [r], " first ";\n"    \
+    "setp.eq.u32 %p, %r0, 0; @%p ret; sub.u32 %r0, %r0, 1;\n" CALL1(                               \
+        other, "%r0", "%r1") "st.param.b32 [r], %r1; ret;\n}\n"
+static const char mutual[] = PTX_HEADER INT_FUNC("odd") ";\n" PARITY("even", "1", "odd") PARITY(
+    "odd", "0", "even")
+    ENTRY("and.b32 %r1, %r0, 1; setp.eq.u32 %p0, %r1, 0; @%p0 bra E;\n" CALL1(
+        "odd", "%r0", "%r9") "bra F; E:\n" CALL1("even", "%r0", "%r9") "F: add.u32 %r9, %r9, 10;");
 
 /* walk(n, up): its .local cell holds n; `up` is the address of the caller's, which must still hold
  * n + 1. Returns the number of cells that did. */
