@@ -135,7 +135,7 @@ static void a_correct_flash_algorithm_is_never_accused(void **state) {
     static double out[MAX_DIM];
     Random rng = {1};
     int64_t alarms = 0;
-    double worst[COUNT(input_kinds)][DTYPE_COUNT] = {{0}};
+    double worst[COUNT(input_kinds)][DTYPE_CODED] = {{0}};
     for (int64_t i = 0; i < sweep_rows(); i++) {
         const Inputs *in = make_row(&row, i, &rng);
         flash(&row, NONE, out);

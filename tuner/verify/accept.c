@@ -39,6 +39,38 @@ double accept_row(Dtype type, double factor, const double *out, const double *re
     return ratio(worst, accept_row_limit(type, factor, ref, naive, n));
 }
 
+/* PyTorch's own bound for an LSTM on two devices (its test of CPU against cuDNN). */
+static const double f32_tolerance = 5e-5;
+
+static double accept_step_f32(const double *out, const double *ref, size_t n, double *error) {
+    double worst = 0;
+    for (size_t i = 0; i < n; i++) {
+        const double e = fabs(out[i] - ref[i]);
+        if (isnan(e)) return (double)INFINITY;
+        if (error) *error = fmax(*error, e);
+        worst = fmax(worst, e / (f32_tolerance * fmax(1, fabs(ref[i]))));
+    }
+    return worst;
+}
+
+double accept_step(AcceptSteps *so_far, Dtype type, const double *out, const double *ref,
+                   const double *naive, size_t n, double *error) {
+    double worst = 0, top = 0;
+    if (type == DTYPE_F32) return accept_step_f32(out, ref, n, error);
+    for (size_t i = 0; i < n; i++) {
+        const double e = fabs(out[i] - ref[i]);
+        const double moved = dtype_round(type, dtype_round(type, ref[i] + 0.3) - 0.3);
+        if (isnan(e)) return (double)INFINITY;
+        worst = fmax(worst, e);
+        top = fmax(top, fabs(ref[i]));
+        so_far->cost = fmax(so_far->cost, fabs(naive[i] - ref[i]));
+        so_far->shift = fmax(so_far->shift, fabs(moved - ref[i]));
+    }
+    if (error) *error = fmax(*error, worst);
+    const double limit = ACCEPT_FACTOR * so_far->cost + 2 * so_far->shift;
+    return ratio(worst, fmax(limit, dtype_ulp(type, top)));
+}
+
 double accept_lse(double out, double ref, double magnitude, double score_error) {
     if (isinf(ref)) return out == ref ? 0 : (double)INFINITY;
     return ratio(fabs(out - ref), fp32_slack * (1 + fabs(ref) + magnitude) + score_error);

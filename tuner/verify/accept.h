@@ -23,6 +23,18 @@ double accept_row_limit(Dtype type, double factor, const double *ref, const doub
 double accept_row(Dtype type, double factor, const double *out, const double *ref,
                   const double *naive, size_t n, double *error);
 
+/* h of one sequence and direction, step after step. An error in h goes on into all later steps, and
+ * at one step the textbook's may be small by luck (with few units it often is): the terms of the
+ * rule of a row are the largest so far. Begin with {0}. */
+typedef struct AcceptSteps {
+    double cost, shift; /* max|naive - ref|, max|r16(r16(ref + 0.3) - 0.3) - ref| of steps so far */
+} AcceptSteps;
+
+/* Error / limit of the next step's n elements; f32: 5e-5 * max(1, |ref|) each, naive is not used.
+ * The limit of a 16-bit type is at least one ulp of the largest element of the row. */
+double accept_step(AcceptSteps *so_far, Dtype type, const double *out, const double *ref,
+                   const double *naive, size_t n, double *error);
+
 /* LSE in fp32. `magnitude` is the largest sum of |q k| * scale of the row's keys: what the fp32
  * sums of the scores went through. `score_error`: how far the kernel's definition lets a score be
  * off (0; half an ulp of the dtype for the textbook kernels, which store S in it); the LSE moves by

@@ -1,7 +1,8 @@
-/* f16 and bf16 on the host; both are rows of one table and share the arithmetic. */
+/* f16, bf16 and f32 on the host: rows of one table that share the arithmetic. */
 #include "tuner/verify/dtype.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <string.h>
 
 typedef struct Format {
@@ -9,11 +10,14 @@ typedef struct Format {
     int mantissa; /* stored bits */
     int bias;
     int exponent_max; /* field of infinities and NaNs */
+    double smallest;  /* normal number, 2^(1 - bias) */
+    double big;       /* 2^bias: from here on a number may round to infinity */
 } Format;
 
 static const Format formats[DTYPE_COUNT] = {
-    [DTYPE_F16] = {"f16", 10, 15, 31},
-    [DTYPE_BF16] = {"bf16", 7, 127, 255},
+    [DTYPE_F16] = {"f16", 10, 15, 31, 0x1p-14, 0x1p15},
+    [DTYPE_BF16] = {"bf16", 7, 127, 255, 0x1p-126, 0x1p127},
+    [DTYPE_F32] = {"f32", 23, 127, 255, 0x1p-126, 0x1p127},
 };
 
 enum { CANONICAL_NAN = 0x7fff };
@@ -40,8 +44,23 @@ static int binade(const Format *f, double value) {
     return e < lowest ? lowest : e;
 }
 
-uint16_t dtype_encode(Dtype type, double value) {
-    const Format *f = &formats[type];
+/* Whether |value| is a normal number of the type, and not one that may round to infinity. */
+static bool is_ordinary(const Format *f, double value) {
+    const double size = fabs(value);
+    return size >= f->smallest && size < f->big;
+}
+
+/* To nearest even on the bits of an ordinary double, where a carry runs into the exponent as it
+ * should; `cut` bits at the end become 0. */
+static uint64_t rounded_bits(double value, int cut) {
+    uint64_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    bits += ((uint64_t)1 << (cut - 1)) - 1 + (bits >> cut & 1);
+    return bits & ~(((uint64_t)1 << cut) - 1);
+}
+
+/* The definition: any double. */
+static uint16_t encode_any(const Format *f, double value) {
     const uint16_t sign = signbit(value) ? 0x8000 : 0;
     const int infinity = f->exponent_max << f->mantissa;
     if (isnan(value)) return CANONICAL_NAN;
@@ -56,19 +75,22 @@ uint16_t dtype_encode(Dtype type, double value) {
     return (uint16_t)(sign | (code > infinity ? infinity : code));
 }
 
+uint16_t dtype_encode(Dtype type, double value) {
+    const Format *f = &formats[type];
+    if (!is_ordinary(f, value)) return encode_any(f, value);
+    const int cut = 52 - f->mantissa;
+    const uint64_t bits = rounded_bits(value, cut);
+    /* The exponent field counts from another bias. */
+    const uint64_t code = (bits << 1 >> 1 >> cut) - ((uint64_t)(1023 - f->bias) << f->mantissa);
+    return (uint16_t)((bits >> 63) << 15 | code);
+}
+
 double dtype_round(Dtype type, double value) {
     const Format *f = &formats[type];
-    const double size = fabs(value);
-    if (!(size >= ldexp(1, 1 - f->bias) && size < ldexp(1, f->bias))) {
-        return dtype_decode(type, dtype_encode(type, value)); /* 0, subnormal, near the top, NaN */
-    }
-    /* Most calls end here: to nearest even on the bits of the double, where a carry runs into the
-     * exponent as it should. The tests compare it with the line above. */
-    const int cut = 52 - f->mantissa;
-    uint64_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    bits += ((uint64_t)1 << (cut - 1)) - 1 + (bits >> cut & 1);
-    bits &= ~(((uint64_t)1 << cut) - 1);
+    if (type == DTYPE_F32) return (double)(float)value;
+    /* 0, subnormal, near the top, NaN */
+    if (!is_ordinary(f, value)) return dtype_decode(type, encode_any(f, value));
+    const uint64_t bits = rounded_bits(value, 52 - f->mantissa);
     memcpy(&value, &bits, sizeof value);
     return value;
 }
@@ -77,4 +99,22 @@ double dtype_ulp(Dtype type, double value) {
     const Format *f = &formats[type];
     if (!isfinite(value)) return (double)INFINITY;
     return ldexp(1, binade(f, value) - f->mantissa);
+}
+
+/* ---- arrays ---- */
+
+size_t dtype_bytes(Dtype type) {
+    return type == DTYPE_F32 ? sizeof(float) : sizeof(uint16_t);
+}
+
+double dtype_load(Dtype type, const void *array, int64_t i) {
+    if (type == DTYPE_F32) return (double)((const float *)array)[i];
+    return dtype_decode(type, ((const uint16_t *)array)[i]);
+}
+
+void dtype_store(Dtype type, void *array, int64_t i, double value) {
+    if (type == DTYPE_F32)
+        ((float *)array)[i] = (float)value;
+    else
+        ((uint16_t *)array)[i] = dtype_encode(type, value);
 }
