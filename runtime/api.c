@@ -27,21 +27,19 @@ SAME(WRONG);
 SAME(INTERNAL);
 _Static_assert((int)SEQTUNE_INTERNAL + 1 == (int)ST_COUNT, "a status lacks its public code");
 
-static const uint64_t open_serial = 0; /* failures that have no context */
-
 seqtune_status seqtune_open(seqtune_context **out, const seqtune_options *options) {
     Error err = {0};
     Status st =
         out == NULL ? err_set(&err, ST_INVALID, "out is NULL") : context_open(options, out, &err);
     if (st != ST_OK) {
         err_wrap(&err, "seqtune_open");
-        errors_set(open_serial, &err);
+        errors_set(ERRORS_OPEN, &err);
     }
     return (seqtune_status)st;
 }
 
 const char *seqtune_open_error(void) {
-    return errors_get(open_serial);
+    return errors_get(ERRORS_OPEN);
 }
 
 const char *seqtune_last_error(const seqtune_context *ctx) {

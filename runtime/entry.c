@@ -52,6 +52,7 @@ static Status launch(const seqtune_plan *plan, PlanKind kind, const void *args,
         return err_set(err, ST_INVALID, "the plan is not one of seqtune_plan_%s", family->name);
     Status st = check_args_size(family, args, err);
     if (st != ST_OK) return st;
+    if (family->run != NULL) return family->run(plan, args, workspace, stream, err);
     PlanCall call = {.params = plan->params};
     st = family->take_args(plan, args, workspace, &call, err);
     if (st == ST_OK) st = plan_check_workspace(plan, workspace, err);
@@ -118,3 +119,4 @@ ENTRY(attention, PLAN_ATTENTION)
 ENTRY(merge, PLAN_MERGE)
 ENTRY(kv, PLAN_KV)
 ENTRY(rope, PLAN_ROPE)
+ENTRY(rnn, PLAN_RNN)

@@ -13,6 +13,7 @@ const PlanFamily *plan_family(PlanKind kind) {
     case PLAN_ATTENTION: return attention_family();
     case PLAN_MERGE: return merge_family();
     case PLAN_KV: return kv_family();
+    case PLAN_RNN: return rnn_family();
     case PLAN_RNN_KERNEL: return rnn_kernel_family();
     case PLAN_ROPE: break;
     case PLAN_KINDS: assert(!"a kind of plan"); break;
@@ -79,7 +80,10 @@ Status plan_supported(seqtune_context *ctx, const PlanDesc *desc, Error *err) {
     PlanDesc normal;
     GenProblem problem;
     const Status st = plan_family(desc->kind)->normalise(desc, &normal, err);
-    return st != ST_OK ? st : choose_spec(ctx, &normal, &problem, err);
+    if (st != ST_OK) return st;
+    const PlanFamily *family = plan_family(desc->kind);
+    return family->supported != NULL ? family->supported(ctx, &normal, err)
+                                     : choose_spec(ctx, &normal, &problem, err);
 }
 
 /* ---- creation ---- */
@@ -191,6 +195,7 @@ static Status fill(seqtune_plan *plan, const char *spec_name, const PlanDesc *de
     const GenSpec *spec = NULL;
     Status st = family->normalise(desc, &plan->desc, err);
     if (st != ST_OK) return st;
+    if (family->compose != NULL) return family->compose(plan, err);
     if (spec_name == NULL) {
         st = choose_spec(plan->ctx, &plan->desc, &plan->problem, err);
     } else {
@@ -229,24 +234,25 @@ Status plan_create(seqtune_context *ctx, const char *spec_name, const PlanDesc *
         seqtune_plan_destroy(plan);
         return st;
     }
-    print_plan(plan);
+    if (plan->shown == NULL) print_plan(plan); /* the children have printed theirs */
     *out = plan;
     return ST_OK;
 }
 
 void seqtune_plan_destroy(seqtune_plan *plan) {
     if (plan == NULL) return;
+    for (int i = 0; i < PLAN_MAX_CHILDREN; i++) seqtune_plan_destroy(plan->child[i]);
     if (plan->kernel != NULL) context_release_kernel(plan->ctx, plan->kernel);
     arena_free(plan->arena);
     mem_free(plan);
 }
 
 const GenProblem *plan_get_problem(const seqtune_plan *plan) {
-    return &plan->problem;
+    return plan->shown != NULL ? &plan->shown->problem : &plan->problem;
 }
 
 const GenConfig *plan_get_config(const seqtune_plan *plan) {
-    return &plan->choice.config;
+    return plan->shown != NULL ? &plan->shown->choice.config : &plan->choice.config;
 }
 
 size_t seqtune_plan_workspace(const seqtune_plan *plan) {
@@ -259,6 +265,7 @@ seqtune_status seqtune_plan_get_info(const seqtune_plan *plan, seqtune_plan_info
     Status st =
         plan_check_size("plan info", out->size, sizeof *out, "SEQTUNE_PLAN_INFO_INIT", &err);
     if (st != ST_OK) return context_fail(plan->ctx, st, &err);
+    if (plan->shown != NULL) plan = plan->shown;
     const DispatchChoice *c = &plan->choice;
     const LoadedKernel *k = plan->kernel;
     *out = (seqtune_plan_info){

@@ -14,6 +14,7 @@ typedef enum PlanKind {
     PLAN_MERGE,
     PLAN_KV,
     PLAN_ROPE,
+    PLAN_RNN,
     PLAN_RNN_KERNEL, /* one kernel of a recurrent layer; seqtune_plan_rnn is composed of them */
     PLAN_KINDS
 } PlanKind;
@@ -45,6 +46,7 @@ typedef struct RnnKernelDesc {
     int peephole, layer_norm, reset_before, store_gates;
     int clip; /* args.cell_clip is used */
     int64_t x_stride_step, x_stride_batch, y_stride_step, y_stride_batch;
+    int64_t order_steps; /* take the configuration of a plan of so many; 0: of `steps` */
 } RnnKernelDesc;
 
 typedef struct PlanDesc {
@@ -54,6 +56,7 @@ typedef struct PlanDesc {
         seqtune_merge_desc merge;
         seqtune_kv_desc kv;
         seqtune_rope_desc rope;
+        seqtune_rnn_desc rnn;
         RnnKernelDesc rnn_kernel;
     } u;
 } PlanDesc;

@@ -22,6 +22,8 @@ typedef union PlanParams {
     RnnParams rnn;
 } PlanParams;
 
+enum { PLAN_MAX_CHILDREN = 6 };
+
 struct seqtune_plan {
     seqtune_context *ctx;
     PlanDesc desc;      /* normalised: defaults and strides filled in */
@@ -34,6 +36,10 @@ struct seqtune_plan {
     LoadedKernel *kernel; /* NULL when count is 0 */
     Arena *arena;         /* owns the texts */
     const char *pipeline, *config_text, *problem_text, *key_text;
+    /* A composed plan has these in place of a kernel of its own. */
+    seqtune_plan *child[PLAN_MAX_CHILDREN]; /* owned; NULL: none */
+    const seqtune_plan *shown;              /* the child whose problem and figures it shows */
+    const struct RnnWork *rnn;
 };
 
 /* One run in the making. */
@@ -69,6 +75,12 @@ typedef struct PlanFamily {
     /* Tells the kernels of a launch step with rounds which one they are; NULL: no spec of the
      * family has rounds. */
     void (*set_round)(PlanParams *params, int64_t round);
+    /* A family of composed plans has, of the above, normalise only, and these; `compose` fills in
+     * the children, `supported` takes a normalised description. */
+    Status (*supported)(seqtune_context *ctx, const PlanDesc *desc, Error *err);
+    Status (*compose)(seqtune_plan *plan, Error *err);
+    Status (*run)(const seqtune_plan *plan, const void *args, seqtune_device_ptr workspace,
+                  seqtune_stream stream, Error *err);
     /* What SEQTUNE_CHECKED asks for; NULL: the family has no such flag. */
     Status (*check_tables)(const seqtune_plan *plan, const PlanCall *call, seqtune_stream stream,
                            Error *err);
@@ -102,6 +114,7 @@ const PlanFamily *attention_family(void);
 const PlanFamily *merge_family(void);
 const PlanFamily *kv_family(void);
 const PlanFamily *rope_family(void);
+const PlanFamily *rnn_family(void);
 const PlanFamily *rnn_kernel_family(void);
 const PlanFamily *plan_family(PlanKind kind);
 

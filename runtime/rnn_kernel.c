@@ -6,14 +6,9 @@
 #include <string.h>
 
 #include "runtime/plan_internal.h"
+#include "runtime/rnn.h"
 
 typedef RnnKernelDesc Desc;
-
-enum { MAX_HIDDEN = 16384, PART_PITCH = 32 };
-
-static int64_t round_up(int64_t value, int64_t step) {
-    return (value + step - 1) / step * step;
-}
 
 static int64_t state_of(const Desc *d) {
     return d->projection > 0 ? d->projection : d->hidden;
@@ -26,9 +21,9 @@ static int64_t state_of(const Desc *d) {
 
 static const PlanField fields[] = {
     FIELD(batch, 1, 0x7fffffff, true, "number of sequences"),
-    FIELD(input, 0, 2 * MAX_HIDDEN, false, "elements of an input row"),
-    FIELD(hidden, 1, MAX_HIDDEN, true, "number of units"),
-    FIELD(projection, 0, MAX_HIDDEN, false, "elements of the projected state"),
+    FIELD(input, 0, 2 * RNN_MAX_SIZE, false, "elements of an input row"),
+    FIELD(hidden, 1, RNN_MAX_SIZE, true, "number of units"),
+    FIELD(projection, 0, RNN_MAX_SIZE, false, "elements of the projected state"),
     FIELD(steps, 0, 0x7fffffff, false, "steps of a run"),
     FIELD(directions, 1, 2, true, "directions"),
     FIELD(parts, 1, 2, true, "parts of an input row"),
@@ -54,10 +49,10 @@ static Status check_op(const Desc *d, Error *err) {
     return ST_OK;
 }
 
-/* A row of x: parts at multiples of PART_PITCH, the last without padding. */
+/* A row of x: parts at multiples of RNN_PITCH, the last without padding. */
 static int64_t x_row(const Desc *d) {
     const int64_t part = d->input / d->parts;
-    return (d->parts - 1) * round_up(part, PART_PITCH) + part;
+    return (d->parts - 1) * rnn_round(part, RNN_PITCH) + part;
 }
 
 static Status check_strides(Desc *d, Error *err) {
@@ -177,6 +172,7 @@ static Status set_problem(const PlanDesc *desc, GenProblem *out, Error *err) {
         {"steps", d->steps, d->op != RNN_CELL},
         {"directions", d->directions, d->directions > 1},
         {"align", alignment(d), false},
+        {"fused", d->input > 0, false},
     };
     Status st = gen_problem_set_word(out, "cell", d->gru ? "gru" : "lstm", err);
     if (st == ST_OK) st = gen_problem_set_word(out, "dtype", dtype_word(d->dtype), err);
@@ -209,7 +205,7 @@ static int64_t dim_or(const GenProblem *problem, const char *name, int64_t other
 /* Rows of x whose strides have exactly the problem's alignment. */
 static void align_strides(Desc *d, const GenProblem *problem) {
     const int64_t align = dim_or(problem, "align", 1);
-    d->x_stride_batch = round_up(x_row(d), align);
+    d->x_stride_batch = rnn_round(x_row(d), align);
     if (align < 8 && d->x_stride_batch % (2 * align) == 0) d->x_stride_batch += align;
     d->x_stride_step = d->packed ? d->x_stride_batch : d->batch * d->x_stride_batch;
 }
@@ -224,7 +220,7 @@ static Status describe(const GenProblem *problem, PlanDesc *out, Error *err) {
                : plan_dim_is(problem, "dtype", "bf16") ? SEQTUNE_BF16
                                                        : SEQTUNE_F16;
     d->batch = plan_dim(problem, "batch");
-    d->input = plan_dim(problem, "input");
+    d->input = dim_or(problem, "fused", 1) ? plan_dim(problem, "input") : 0;
     d->hidden = plan_dim(problem, "hidden");
     d->projection = plan_dim(problem, "projection");
     d->steps = d->op == RNN_CELL ? 1 : plan_dim(problem, "steps");
@@ -239,6 +235,14 @@ static Status describe(const GenProblem *problem, PlanDesc *out, Error *err) {
     d->clip = plan_dim(problem, "clip") != 0;
     if (st == ST_OK && d->input > 0) align_strides(d, problem);
     return st;
+}
+
+/* A plan of one step that must have the bits of a longer one has its configuration. */
+static Status canonical(const PlanDesc *desc, GenProblem *problem, Error *err) {
+    const int64_t steps = desc->u.rnn_kernel.order_steps;
+    if (steps == 0 || !has_dim(problem, "steps")) return ST_OK;
+    const Status st = gen_problem_set(problem, "steps", steps, err);
+    return st != ST_OK ? st : gen_problem_check(problem, err);
 }
 
 static void set_params(const PlanDesc *desc, PlanParams *out) {
@@ -265,6 +269,8 @@ static void set_round(PlanParams *params, int64_t round) {
 static Status check_direction(const Desc *d, const RnnDirection *a, Error *err) {
     const bool input = d->op == RNN_INPUT, x = d->input > 0;
     const int element = d->dtype == SEQTUNE_F32 ? 4 : 2;
+    const int64_t h = (state_of(d) * element) | 16; /* rows of h are read in pieces of so many */
+    const int h_align = (int)(h & -h);
     const PlanArray rows[] = {
         {"w", a->w, 16, x, false, "input"},
         {"r", a->r, 16, !input, false, "steps"},
@@ -273,9 +279,9 @@ static Status check_direction(const Desc *d, const RnnDirection *a, Error *err) 
         {"peephole", a->peephole, 16, !input && d->peephole, false, "peephole = 1"},
         {"projection", a->projection, 16, !input && d->projection > 0, false, "projection"},
         {"norm", a->norm, 16, !input && d->layer_norm, false, "layer_norm = 1"},
-        {"h_in", a->h_in, element, false, !input, "steps"},
+        {"h_in", a->h_in, h_align, false, !input, "steps"},
         {"c_in", a->c_in, 4, false, !input && !d->gru, "LSTM"},
-        {"h_out", a->h_out, element, false, !input, "steps"},
+        {"h_out", a->h_out, h_align, false, !input, "steps"},
         {"c_out", a->c_out, 4, false, !input && !d->gru, "LSTM"},
         {"y", a->y, element, false, !input, "steps"},
         {"gates", a->gates, 16, !input && d->store_gates, false, "store_gates = 1"},
@@ -354,6 +360,7 @@ const PlanFamily *rnn_kernel_family(void) {
         .set_problem = set_problem,
         .describe = describe,
         .set_params = set_params,
+        .canonical = canonical,
         .take_args = take_args,
         .set_round = set_round,
     };

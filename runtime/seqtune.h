@@ -95,7 +95,8 @@ typedef struct seqtune_options {
     { sizeof(seqtune_options), -1, NULL, NULL, NULL, NULL, SEQTUNE_JIT_ALLOW, 0 }
 
 /* *out is owned by the caller; release with seqtune_close after its plans. On failure *out is NULL
- * and seqtune_open_error() is the text of this thread's last failed seqtune_open. */
+ * and seqtune_open_error() is the text of this thread's last failed seqtune_open (or of another
+ * call that has no context: seqtune_rnn_pack_weights). */
 SEQTUNE_API seqtune_status seqtune_open(seqtune_context **out, const seqtune_options *options);
 SEQTUNE_API void seqtune_close(seqtune_context *ctx);
 SEQTUNE_API const char *seqtune_open_error(void);
@@ -203,7 +204,10 @@ enum {
     /* Every run first waits for the stream, copies page tables and lengths to the host and checks
      * them: a page id outside the pool or a length above its capacity is SEQTUNE_INVALID with its
      * place. Not for capture. */
-    SEQTUNE_CHECKED = 2
+    SEQTUNE_CHECKED = 2,
+    /* Recurrent cells, max_steps = 1: the kernels and configurations that a plan of order_steps
+     * steps would have, so that T runs of one step give the bits of its run of T. */
+    SEQTUNE_RNN_SEQUENCE_ORDER = 4
 };
 
 /* 0 means the default everywhere. Strides 0: packed [batch, token, head, head_dim] (pages: by
@@ -467,6 +471,138 @@ SEQTUNE_API seqtune_status seqtune_supports_rope(seqtune_context *ctx,
 SEQTUNE_API seqtune_status seqtune_rope_table(int64_t rows, int64_t rotary_dim, double theta,
                                               float *cos_out, float *sin_out);
 
+/* ---- recurrent cells: LSTM and GRU ---- */
+
+typedef enum seqtune_rnn_cell { SEQTUNE_LSTM = 0, SEQTUNE_GRU } seqtune_rnn_cell;
+
+typedef enum seqtune_rnn_direction {
+    SEQTUNE_RNN_FORWARD = 0,
+    SEQTUNE_RNN_REVERSE,      /* begins at each sequence's last token */
+    SEQTUNE_RNN_BIDIRECTIONAL /* both; y has forward's features, then reverse's */
+} seqtune_rnn_direction;
+
+/* With a the sum of W x, R h and biases, * by element, s = sigmoid:
+ *
+ *   LSTM  i = s(a_i + p_i * c)  f = s(a_f + p_f * c)  g = tanh(a_g)  c' = clip(f * c + i * g)
+ *         o = s(a_o + p_o * c')  h' = o * tanh(c'), with projection h' = P (o * tanh(c'))
+ *   GRU   r = s(a_r)  z = s(a_z)  h' = z * h + (1 - z) * n
+ *         n = tanh(W_n x + b_n + r * (R_n h + d_n)), with reset_before tanh(W_n x + b_n + R_n
+ *         (r * h))
+ *
+ * layer_norm: LN(W x) and LN(R h) instead of W x and R h, each over all gates, with gains; the LSTM
+ * also has tanh(LN(c')) (Ba, Kiros, Hinton 2016, eq. 20-22; c' itself is carried on).
+ *
+ * Numbers: fp32 accumulation, pre-activations and c; h is rounded once per step to dtype: y, the
+ * next step and h_out have the same bits. A run of T steps has the bits of any chunks of it that
+ * the same plan runs one after the other, state passed on. Inference only; store_gates keeps what a
+ * backward needs.
+ *
+ * Sequences of different length: device_lengths reads args.lens (padded: y of tokens past a length
+ * is 0), packed reads args.cu_seqlens (sequence b has the tokens cu_seqlens[b] .. cu_seqlens[b+1]-1
+ * of x and y). h_out and c_out are those after each sequence's own last step; of length 0: h_in and
+ * c_in. */
+typedef struct seqtune_rnn_desc {
+    size_t size;
+    seqtune_rnn_cell cell;
+    seqtune_dtype dtype; /* of x, y, h, weights: f16 (default), bf16, f32 */
+    seqtune_rnn_direction direction;
+    int64_t batch;        /* sequences; default 1 */
+    int64_t input;        /* features of x; 1..16384 */
+    int64_t hidden;       /* units; 1..16384 */
+    int64_t layers;       /* default 1; at most 64 */
+    int64_t max_steps;    /* 1: kernels of one step */
+    int64_t projection;   /* LSTM: length of h; 0: hidden, without projection */
+    int64_t total_tokens; /* packed: of all sequences; default batch * max_steps */
+    int packed;           /* 1: args.cu_seqlens */
+    int device_lengths;   /* 1: args.lens */
+    int peephole;         /* LSTM */
+    int layer_norm;
+    int reset_before; /* GRU: the reset gate before the product (Keras reset_after=False, ONNX
+                         linear_before_reset=0) */
+    int store_gates;  /* 1: args.gates is written */
+    float cell_clip;  /* LSTM: |c'| at most this; 0: no limit */
+    float norm_eps;   /* layer_norm; default 1e-5 */
+    /* 0: packed [step, batch, features]. Packed sequences: *_stride_step is that of tokens. */
+    int64_t x_stride_step, x_stride_batch, y_stride_step, y_stride_batch;
+    int flags;           /* SEQTUNE_RNN_SEQUENCE_ORDER */
+    int64_t order_steps; /* with that flag; else 0 */
+} seqtune_rnn_desc;
+
+#define SEQTUNE_RNN_DESC_INIT                                                                      \
+    {                                                                                              \
+        sizeof(seqtune_rnn_desc), SEQTUNE_LSTM, SEQTUNE_DTYPE_DEFAULT, SEQTUNE_RNN_FORWARD, 0, 0,  \
+            0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.0f, 0.0f, 0, 0, 0, 0, 0, 0                          \
+    }
+
+/* States are [layers * directions, batch, hidden], layer by layer, forward before reverse; of h
+ * with projection [.., projection]. h_out may not be h_in, nor overlap it: use two buffers in
+ * turn. */
+typedef struct seqtune_rnn_args {
+    size_t size;
+    seqtune_device_ptr weights;      /* seqtune_rnn_pack_weights; 256-byte aligned */
+    seqtune_device_ptr x;            /* dtype, 16-byte aligned */
+    seqtune_device_ptr y;            /* dtype; directions * state features; 0: not wanted */
+    seqtune_device_ptr h_in, c_in;   /* h of dtype, 16-byte aligned, c float (LSTM); 0: zeros */
+    seqtune_device_ptr h_out, c_out; /* 0: not wanted; c_out may be c_in */
+    seqtune_device_ptr lens;         /* int32 [batch], 0..steps; device_lengths */
+    seqtune_device_ptr cu_seqlens;   /* int32 [batch + 1]; packed */
+    seqtune_device_ptr gates; /* dtype [layers * directions, steps, batch, rows] after activation,
+                                 by step (a reversed sequence's step 0 is its last token); rows as
+                                 in docs/c-api.md; store_gates */
+    /* int32, 0: none. A run sets it to 0; the kernels that wait for other blocks set it to 1 + the
+     * step whose wait they gave up, and what the run writes is then undefined. */
+    seqtune_device_ptr error;
+    int64_t steps; /* 0: the description's maximum; SEQTUNE_LENGTH_ZERO */
+} seqtune_rnn_args;
+
+#define SEQTUNE_RNN_ARGS_INIT                                                                      \
+    { sizeof(seqtune_rnn_args), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+
+SEQTUNE_API seqtune_status seqtune_plan_rnn(seqtune_context *ctx, const seqtune_rnn_desc *desc,
+                                            seqtune_plan **out);
+SEQTUNE_API seqtune_status seqtune_run_rnn(const seqtune_plan *plan, const seqtune_rnn_args *args,
+                                           seqtune_device_ptr workspace, seqtune_stream stream);
+SEQTUNE_API seqtune_status seqtune_supports_rnn(seqtune_context *ctx, const seqtune_rnn_desc *desc);
+
+/* Whose order of gates, and which matrices are transposed (docs/c-api.md has the table). */
+typedef enum seqtune_rnn_layout {
+    SEQTUNE_RNN_PYTORCH = 0, /* and cuDNN: LSTM i f g o, GRU r z n; W [gates * hidden, input] */
+    SEQTUNE_RNN_ONNX,        /* i o f g, z r n; W [gates * hidden, input]; peephole i o f */
+    SEQTUNE_RNN_KERAS,       /* i f g o, z r n; W [input, gates * hidden] */
+    SEQTUNE_RNN_TF_ICFO,     /* LSTM i g f o; W [input, gates * hidden] */
+    SEQTUNE_RNN_TF_IFCO      /* LSTM i f g o; W [input, gates * hidden] */
+} seqtune_rnn_layout;
+
+/* One layer and direction in the framework's own order, float on the host. NULL: zeros (norm gains:
+ * ones); what the description does not have must be NULL or 0. `input` of a layer above the first
+ * is directions * state. R has `state` columns (or rows) in place of `input`. */
+typedef struct seqtune_rnn_weights {
+    size_t size;
+    const float *w, *r;
+    const float *bias_w, *bias_r; /* [gates * hidden]; one bias: bias_w. Their sum counts, but for n
+                                     of a GRU with reset after: bias_r of n is inside the product */
+    const float *peephole;        /* [3, hidden] */
+    const float *projection;      /* [projection, hidden]; Keras and TF: [hidden, projection] */
+    const float *norm_w, *norm_r; /* gains [gates * hidden]; shifts belong in bias_w, bias_r */
+    const float *norm_c, *norm_c_shift; /* LSTM [hidden] */
+    float forget_bias;                  /* LSTM: added to f's bias (TF's BlockLSTM: 1) */
+    int update_new; /* GRU: 1: z weighs the new value, h' = (1 - z) * h + z * n */
+} seqtune_rnn_weights;
+
+#define SEQTUNE_RNN_WEIGHTS_INIT                                                                   \
+    { sizeof(seqtune_rnn_weights), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.0f, 0 }
+
+/* Bytes of the packed weights of all layers and directions. Of a description these and
+ * seqtune_rnn_pack_weights read cell, dtype, direction, input, hidden, layers, projection,
+ * peephole, layer_norm and reset_before. */
+SEQTUNE_API seqtune_status seqtune_rnn_weights_bytes(const seqtune_rnn_desc *desc, size_t *bytes);
+/* Host memory to host memory, to be uploaded by the caller. `weights`: layers * directions structs,
+ * layer by layer, forward before reverse. Rounded to nearest even; SEQTUNE_INVALID when a value is
+ * not finite in dtype. seqtune_open_error() is the text of a failure. */
+SEQTUNE_API seqtune_status seqtune_rnn_pack_weights(const seqtune_rnn_desc *desc,
+                                                    seqtune_rnn_layout layout,
+                                                    const seqtune_rnn_weights *weights, void *out);
+
 /* ---- plans ---- */
 
 SEQTUNE_API void seqtune_plan_destroy(seqtune_plan *plan);           /* NULL is fine */
@@ -502,7 +638,7 @@ typedef struct seqtune_plan_info {
     double compile_s;     /* 0 when from_cache */
     int registers;        /* of the largest kernel of the plan */
     int spill_bytes;
-} seqtune_plan_info;
+} seqtune_plan_info; /* seqtune_plan_rnn: of the kernel that does the steps of the last layer */
 
 #define SEQTUNE_PLAN_INFO_INIT                                                                     \
     {                                                                                              \

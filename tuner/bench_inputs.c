@@ -193,6 +193,7 @@ Status bench_inputs(PlanDesc *desc, Arena *arena, BenchBuffer *out, Error *err) 
     case PLAN_KV: return kv_inputs(&desc->u.kv, arena, out, err);
     case PLAN_ROPE: return rope_inputs(&desc->u.rope, out);
     case PLAN_RNN_KERNEL: return bench_rnn_inputs(&desc->u.rnn_kernel, arena, out, err);
+    case PLAN_RNN: /* no spec's */
     case PLAN_KINDS: break;
     }
     return err_set(err, ST_INTERNAL, "no inputs for plans of kind %d", (int)desc->kind);
@@ -212,6 +213,7 @@ static seqtune_status public_run(const PlanDesc *desc, const seqtune_plan *plan,
     case PLAN_KV: return kv_run(&desc->u.kv, plan, at, workspace, stream);
     case PLAN_ROPE: return rope_run(plan, at, workspace, stream);
     case PLAN_RNN_KERNEL:
+    case PLAN_RNN:
     case PLAN_KINDS: break;
     }
     return SEQTUNE_INTERNAL;

@@ -31,6 +31,10 @@ static void structs_have_the_layout_of_version_0(void **state) {
     assert_int_equal(offsetof(seqtune_kv_args, slots), 56);
     assert_int_equal(sizeof(seqtune_rope_desc), 104);
     assert_int_equal(sizeof(seqtune_rope_args), 64);
+    assert_int_equal(sizeof(seqtune_rnn_desc), 160);
+    assert_int_equal(offsetof(seqtune_rnn_desc, x_stride_step), 112);
+    assert_int_equal(sizeof(seqtune_rnn_args), 104);
+    assert_int_equal(sizeof(seqtune_rnn_weights), 96);
     assert_int_equal(sizeof(seqtune_plan_info), 144);
     assert_int_equal(offsetof(seqtune_plan_info, rung), 56);
     assert_int_equal(offsetof(seqtune_plan_info, time_us), 104);
@@ -57,6 +61,9 @@ static void initialisers_set_the_size_and_nothing_else(void **state) {
     ZERO_BUT_SIZE(seqtune_kv_args, SEQTUNE_KV_ARGS_INIT);
     ZERO_BUT_SIZE(seqtune_rope_desc, SEQTUNE_ROPE_DESC_INIT);
     ZERO_BUT_SIZE(seqtune_rope_args, SEQTUNE_ROPE_ARGS_INIT);
+    ZERO_BUT_SIZE(seqtune_rnn_desc, SEQTUNE_RNN_DESC_INIT);
+    ZERO_BUT_SIZE(seqtune_rnn_args, SEQTUNE_RNN_ARGS_INIT);
+    ZERO_BUT_SIZE(seqtune_rnn_weights, SEQTUNE_RNN_WEIGHTS_INIT);
     ZERO_BUT_SIZE(seqtune_plan_info, SEQTUNE_PLAN_INFO_INIT);
     ZERO_BUT_SIZE(seqtune_device_info, SEQTUNE_DEVICE_INFO_INIT);
 #undef ZERO_BUT_SIZE
@@ -84,6 +91,13 @@ static void null_handles_are_errors_not_crashes(void **state) {
     assert_int_equal(seqtune_plan_rope(NULL, NULL, &plan), SEQTUNE_INVALID);
     assert_int_equal(seqtune_plan_merge(NULL, NULL, &plan), SEQTUNE_INVALID);
     assert_int_equal(seqtune_plan_kv(NULL, NULL, &plan), SEQTUNE_INVALID);
+    assert_int_equal(seqtune_plan_rnn(NULL, NULL, &plan), SEQTUNE_INVALID);
+    assert_int_equal(seqtune_supports_rnn(NULL, NULL), SEQTUNE_INVALID);
+    assert_int_equal(seqtune_run_rnn(NULL, NULL, 0, NULL), SEQTUNE_INVALID);
+    assert_int_equal(seqtune_rnn_weights_bytes(NULL, NULL), SEQTUNE_INVALID);
+    assert_int_equal(seqtune_rnn_pack_weights(NULL, SEQTUNE_RNN_PYTORCH, NULL, NULL),
+                     SEQTUNE_INVALID);
+    assert_has(seqtune_open_error(), "desc is NULL");
     assert_int_equal(seqtune_supports_attention(NULL, NULL), SEQTUNE_INVALID);
     assert_int_equal(seqtune_supports_rope(NULL, NULL), SEQTUNE_INVALID);
     assert_int_equal(seqtune_supports_merge(NULL, NULL), SEQTUNE_INVALID);
@@ -156,9 +170,11 @@ static void the_header_compiles_as_cpp_and_as_strict_c(void **state) {
         "seqtune_rope_args b = SEQTUNE_ROPE_ARGS_INIT; seqtune_merge_desc m = "
         "SEQTUNE_MERGE_DESC_INIT; "
         "seqtune_merge_args n = SEQTUNE_MERGE_ARGS_INIT; seqtune_kv_desc k = SEQTUNE_KV_DESC_INIT; "
-        "seqtune_kv_args l = SEQTUNE_KV_ARGS_INIT; seqtune_plan_info p = "
+        "seqtune_kv_args l = SEQTUNE_KV_ARGS_INIT; seqtune_rnn_desc t = SEQTUNE_RNN_DESC_INIT; "
+        "seqtune_rnn_args u = SEQTUNE_RNN_ARGS_INIT; seqtune_rnn_weights w = "
+        "SEQTUNE_RNN_WEIGHTS_INIT; seqtune_plan_info p = "
         "SEQTUNE_PLAN_INFO_INIT; return (int)(o.size + d.size + a.size + r.size + b.size + "
-        "p.size + m.size + n.size + k.size + l.size == 0); }\\n";
+        "p.size + m.size + n.size + k.size + l.size + t.size + u.size + w.size == 0); }\\n";
     int tried = 0;
     for (size_t i = 0; i < 2; i++) {
         char command[2048];

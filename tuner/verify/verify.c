@@ -118,6 +118,7 @@ static Status whole_family(Check *check, const void *desc, Error *err) {
     case PLAN_MERGE: return check_merge(check, err);
     case PLAN_KV: return check_kv(check, err);
     case PLAN_ROPE: return check_rope(check, err);
+    case PLAN_RNN:
     case PLAN_RNN_KERNEL:
         return err_set(err, ST_UNSUPPORTED, "verify: %s has no reference", check->spec_name);
     case PLAN_KINDS: break;

@@ -1,0 +1,48 @@
+/* Recurrent plans from inside: shapes and the packed weights, as kernels, packing and plan see them
+ * (runtime/params/rnn.h says what the rows and paddings are).
+ *
+ * All functions here take a description that rnn_check_cell has completed. */
+#ifndef SEQTUNE_RUNTIME_RNN_H
+#define SEQTUNE_RUNTIME_RNN_H
+
+#include "base/status.h"
+#include "runtime/seqtune.h"
+
+/* Paddings: units to two blocks of eight, contracted dimensions to what a step of two k blocks
+ * takes. */
+enum { RNN_UNITS = 16, RNN_PITCH = 32, RNN_MAX_SIZE = 16384, RNN_MAX_LAYERS = 64 };
+
+/* Gates by their internal number. */
+enum { LSTM_I, LSTM_F, LSTM_G, LSTM_O, GRU_R = 0, GRU_Z, GRU_N, RNN_MAX_GATES = 4 };
+
+typedef struct RnnShape {
+    int64_t directions, gates, element; /* bytes of dtype */
+    int64_t units_pad, rows;
+    int64_t state, state_pitch;           /* of h, and of a row of R */
+    int64_t projection_rows, units_pitch; /* of the projection; 0 without */
+    int64_t cell;                         /* floats of c per sequence: hidden or (GRU) 0 */
+} RnnShape;
+
+/* Byte offsets in the packed weights, 256-byte aligned; -1: the cell has none. */
+typedef struct RnnBlock {
+    int64_t w, r, bias, hidden_bias, peephole, projection, norm;
+    int64_t end;
+} RnnBlock;
+
+/* Checks what the packed weights depend on and fills in its defaults. */
+Status rnn_check_cell(seqtune_rnn_desc *d, Error *err);
+/* Checks a whole description and fills in all defaults. */
+Status rnn_check_desc(seqtune_rnn_desc *d, Error *err);
+
+int64_t rnn_round(int64_t value, int64_t step);
+RnnShape rnn_shape(const seqtune_rnn_desc *d);
+int64_t rnn_row(const RnnShape *shape, int64_t unit, int64_t gate);
+/* Of a layer's input: its elements, its parts (a bidirectional layer below gives 2), and the pitch
+ * of a row of W. */
+int64_t rnn_input_size(const seqtune_rnn_desc *d, int64_t layer);
+int64_t rnn_input_parts(const seqtune_rnn_desc *d, int64_t layer);
+int64_t rnn_input_pitch(const seqtune_rnn_desc *d, int64_t layer);
+RnnBlock rnn_block(const seqtune_rnn_desc *d, int64_t layer, int64_t direction);
+int64_t rnn_weights_size(const seqtune_rnn_desc *d);
+
+#endif

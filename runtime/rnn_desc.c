@@ -1,0 +1,137 @@
+/* Descriptions of recurrent layers: every field checked, defaults filled in. */
+#include <math.h>
+#include <stddef.h>
+
+#include "runtime/plan_internal.h"
+#include "runtime/rnn.h"
+
+typedef seqtune_rnn_desc Desc;
+
+#define FIELD(field, low, high, required, text)                                                    \
+    { #field, offsetof(Desc, field), low, high, required, false, SIZE_MAX, text }
+
+static const PlanField cell_fields[] = {
+    FIELD(input, 1, RNN_MAX_SIZE, true, "features of x"),
+    FIELD(hidden, 1, RNN_MAX_SIZE, true, "number of units"),
+    FIELD(layers, 1, RNN_MAX_LAYERS, false, "number of layers"),
+    FIELD(projection, 0, RNN_MAX_SIZE, false, "length of the projected h"),
+};
+
+static const PlanField run_fields[] = {
+    FIELD(batch, 1, 0x7fffffff, false, "number of sequences"),
+    FIELD(max_steps, 1, 0x7fffffff, true, "largest number of steps"),
+    FIELD(total_tokens, 1, 0x7fffffff, false, "tokens of all sequences"),
+    FIELD(order_steps, 0, 0x7fffffff, false, "steps of the plan whose order is wanted"),
+};
+
+static Status only(bool wrong, const char *field, const char *whose, Error *err) {
+    if (!wrong) return ST_OK;
+    return err_set(err, ST_INVALID, "%s: %s", field, whose);
+}
+
+Status rnn_check_cell(Desc *d, Error *err) {
+    const PlanEnum enums[] = {
+        {"cell", (int)d->cell, SEQTUNE_GRU, "SEQTUNE_LSTM or SEQTUNE_GRU"},
+        {"dtype", (int)d->dtype, SEQTUNE_F32, "SEQTUNE_F16, SEQTUNE_BF16 or SEQTUNE_F32"},
+        {"direction", (int)d->direction, SEQTUNE_RNN_BIDIRECTIONAL,
+         "SEQTUNE_RNN_FORWARD, SEQTUNE_RNN_REVERSE or SEQTUNE_RNN_BIDIRECTIONAL"},
+        {"peephole", d->peephole, 1, "0 or 1"},
+        {"layer_norm", d->layer_norm, 1, "0 or 1"},
+        {"reset_before", d->reset_before, 1, "0 or 1"},
+    };
+    Status st =
+        plan_check_size("rnn description", d->size, sizeof *d, "SEQTUNE_RNN_DESC_INIT", err);
+    if (st == ST_OK) st = plan_check_enums(enums, sizeof enums / sizeof enums[0], err);
+    if (st != ST_OK) return st;
+    if (d->layers == 0) d->layers = 1;
+    if (d->dtype == SEQTUNE_DTYPE_DEFAULT) d->dtype = SEQTUNE_F16;
+    st = plan_check_fields(d, cell_fields, sizeof cell_fields / sizeof cell_fields[0], "rnn", err);
+    const bool gru = d->cell == SEQTUNE_GRU;
+    if (st == ST_OK) st = only(gru && d->projection != 0, "projection", "a GRU has none", err);
+    if (st == ST_OK) st = only(gru && d->peephole, "peephole", "a GRU has none", err);
+    if (st == ST_OK) st = only(!gru && d->reset_before, "reset_before", "an LSTM has none", err);
+    return st;
+}
+
+static Status check_floats(const Desc *d, Error *err) {
+    const struct {
+        const char *name;
+        float value;
+    } rows[] = {{"cell_clip", d->cell_clip}, {"norm_eps", d->norm_eps}};
+    for (size_t i = 0; i < 2; i++)
+        if (!(rows[i].value >= 0) || !isfinite(rows[i].value))
+            return err_set(err, ST_INVALID, "%s is %g: must be finite and not negative (0: %s)",
+                           rows[i].name, (double)rows[i].value, i == 0 ? "no limit" : "1e-5");
+    return only(d->cell == SEQTUNE_GRU && d->cell_clip != 0, "cell_clip", "a GRU has no c", err);
+}
+
+static Status check_flags(const Desc *d, Error *err) {
+    const bool order = (d->flags & SEQTUNE_RNN_SEQUENCE_ORDER) != 0;
+    if ((d->flags & ~SEQTUNE_RNN_SEQUENCE_ORDER) != 0)
+        return err_set(err, ST_INVALID, "flags is 0x%x: only SEQTUNE_RNN_SEQUENCE_ORDER is known",
+                       (unsigned)d->flags);
+    if (order && d->max_steps != 1)
+        return err_set(
+            err, ST_INVALID,
+            "SEQTUNE_RNN_SEQUENCE_ORDER with max_steps %lld: it is for plans of one step",
+            (long long)d->max_steps);
+    if (order != (d->order_steps > 0))
+        return err_set(err, ST_INVALID,
+                       "order_steps is %lld: must be given with SEQTUNE_RNN_SEQUENCE_ORDER, else 0",
+                       (long long)d->order_steps);
+    if (d->packed && d->device_lengths)
+        return err_set(err, ST_INVALID,
+                       "packed and device_lengths: cu_seqlens of packed sequences tells the "
+                       "lengths, set one of the two");
+    if (!d->packed && d->total_tokens != 0)
+        return err_set(err, ST_INVALID, "total_tokens is %lld: only packed sequences have it",
+                       (long long)d->total_tokens);
+    return ST_OK;
+}
+
+static Status check_strides(Desc *d, Error *err) {
+    const RnnShape s = rnn_shape(d);
+    int64_t unused[2] = {0, 0};
+    const int64_t rows = d->packed ? d->total_tokens : d->max_steps;
+    const int64_t batch = d->packed ? 1 : d->batch;
+    const PlanTensor tensors[] = {
+        {"x",
+         {"step", "batch"},
+         {rows, batch},
+         {&d->x_stride_step, d->packed ? &unused[0] : &d->x_stride_batch},
+         2,
+         d->input,
+         1,
+         false},
+        {"y",
+         {"step", "batch"},
+         {rows, batch},
+         {&d->y_stride_step, d->packed ? &unused[1] : &d->y_stride_batch},
+         2,
+         s.directions * s.state,
+         1,
+         true},
+    };
+    Status st = ST_OK;
+    for (size_t i = 0; i < 2 && st == ST_OK; i++) st = plan_check_tensor(&tensors[i], err);
+    return st;
+}
+
+Status rnn_check_desc(Desc *d, Error *err) {
+    const PlanEnum enums[] = {
+        {"packed", d->packed, 1, "0 or 1"},
+        {"device_lengths", d->device_lengths, 1, "0 or 1"},
+        {"store_gates", d->store_gates, 1, "0 or 1"},
+    };
+    Status st = rnn_check_cell(d, err);
+    if (st == ST_OK) st = plan_check_enums(enums, sizeof enums / sizeof enums[0], err);
+    if (st == ST_OK) st = check_flags(d, err);
+    if (st == ST_OK) st = check_floats(d, err);
+    if (st != ST_OK) return st;
+    if (d->batch == 0) d->batch = 1;
+    if (d->norm_eps == 0) d->norm_eps = 1e-5f;
+    if (d->total_tokens == 0 && __builtin_mul_overflow(d->batch, d->max_steps, &d->total_tokens))
+        d->total_tokens = INT64_MAX; /* the field's range refuses it */
+    st = plan_check_fields(d, run_fields, sizeof run_fields / sizeof run_fields[0], "rnn", err);
+    return st == ST_OK ? check_strides(d, err) : st;
+}
