@@ -38,7 +38,7 @@ typedef enum AdviseSide { ADVISE_EITHER, ADVISE_TAKE_RECURRENT, ADVISE_TAKE_ATTE
 
 const char *advise_side_name(AdviseSide side); /* "either", "recurrent", "attention" */
 
-enum { ADVISE_CELL = 32, ADVISE_WHY = 400, ADVISE_MAX_LINES = 12 };
+enum { ADVISE_CELL = 32, ADVISE_WHY = 1024, ADVISE_MAX_LINES = 16 };
 
 typedef struct AdviseLine {
     const char *what;

@@ -3,10 +3,12 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "tuner/advise.h"
+#include "runtime/context.h"
+#include "tuner/advise_time.h"
 #include "tuner/amounts.h"
 #include "tuner/command.h"
 #include "tuner/json.h"
+#include "tuner/report.h"
 #include "tuner/target.h"
 
 typedef struct Advice {
@@ -15,6 +17,9 @@ typedef struct Advice {
     const char *notice;
     AdviseLine lines[ADVISE_MAX_LINES];
     size_t count;
+    AdviseTimes times;
+    char evidence[64]; /* of the times; "": none */
+    Error not_timed;   /* "": they are */
     char conclusion[ADVISE_WHY];
 } Advice;
 
@@ -35,10 +40,36 @@ static Status read_ask(App *app, Advice *a, Error *err) {
     return st == ST_OK ? target_info(o->gpu, app->arena, &a->gpu, &a->notice, err) : st;
 }
 
-static void conclude(Advice *a) {
+/* Without a driver or a compiler the table still stands: what is missing is said in it. */
+static Status time_layers(App *app, Advice *a, Error *err) {
+    Targets targets = {0};
+    seqtune_context *ctx = NULL;
+    seqtune_options options = SEQTUNE_OPTIONS_INIT;
+    Status st = targets_resolve(app->options->gpu, app->arena, &targets, err);
+    if (st != ST_OK) return st;
+    options.driver = targets.items[0].driver;
+    options.device = targets.items[0].ordinal;
+    options.database = app->options->db;
+    st = context_open(&options, &ctx, err);
+    if (st != ST_OK) return st;
+    report_evidence(&targets.items[0], a->evidence, sizeof a->evidence);
+    advise_times(ctx, &a->ask, &a->times);
+    seqtune_close(ctx);
+    return ST_OK;
+}
+
+static void conclude(App *app, Advice *a) {
     a->count = advise_lines(&a->ask, a->lines);
-    advise_conclusion(&a->ask, advise_speed(&a->ask),
-                      a->ask.streaming ? "by bytes per step" : "by steps in sequence",
+    if (app->options->no_times)
+        err_set(&a->not_timed, ST_CANCELLED, "--no-times");
+    else if (time_layers(app, a, &a->not_timed) == ST_OK)
+        a->count += advise_time_lines(&a->ask, &a->times, a->evidence, &a->lines[a->count]);
+    const bool timed = a->times.known[ADVISE_ATTENTION] &&
+                       (a->times.known[ADVISE_LSTM] || a->times.known[ADVISE_GRU]);
+    advise_conclusion(&a->ask, timed ? advise_faster(&a->times) : advise_speed(&a->ask),
+                      timed              ? "by the times of this GPU"
+                      : a->ask.streaming ? "by bytes per step"
+                                         : "by steps in sequence",
                       a->conclusion);
 }
 
@@ -57,6 +88,7 @@ static void put_lines(const Advice *a, Str *out) {
         str_putc(out, '\n');
         cited[l->source] = cited[l->also] = true;
     }
+    if (a->not_timed.message[0]) str_printf(out, "not timed: %s\n", a->not_timed.message);
     str_printf(out, "\nso: %s\n\nsources\n", a->conclusion);
     for (int n = 1; advise_source(n) != NULL; n++)
         if (cited[n]) str_printf(out, "[%d] %s\n", n, advise_source(n));
@@ -119,6 +151,12 @@ static void advice_json(const Advice *a, Json *j) {
         json_close(j);
     }
     json_close(j);
+    json_text(j, "evidence", a->evidence[0] ? a->evidence : NULL);
+    json_open(j, "seconds", '{');
+    for (int m = 0; m < ADVISE_MODELS; m++)
+        if (a->times.known[m]) json_num(j, model_keys[m], a->times.total[m]);
+    json_close(j);
+    json_text(j, "not_timed", a->not_timed.message[0] ? a->not_timed.message : NULL);
     json_text(j, "conclusion", a->conclusion);
     json_close(j);
 }
@@ -127,7 +165,7 @@ ExitCode command_advise(App *app) {
     Advice a = {0};
     Error err = {0};
     if (read_ask(app, &a, &err) != ST_OK) return fail_status(&err);
-    conclude(&a);
+    conclude(app, &a);
     Json j = {0};
     if (app->options->json)
         advice_json(&a, &j);

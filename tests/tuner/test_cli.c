@@ -252,24 +252,28 @@ static void kv_plan_does_the_arithmetic_of_caches(void **state) {
 static void advice_counts_what_layers_cost_and_names_its_sources(void **state) {
     (void)state;
     static const Row rows[] = {
-        {"advise --len 4k --hidden 1024 --batch 16 --gpu soft:a100", EXIT_OK,
+        {"advise --len 4k --hidden 1024 --batch 16 --no-times --gpu soft:a100", EXIT_OK,
          "steps in sequence                                4096         4096            1  "
          "attention"},
         /* 8, 6, 4 H^2 weights of two bytes; h and c against K and V of 4096 tokens. */
-        {"advise --len 4k --hidden 1024 --gpu soft:a100", EXIT_OK,
+        {"advise --len 4k --hidden 1024 --no-times --gpu soft:a100", EXIT_OK,
          "weights, 16 bit                                16 MiB       12 MiB        8 MiB  "
          "attention"},
-        {"advise --len 4k --hidden 1024 --gpu soft:a100", EXIT_OK,
+        {"advise --len 4k --hidden 1024 --no-times --gpu soft:a100", EXIT_OK,
          "memory per sequence                             6 KiB        2 KiB       16 MiB  "
          "recurrent"},
-        {"advise --len 4k --hidden 1024 --gpu soft:a100", EXIT_OK, "[2] Khandelwal et al. 2018"},
-        {"advise --len 128 --hidden 512 --gpu soft:a100", EXIT_OK, "no --data given: not judged"},
-        {"advise --len 128 --hidden 512 --data 500k --gpu soft:a100", EXIT_OK, "[6] Ezen-Can"},
-        {"advise --len 128 --hidden 512 --data 20m --gpu soft:a100", EXIT_OK,
+        {"advise --len 4k --hidden 1024 --no-times --gpu soft:a100", EXIT_OK,
+         "[2] Khandelwal et al. 2018"},
+        {"advise --len 128 --hidden 512 --no-times --gpu soft:a100", EXIT_OK,
+         "no --data given: not judged"},
+        {"advise --len 128 --hidden 512 --data 500k --no-times --gpu soft:a100", EXIT_OK,
+         "[6] Ezen-Can"},
+        {"advise --len 128 --hidden 512 --data 20m --no-times --gpu soft:a100", EXIT_OK,
          "no source says where it turns: train both [4] [5]"},
-        {"advise --len 4k --hidden 512 --data 2g --gpu soft:a100", EXIT_OK,
+        {"advise --len 4k --hidden 512 --data 2g --no-times --gpu soft:a100", EXIT_OK,
          "so: take attention: cheaper by steps in sequence, and the sources on quality agree"},
-        {"advise --len 1k --hidden 512 --batch 8 --streaming --data 2g --gpu soft:a100", EXIT_OK,
+        {"advise --len 1k --hidden 512 --batch 8 --streaming --data 2g --no-times --gpu soft:a100",
+         EXIT_OK,
          "so: recurrent is cheaper by bytes per step, attention is better by the sources on "
          "quality"},
         {"advise --hidden 512", EXIT_USAGE, "advise needs --len L and --hidden H"},
@@ -290,9 +294,10 @@ static void advice_on_single_steps_turns_with_the_context(void **state) {
         const char *faster;
     } rows[] = {{256, "take attention"}, {2048, "recurrent is cheaper"}};
     for (size_t i = 0; i < 2; i++) {
-        Ran ran = program_run("advise --len %d --hidden 512 --streaming --data 2g --json "
-                              "--gpu soft:a100",
-                              rows[i].length);
+        Ran ran =
+            program_run("advise --len %d --hidden 512 --streaming --data 2g --json --no-times "
+                        "--gpu soft:a100",
+                        rows[i].length);
         assert_int_equal(ran.code, EXIT_OK);
         assert_non_null(strstr(json_at(&ran, "$.conclusion"), rows[i].faster));
         assert_string_equal(json_at(&ran, "$.costs.lstm.bytes_per_step"), "4197376");

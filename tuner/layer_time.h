@@ -1,0 +1,34 @@
+/* Times of the kernels of one recurrent or attention layer on an open context, as dispatch plans
+ * them: measured or modelled, as the device is, never computed from a formula.
+ *
+ * The steps of a sequence all execute the same code, so on a device whose times are deterministic
+ * (a model) a long sequence is timed by two short runs and the line through them: `line` is set and
+ * the steps that ran are told. A device that measures runs all steps. */
+#ifndef SEQTUNE_TUNER_LAYER_TIME_H
+#define SEQTUNE_TUNER_LAYER_TIME_H
+
+#include "base/status.h"
+#include "generator/gen.h"
+#include "runtime/context.h"
+
+typedef struct LayerTime {
+    double seconds;     /* of the whole problem */
+    double step, fixed; /* rnn_seq: seconds = fixed + steps * step */
+    bool line;          /* from two shorter runs */
+    int64_t ran[2];     /* their steps */
+    char config[256];   /* what was chosen */
+    const char *by;     /* "tuned", "near", "default", "forced" */
+} LayerTime;
+
+/* `config` NULL: what dispatch chooses for the whole problem, all its steps. */
+Status layer_time(seqtune_context *ctx, const GenProblem *problem, const GenConfig *config,
+                  LayerTime *out, Error *err);
+
+/* A problem of the named kernel with the dimensions of `text` ("hidden=512 ..."), checked. */
+Status layer_problem(const seqtune_context *ctx, const char *spec, const char *text,
+                     GenProblem *out, Error *err);
+
+/* The largest head dimension of attn_prefill that divides `hidden`; 0: none. */
+int64_t layer_head_dim(int64_t hidden);
+
+#endif
