@@ -16,8 +16,9 @@ function rnn.problem(o)
   add(dim "hidden" { min = 1, max = 16384, static = exact, key = exact and "exact" or "log2/4", preset = 512, doc = "units of a layer" })
   if o.op ~= "seq" then
     add(dim "input" { min = 1, max = 16384, key = "log2/4", preset = 512, doc = "elements of a row of x" })
-    add(dim "x_align" { ints = { 16, 8, 4, 2 }, static = true, preset = 16,
-                        doc = "bytes: every row of x, and every part of one, begins at a multiple" })
+    add(dim "parts" { ints = { 1, 2 }, key = "ignore", preset = 1, doc = "of a row of x: 2 below a bidirectional layer" })
+    add(dim "align" { ints = { 8, 4, 2, 1 }, static = true, preset = 8,
+                      doc = "elements: every row of x begins at a multiple" })
   end
   if o.op ~= "input" then
     add(dim "projection" { min = 0, max = 16384, static = true, preset = 0, doc = "elements of h; 0: as many as units" })
@@ -55,7 +56,12 @@ rnn.shape = {
   let("rows", "units_pad * gates"),
 }
 
--- And of those that contract over h.
+-- Of those that read x.
+rnn.input = {
+  let("x_align", "min(16, align * element)"),       -- bytes: one access
+}
+
+-- Of those that contract over h.
 rnn.recurrent = {
   let("state", "projection > 0 and projection or hidden"),
   let("state_pitch", "cdiv(state, 32) * 32"),
