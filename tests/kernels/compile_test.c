@@ -106,6 +106,15 @@ static const char *const gather_problems[] = {
     "dtype=bf16 head_dim=128", "dtype=f16 kv_dtype=e4m3 head_dim=64",
     "dtype=bf16 kv_dtype=e4m3 head_dim=256", "dtype=bf16 kv_dtype=int8 head_dim=96", NULL};
 
+static const char *const rnn_input_problems[] = {
+    "cell=lstm dtype=bf16",
+    "cell=gru dtype=f16 lengths=packed",
+    "cell=lstm dtype=f32",
+    "cell=gru dtype=f32 align=1 lengths=padded",
+    "cell=lstm dtype=f16 align=1 lengths=padded",
+    "cell=gru dtype=bf16 align=4",
+    NULL};
+
 typedef struct Work { /* one text to compile */
     GenProblem problem;
     GenConfig config;
@@ -319,6 +328,11 @@ static void kv_gather_compiles_without_spills(void **state) {
     compile_all("kv_gather", gather_problems);
 }
 
+static void rnn_input_compiles_without_spills(void **state) {
+    (void)state;
+    compile_all("rnn_input", rnn_input_problems);
+}
+
 static int open_run(void **state) {
     (void)state;
     Error err = {0};
@@ -353,6 +367,7 @@ int main(void) {
         cmocka_unit_test(attn_combine_compiles_without_spills),
         cmocka_unit_test(kv_append_compiles_without_spills),
         cmocka_unit_test(kv_gather_compiles_without_spills),
+        cmocka_unit_test(rnn_input_compiles_without_spills),
     };
     return cmocka_run_group_tests(tests, open_run, close_run);
 }
