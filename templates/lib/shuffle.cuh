@@ -28,6 +28,11 @@ __device__ __forceinline__ float quad_max(float x) {
     return fmaxf(x, shuffle_xor(x, 2));
 }
 
+__device__ __forceinline__ int quad_max(int x) {
+    x = max(x, __shfl_xor_sync(0xffffffffu, x, 1));
+    return max(x, __shfl_xor_sync(0xffffffffu, x, 2));
+}
+
 __device__ __forceinline__ float quad_sum(float x) {
     x += shuffle_xor(x, 1);
     return x + shuffle_xor(x, 2);
