@@ -91,6 +91,12 @@ int softgpuLastProfile(SoftgpuLine *lines, size_t *count);
  * CUDA_ERROR_NOT_FOUND behind the newest. */
 int softgpuSelectLaunch(size_t index, char *entry, size_t size);
 
+/* Fault injection: in every launch of `kernel` from now on, block `block` (x + grid x * (y + grid y
+ * * z)) ends once it has executed so many warp instructions, to the end of a basic block, as if its
+ * threads had exited. NULL: no more. SOFTGPU_KILL_BLOCK=kernel:block[:instructions] does the same
+ * from the start. */
+int softgpuKillBlock(const char *kernel, unsigned long long block, unsigned long long instructions);
+
 #pragma GCC visibility pop
 
 #endif

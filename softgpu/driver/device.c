@@ -77,6 +77,7 @@ CUresult cuInit(unsigned int flags) {
         if (result == CUDA_SUCCESS)
             result = number_parse("SOFTGPU_PROFILE", "switch", &driver.profile);
         if (result == CUDA_SUCCESS) result = number_parse("SOFTGPU_SEED", "seed", &driver.seed);
+        if (result == CUDA_SUCCESS) result = inject_init();
         if (result == CUDA_SUCCESS) __atomic_store_n(&driver.pid, (long)getpid(), __ATOMIC_RELEASE);
     }
     pthread_mutex_unlock(&driver.lock);

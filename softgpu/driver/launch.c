@@ -260,6 +260,7 @@ double launch_execute(Context *context, const Work *work) {
                    .profile = context->profile,
                    .seed = driver.seed,
                    .patience_ms = PATIENCE_MS};
+    inject_kill(f->info->name, &sg);
     memcpy(sg.grid, work->u.kernel.grid, sizeof sg.grid);
     memcpy(sg.block, block, sizeof sg.block);
     SgTime time = {.bound = "launch"};

@@ -288,7 +288,8 @@ struct Context {
 };
 
 typedef struct Device {
-    const GpuModel *model;
+    const GpuModel *model; /* of the table, or `cut` */
+    GpuModel cut;          /* with SOFTGPU_SMS */
     Context *primary;
     unsigned int primary_references, primary_flags;
     Pool *default_pool, *pool; /* made on first use; `pool` is what cuMemAllocAsync takes */
@@ -302,6 +303,12 @@ typedef struct Thread {
     bool in_callback;
 } Thread;
 
+typedef struct Kill { /* a block that dies */
+    bool set;
+    char kernel[256];
+    uint64_t block, instructions;
+} Kill;
+
 typedef struct Driver {
     pthread_mutex_t lock;
     pthread_cond_t done; /* broadcast when an operation completes */
@@ -309,7 +316,8 @@ typedef struct Driver {
     int version;
     uint64_t instruction_limit; /* of one launch, warp instructions; 0: none */
     uint64_t seed;              /* of schedules; 0: the usual one */
-    uint64_t profile;           /* SOFTGPU_PROFILE, 0: off; what contexts begin with */
+    Kill kill;
+    uint64_t profile; /* SOFTGPU_PROFILE, 0: off; what contexts begin with */
     int device_count;
     Device devices[MAX_DEVICES];
     char init_text[FAULT_TEXT]; /* why cuInit failed */
@@ -326,6 +334,12 @@ extern _Thread_local Thread this_thread;
 bool profile_keep(Context *context, const SgLaunch *launch, const SgKernelInfo *info,
                   SgOccupancy fit, const SgTime *time);
 void profile_clear(Context *context);
+
+/* inject.c -------------------------------------------------------------------- */
+
+CUresult inject_init(void); /* by cuInit, under the lock, once the devices are known */
+/* Whether a block of this launch of `kernel` dies, and when. */
+void inject_kill(const char *kernel, SgLaunch *launch);
 
 /* state.c --------------------------------------------------------------------- */
 

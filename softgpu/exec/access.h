@@ -159,7 +159,7 @@ static bool locate_global(Warp *w, const Rec *r, u64 a[LANES], u32 m, u32 size) 
             return false;
         }
     }
-    w->block->dynamic.global_sectors += count_sectors(w, a, m, size, low, high);
+    w->sectors += count_sectors(w, a, m, size, low, high);
     return true;
 }
 
@@ -429,7 +429,7 @@ HANDLER(cp_async) {
             return warp_fault(w, r, 700, 1u << l, "%s", text);
         }
         if (!watch_access(w, r, ACC_GLOBAL, src, 1u << l, copy->take[l], ACC_READ)) return NULL;
-        w->block->dynamic.global_sectors++;
+        w->sectors++;
         footprint_touch(w->block->launch->footprint, src[l] >> 5, src[l] >> 5);
     }
     async_push(w);

@@ -6,6 +6,7 @@
  * being first. Shared memory starts as 0xff bytes (NaN in every float type): what was never written
  * shows in the results. */
 #include "softgpu/exec/block.h"
+#include "softgpu/exec/countdown.h"
 #include "softgpu/exec/watch.h"
 
 #include <stdio.h>
@@ -282,9 +283,30 @@ static void wake_warps(Block *b) {
         Warp *const w = &b->warps[i];
         if (!w->asleep || w->state == WARP_DONE) continue;
         if (w->sleep_block != b->epoch ||
-            (w->sleep_global && w->sleep_world != atomic_load(&b->launch->world)))
+            (w->sleep_global && w->sleep_world != atomic_load(&b->launch->world))) {
+            w->tries = 0;
             warp_wake(w);
+        }
     }
+}
+
+static bool doomed(const Block *b) {
+    const SgLaunch *const u = b->launch->user;
+    return u->kill && u->kill_block == b->linear;
+}
+
+/* What is left to execute; false: nothing, the block is dead. */
+static bool fuel_of_doomed(Block *b, Warp *w) {
+    const uint64_t after = b->launch->user->kill_after;
+    const uint64_t left = after > b->executed ? after - b->executed : 0;
+    if (left < (uint64_t)w->fuel) w->fuel = (int64_t)left;
+    for (int i = 0; left == 0 && i < b->warp_count; i++) b->warps[i].state = WARP_DONE;
+    return left > 0;
+}
+
+/* A basic block that is longer than what is left ends it, too. */
+static void count_of_doomed(Block *b, const Warp *w, uint64_t did) {
+    b->executed = did || w->state != WARP_READY ? b->executed + did : UINT64_MAX;
 }
 
 /* One slice of every warp that can run; false after a fault. */
@@ -299,7 +321,9 @@ static bool round_of_warps(Block *b, uint64_t *executed, bool *ran) {
         const uint64_t clock = w->clock;
         w->fuel = FUEL;
         if (b->launch->user->seed) random_turn(b, w);
+        if (doomed(b) && !fuel_of_doomed(b, w)) break;
         warp_run(w);
+        if (doomed(b)) count_of_doomed(b, w, w->clock - clock);
         *executed += w->clock - clock + TURN_COST;
         if (w->state == WARP_FAULT || atomic_load_explicit(&b->launch->stop, memory_order_relaxed))
             return false;
@@ -321,6 +345,13 @@ static bool waits_for_world(Block *b) {
     return waits;
 }
 
+bool block_countdown(Block *b) {
+    bool any = false;
+    for (int i = 0; i < b->warp_count; i++)
+        any |= b->warps[i].state == WARP_SPIN && warp_countdown(&b->warps[i]);
+    return any;
+}
+
 Turn block_turn(Block *b, uint64_t *executed) {
     for (int turns = 0; turns < FAIR; turns++) {
         const uint64_t before = *executed;
@@ -330,6 +361,7 @@ Turn block_turn(Block *b, uint64_t *executed) {
         if (out_of_time(b, *executed - before)) return TURN_FAULT;
         if (!ran) {
             if (waits_for_world(b)) return TURN_PARK;
+            if (block_countdown(b)) continue;
             deadlock_fault(b, "");
             return TURN_FAULT;
         }
@@ -361,9 +393,11 @@ void pipes_count(const uint64_t pipe[PIPE_COUNT], SgCounters *out) {
     out->local_access += pipe[PIPE_LOCAL];
 }
 
-void block_count(const Block *b, SgCounters *out) {
+void block_count(Block *b, SgCounters *out) {
     const SgKernel *const k = b->launch->kernel;
     uint64_t pipe[PIPE_COUNT] = {0};
+    for (int i = 0; k->spins && i < k->block_count; i++)
+        if (k->spin_of[i] >= 0) b->counts[i] = b->counts[k->spin_of[i]];
     for (int i = 0; i < k->block_count; i++) {
         const uint64_t n = b->counts[i];
         if (!n) continue;
@@ -374,7 +408,12 @@ void block_count(const Block *b, SgCounters *out) {
     pipes_count(pipe, out);
     out->shared_wavefronts += b->dynamic.shared_wavefronts;
     out->shared_conflicts += b->dynamic.shared_conflicts;
-    out->global_sectors += b->dynamic.global_sectors;
+    uint64_t waits = 0;
+    for (int i = 0; i < b->warp_count; i++) {
+        out->global_sectors += b->warps[i].sectors;
+        if (b->warps[i].world_waits > waits) waits = b->warps[i].world_waits;
+    }
+    out->waits += waits;
     if (b->dynamic.max_async_groups > out->max_async_groups)
         out->max_async_groups = b->dynamic.max_async_groups;
     out->blocks_run++;

@@ -17,8 +17,10 @@ void block_free(Block *b);
 Turn block_turn(Block *b, uint64_t *executed);
 /* Adds what `pipe[p]` warp instructions on each pipe come to. */
 void pipes_count(const uint64_t pipe[PIPE_COUNT], SgCounters *out);
-/* Adds the block's counts. */
-void block_count(const Block *b, SgCounters *out);
+/* Adds the counts of a block that has ended; in loops that only wait they become one a wait. */
+void block_count(Block *b, SgCounters *out);
+/* All its warps wait: the counts of those that wait with a time-out run down. False: none does. */
+bool block_countdown(Block *b);
 
 /* Does the kernel call grid.sync() of cooperative groups? */
 bool launch_wants_workspace(const SgKernel *k);

@@ -196,20 +196,31 @@ static bool keep_lanes(Warp *w, const Rec *r, const Rec **next) {
 }
 
 /* Enters the basic block, or gives way to other warps. */
-static const Rec *enter_block(Warp *w, const Rec *r) {
+static const Rec *enter_block(Warp *w, const Rec *r, bool counted) {
     w->fuel -= r->o[1];
     if (w->fuel < 0) {
         w->resume = r;
         return NULL;
     }
     w->clock += r->o[1];
-    w->counts[r->o[0]]++;
+    w->counts[r->o[0]] += counted;
     return r + 1;
+}
+
+/* A wait counts once, however often it polls. */
+static const Rec *enter_round(Warp *w, const Rec *r) {
+    const bool fresh = (w->active & ~w->spinning) != 0;
+    const Rec *const next = enter_block(w, r, fresh);
+    w->round_sectors = w->sectors;
+    if (!next) return NULL;
+    w->spinning &= ~w->active;
+    w->world_waits += fresh && r->o[2];
+    return next;
 }
 
 HANDLER(leader) {
     const Rec *next = NULL;
-    return keep_lanes(w, r, &next) ? enter_block(w, r) : next;
+    return keep_lanes(w, r, &next) ? enter_block(w, r, true) : next;
 }
 
 /* The head of a loop that only waits (spin.c), o[2] 1: for global memory too. Lanes that come back
@@ -223,11 +234,11 @@ HANDLER(spin_head) {
                                            .lanes = w->active,
                                            .block = block_epoch(b),
                                            .world = r->o[2] ? atomic_load(&b->launch->world) : 0};
+    const bool same = again && old.head == r && old.lanes == now.lanes;
     w->back = NULL;
     w->round = now;
-    if (!again || old.head != r || old.lanes != now.lanes || old.block != now.block ||
-        old.world != now.world)
-        return enter_block(w, r);
+    if (same) w->sectors = w->round_sectors; /* what the poll read is taken back */
+    if (!same || old.block != now.block || old.world != now.world) return enter_round(w, r);
     const bool global = w->asleep && w->sleep_global;
     if (!w->asleep || now.block < w->sleep_block) w->sleep_block = now.block;
     if (r->o[2] && (!global || now.world < w->sleep_world)) w->sleep_world = now.world;
@@ -273,11 +284,13 @@ HANDLER(bra_if) {
 HANDLER(spin_back) {
     w->back = r + (int32_t)r->o[0];
     w->back_lanes = w->mask;
+    w->spinning |= w->mask;
     return w->back;
 }
 HANDLER(spin_back_if) {
     w->back = r + (int32_t)r->o[0];
     w->back_lanes = w->mask & (PRED(1) ^ r->o[2]);
+    w->spinning |= w->back_lanes;
     return h_bra_if(w, r);
 }
 

@@ -72,6 +72,8 @@ typedef struct SgCounters {
     uint64_t global_sectors; /* 32-byte sectors touched, L1 not modelled */
     uint64_t dram_bytes;     /* distinct bytes touched by the grid, estimated in SG_TIMING */
     uint64_t local_access;
+    uint64_t waits; /* for memory that other blocks write, one after another in a warp: the most of
+                       any warp, added up over blocks; a wait that polls counts once */
     uint64_t max_async_groups; /* most cp.async groups in flight in any thread */
 } SgCounters;
 
@@ -106,12 +108,16 @@ typedef struct SgLaunch {
     int resident;     /* blocks that may be live at once: SMs x occupancy */
     int threads;      /* host threads; 0: all */
     const GpuModel *model;
-    uint64_t spin_limit; /* 0: default; instructions without progress before a hang is reported */
-    bool profile;        /* counts in detail: slower, see exec/profile.h */
+    uint64_t spin_limit;  /* 0: default; instructions without progress before a hang is reported */
+    bool profile;         /* counts in detail: slower, see exec/profile.h */
     uint64_t stack_bytes; /* per thread, for calls that are not inlined; 0: 1024 */
     uint64_t instruction_limit; /* 0: none; warp instructions of the whole grid, then a time-out */
     uint64_t
         seed; /* 0: the usual order; else another of blocks, warps, lanes, time slices, copies */
+    /* Fault injection: the block of linear index `kill_block` ends, as if its threads had exited,
+     * once it has executed `kill_after` warp instructions. */
+    bool kill;
+    uint64_t kill_block, kill_after;
     /* How long memory may still be changed from outside (copies, other launches) once every block
      * waits for it; then it is a deadlock. 0: nobody else changes it. */
     int patience_ms;

@@ -31,7 +31,9 @@ static const uint64_t SPIN_LIMIT = UINT64_C(1) << 28; /* about a second of nothi
 /* Launches of this process, and those of them whose blocks are all parked: while another one runs,
  * it may write what a parked block waits for. The one state that launches share. */
 static _Atomic int launches_running, launches_idle;
-enum { POLL_MS = 2 }; /* between looks at memory when everybody is parked */
+/* Between looks at memory when everybody is parked; before counts of polls run down: the program
+ * has told how long it wants to wait, and its polls take about a microsecond each. */
+enum { POLL_MS = 2, COUNT_MS = 20 };
 
 static void add_counters(SgCounters *to, const SgCounters *from) {
     const uint64_t groups = to->max_async_groups > from->max_async_groups ? to->max_async_groups
@@ -179,13 +181,25 @@ static void report_parked(Launch *l) {
     pthread_mutex_lock(&l->lock);
 }
 
+/* Under the lock, all live blocks parked: the counts of those that wait with a time-out run down,
+ * and all go on. */
+static bool run_down(Launch *l) {
+    bool any = false;
+    for (Block *b = l->parked.head; b; b = b->next) any |= block_countdown(b);
+    if (any) unpark(l);
+    return any;
+}
+
 /* Under the lock, all live blocks parked: looks at memory now and then until patience ends. */
 static void wait_outside(Launch *l) {
     const uint64_t now = now_ns(), world = atomic_load(&l->world);
     const bool others = atomic_load(&launches_running) > atomic_load(&launches_idle) + 1;
     if (!l->idle_since || l->idle_world != world || others) l->idle_since = now;
     l->idle_world = world;
-    if (now - l->idle_since >= (uint64_t)l->user->patience_ms * 1000000u && !others) {
+    const uint64_t waited = (now - l->idle_since) / 1000000u;
+    const uint64_t patience = (uint64_t)l->user->patience_ms;
+    if (!others && waited >= (patience < COUNT_MS ? patience : COUNT_MS) && run_down(l)) return;
+    if (!others && waited >= patience) {
         report_parked(l);
         return;
     }

@@ -60,10 +60,13 @@ struct SgKernel {
     uint32_t constant_row, constant_bytes;
     SpecialRow *specials;
     int special_count;
-    bool spins;           /* has a loop that only waits for memory (spin.c) */
-    uint32_t local_bytes; /* per thread, multiple of 16 */
-    uint32_t shared_base; /* first legal shared address */
-    struct Probe *probes; /* of a kernel that counts (probe.h); else NULL */
+    bool spins;   /* has a loop that only waits for memory (spin.c), */
+    bool waits;   /* ... for memory that other blocks write */
+    int *spin_of; /* per basic block: the head of the loop that only waits around it, or -1 */
+    const struct Countdown **countdowns; /* per basic block: of the heads of those that count */
+    uint32_t local_bytes;                /* per thread, multiple of 16 */
+    uint32_t shared_base;                /* first legal shared address */
+    struct Probe *probes;                /* of a kernel that counts (probe.h); else NULL */
 };
 
 typedef struct SgGlobal {

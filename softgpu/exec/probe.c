@@ -72,6 +72,7 @@ HANDLER(probe_memory) {
     const Probe *const p = probe_of(w, r);
     BlockProfile *const b = w->block->profile;
     const DynamicCounters before = w->block->dynamic;
+    const uint64_t sectors_before = w->sectors;
     b->reads = p->reads;
     b->writes = p->writes;
     footprint_listen(run_add, b);
@@ -80,7 +81,7 @@ HANDLER(probe_memory) {
     const DynamicCounters *const after = &w->block->dynamic;
     const uint64_t wavefronts = after->shared_wavefronts - before.shared_wavefronts;
     const uint64_t conflicts = after->shared_conflicts - before.shared_conflicts;
-    const uint64_t sectors = after->global_sectors - before.global_sectors;
+    const uint64_t sectors = w->sectors - sectors_before;
     RecCounts *const c = counts_of(w, r);
     c->wavefronts += wavefronts;
     c->conflicts += conflicts;

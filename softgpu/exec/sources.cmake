@@ -10,7 +10,7 @@ list(APPEND SOFTGPU_SOURCES
      ${CMAKE_CURRENT_LIST_DIR}/footprint.c ${CMAKE_CURRENT_LIST_DIR}/handlers.c
      ${CMAKE_CURRENT_LIST_DIR}/launch.c ${CMAKE_CURRENT_LIST_DIR}/module.c
      ${CMAKE_CURRENT_LIST_DIR}/print.c
-     ${CMAKE_CURRENT_LIST_DIR}/deadlock.c ${CMAKE_CURRENT_LIST_DIR}/spin.c
+     ${CMAKE_CURRENT_LIST_DIR}/countdown.c ${CMAKE_CURRENT_LIST_DIR}/deadlock.c ${CMAKE_CURRENT_LIST_DIR}/spin.c
      ${CMAKE_CURRENT_LIST_DIR}/probe.c ${CMAKE_CURRENT_LIST_DIR}/profile.c
      ${CMAKE_CURRENT_LIST_DIR}/profile_text.c
      ${CMAKE_CURRENT_LIST_DIR}/overflow.c

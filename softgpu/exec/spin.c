@@ -7,22 +7,14 @@
  * rounds without deciding anything (the back-off of a nanosleep) do not matter: a real machine may
  * go round any number of times.
  *
- * A loop with a time-out is not one; it gives way and runs its rounds. */
-#include "softgpu/exec/flow.h"
+ * A loop with a time-out is one when all that a round hands to the next are counters (countdown.c):
+ * its lanes sleep, too, and the count runs down once nothing else can go on. With another time-out
+ * (a clock) it gives way and runs its rounds. */
+#include "softgpu/exec/countdown.h"
 
 #include <string.h>
 
-enum { MAX_BLOCKS = 32, MAX_IRS = 256 };
-
-typedef struct Loop {
-    int blocks[MAX_BLOCKS];
-    int count, irs;
-    int round;         /* marks of this loop in the arrays below */
-    int *inside;       /* per basic block */
-    int *decides;      /* per virtual register: what leaving depends on */
-    int *first_before; /* predecessors of block b: list[first_before[b] ...] */
-    int *before;
-} Loop;
+enum { MAX_IRS = 256 };
 
 static bool starts(const char *form, const char *with) {
     return strncmp(form, with, strlen(with)) == 0;
@@ -71,7 +63,7 @@ static SpinKind waits_for(const Ir *ir) {
 }
 
 /* The blocks from which `latch` is reached without passing `head`. False: too many. */
-static bool collect(const Flow *f, Loop *loop, int head, int latch) {
+static bool collect(const Flow *f, SpinLoop *loop, int head, int latch) {
     loop->count = loop->irs = 0;
     loop->blocks[loop->count++] = head;
     loop->inside[head] = loop->round;
@@ -82,7 +74,7 @@ static bool collect(const Flow *f, Loop *loop, int head, int latch) {
         for (int k = loop->first_before[b]; k < loop->first_before[b + 1]; k++) {
             const int p = loop->before[k];
             if (loop->inside[p] == loop->round) continue;
-            if (loop->count == MAX_BLOCKS) return false;
+            if (loop->count == SPIN_BLOCKS) return false;
             loop->inside[p] = loop->round;
             loop->blocks[loop->count++] = p;
         }
@@ -92,13 +84,13 @@ static bool collect(const Flow *f, Loop *loop, int head, int latch) {
     return loop->irs <= MAX_IRS;
 }
 
-static bool any_decides(const Loop *loop, const Ir *ir) {
+static bool any_decides(const SpinLoop *loop, const Ir *ir) {
     for (int k = 0; k < 14; k++)
         if ((ir->defs >> k & 1) && loop->decides[ir->o[k]] == loop->round) return true;
     return false;
 }
 
-static bool add_uses(Loop *loop, const Ir *ir) {
+static bool add_uses(SpinLoop *loop, const Ir *ir) {
     bool more = false;
     for (int k = 0; k < 14; k++) {
         if (!(ir->uses >> k & 1) || loop->decides[ir->o[k]] == loop->round) continue;
@@ -109,7 +101,7 @@ static bool add_uses(Loop *loop, const Ir *ir) {
 }
 
 /* Everything that the ends of basic blocks depend on, backwards to a fixed point. */
-static void slice(const Flow *f, Loop *loop) {
+static void slice(const Flow *f, SpinLoop *loop) {
     const Decode *const d = f->d;
     for (bool more = true; more;) {
         more = false;
@@ -124,9 +116,21 @@ static void slice(const Flow *f, Loop *loop) {
     }
 }
 
-static SpinKind classify(const Flow *f, Loop *loop, int head) {
+/* A head with two jumps back may be given registers by either. */
+static bool one_way_back(const Flow *f, int head) {
+    int n = 0;
+    for (int i = 0; i < f->d->ir_count; i++) {
+        const Ir *const ir = &f->d->ir[i];
+        n += ir->target >= 0 && ir->target <= i && ir->table < 0 && f->block_of[ir->target] == head;
+    }
+    return n == 1;
+}
+
+/* `count` is filled when the loop has a time-out that it counts. */
+static SpinKind classify(const Flow *f, SpinLoop *loop, int head, Countdown *count) {
     const Decode *const d = f->d;
     SpinKind kind = SPIN_SHARED;
+    bool counts = false;
     for (int i = 0; i < loop->count; i++)
         for (int k = f->blocks[loop->blocks[i]].first; k < f->blocks[loop->blocks[i]].end; k++) {
             if (!harmless(&d->ir[k])) return SPIN_NONE;
@@ -138,15 +142,18 @@ static SpinKind classify(const Flow *f, Loop *loop, int head) {
             const Ir *const ir = &d->ir[k];
             for (int o = 0; o < 14; o++) {
                 if (!(ir->defs >> o & 1) || loop->decides[ir->o[o]] != loop->round) continue;
-                if (reads_clock(ir) || flow_test(f, f->live_in, head, ir->o[o])) return SPIN_NONE;
+                if (reads_clock(ir)) return SPIN_NONE;
+                counts |= flow_test(f, f->live_in, head, ir->o[o]);
             }
         }
-    return kind;
+    *count = (Countdown){0};
+    if (!counts) return kind;
+    return one_way_back(f, head) && countdown_of(f, loop, head, count) ? kind : SPIN_NONE;
 }
 
 /* One edge of the graph: counted, and once there is a list, written. Afterwards the predecessors of
  * block b are before[first_before[b]] up to before[first_before[b + 1]]. */
-static void edge(Loop *loop, int from, int to) {
+static void edge(SpinLoop *loop, int from, int to) {
     if (to < 0) return;
     if (loop->before)
         loop->before[loop->first_before[to + 1]++] = from;
@@ -154,7 +161,7 @@ static void edge(Loop *loop, int from, int to) {
         loop->first_before[to + 2]++;
 }
 
-static int edges(const Flow *f, Loop *loop) {
+static int edges(const Flow *f, SpinLoop *loop) {
     const Decode *const d = f->d;
     int n = 0;
     for (int b = 0; b < f->count; b++) {
@@ -173,7 +180,7 @@ static void *scratch(Flow *f, int n, size_t size) {
     return p;
 }
 
-static void predecessors(Flow *f, Loop *loop) {
+static void predecessors(Flow *f, SpinLoop *loop) {
     loop->first_before = scratch(f, f->count + 2, sizeof *loop->first_before);
     loop->inside = scratch(f, f->count, sizeof *loop->inside);
     loop->decides = scratch(f, f->d->vreg_count + 1, sizeof *loop->decides);
@@ -185,10 +192,18 @@ static void predecessors(Flow *f, Loop *loop) {
     edges(f, loop);
 }
 
+/* The blocks of the loop are executed as often as its head is entered, however often it polls. */
+static void mark(Flow *f, const SpinLoop *loop, int head) {
+    for (int i = 0; i < loop->count; i++) f->d->kernel->spin_of[loop->blocks[i]] = head;
+}
+
 void flow_spins(Flow *f) {
     Decode *const d = f->d;
-    Loop loop = {0};
+    SpinLoop loop = {0};
     f->spins = scratch(f, f->count, sizeof *f->spins);
+    d->kernel->spin_of = arena_array(d->module->arena, (size_t)f->count, sizeof(int));
+    if (!d->kernel->spin_of) dec_fail(d, ST_NO_MEMORY, "out of memory");
+    for (int b = 0; d->status == ST_OK && b < f->count; b++) d->kernel->spin_of[b] = -1;
     if (d->status == ST_OK && f->live_in) predecessors(f, &loop);
     if (d->status != ST_OK || !f->live_in) return;
     for (int i = 0; i < d->ir_count; i++) {
@@ -197,11 +212,15 @@ void flow_spins(Flow *f) {
         const int head = f->block_of[ir->target];
         loop.round++;
         if (!collect(f, &loop, head, f->block_of[i])) continue;
-        const SpinKind kind = classify(f, &loop, head);
+        Countdown count;
+        const SpinKind kind = classify(f, &loop, head, &count);
         if (kind == SPIN_NONE) continue;
+        if (count.counters) countdown_keep(f, head, &count);
+        mark(f, &loop, head);
         if (kind > f->spins[head]) f->spins[head] = (uint8_t)kind;
         const bool always = ir->fn == dec_control(CONTROL_bra);
         ir->fn = dec_control(always ? CONTROL_spin_back : CONTROL_spin_back_if);
         d->kernel->spins = true;
+        d->kernel->waits |= kind == SPIN_GLOBAL;
     }
 }

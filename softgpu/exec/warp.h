@@ -131,6 +131,10 @@ struct Warp {
     SpinRound round; /* the last pass of a spin loop's head */
     const Rec *back; /* the last jump back to one, */
     uint32_t back_lanes;
+    uint32_t spinning;                 /* lanes that jumped back to the head of one */
+    int tries;                         /* see countdown.c */
+    uint64_t world_waits;              /* for memory that other blocks write, polls left out */
+    uint64_t sectors, round_sectors;   /* global sectors; when `round` began */
     bool sleep_global;                 /* other blocks can wake the lanes asleep */
     uint64_t sleep_block, sleep_world; /* the oldest that they have seen */
     const Rec *warned;                 /* the last record of this warp that warned */
@@ -145,7 +149,7 @@ struct Warp {
     const Rec *pc[LANES];
     const Rec *resume;
     Block *block;
-    uint8_t *local; /* LANES times Launch.local_bytes */
+    uint8_t *local;    /* LANES times Launch.local_bytes */
     LaneStack *stacks; /* one per lane; NULL: no routine was called yet */
     int index;
     WarpState state;
@@ -173,7 +177,7 @@ typedef struct Barrier {
 } Barrier;
 
 typedef struct DynamicCounters { /* what cannot be told from counts of basic blocks */
-    uint64_t shared_wavefronts, shared_conflicts, global_sectors, max_async_groups;
+    uint64_t shared_wavefronts, shared_conflicts, max_async_groups;
 } DynamicCounters;
 
 struct Block {
@@ -188,6 +192,7 @@ struct Block {
     bool progress;       /* a store, barrier, exit or atomic since the last look (block_epoch) */
     bool moved;          /* the same in this round over the warps */
     uint64_t epoch;      /* counts looks that found progress */
+    uint64_t executed;   /* warp instructions, of a block that shall die */
     uint64_t wait_world; /* parked: Launch.world that its warps have seen */
     Barrier barriers[BARRIERS];
     DynamicCounters dynamic;

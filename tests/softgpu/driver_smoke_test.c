@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include "softgpu/driver/abi.h"
@@ -226,6 +228,73 @@ static void a_profiled_launch_tells_counters_and_lines(void **state) {
     OK(cuCtxDestroy_v2(run.context));
 }
 
+/* A block that dies leaves its part undone, as often as it is launched, until nobody dies. */
+static void a_killed_block_leaves_its_part_undone(void **state) {
+    (void)state;
+    enum { DEAD = 2 };
+    float out[N];
+    for (unsigned long long after = 0; after < 8; after += 7) {
+        run_open(stored);
+        assert_int_equal(softgpuKillBlock("scale_and_sum", DEAD, after), CUDA_SUCCESS);
+        OK(run_launch(N, BLOCKS));
+        OK(cuCtxSynchronize());
+        OK(cuMemcpyDtoH_v2(out, run.data, sizeof out));
+        for (int i = 0; i < N; i++)
+            assert_true(out[i] == (i / THREADS == DEAD ? 1 : 2) * run.host[i]);
+        OK(cuMemcpyHtoD_v2(run.data, run.host, sizeof run.host));
+        assert_int_equal(softgpuKillBlock("other", DEAD, 0), CUDA_SUCCESS);
+        OK(run_launch(N, BLOCKS));
+        OK(cuCtxSynchronize());
+        run_check();
+        assert_int_equal(softgpuKillBlock(NULL, 0, 0), CUDA_SUCCESS);
+        OK(cuCtxDestroy_v2(run.context));
+    }
+}
+
+/* What the environment says is read by cuInit: a process of its own for each. */
+static int child_with(const char *name, const char *value, int (*what)(void)) {
+    const pid_t id = fork();
+    if (id == 0) {
+        setenv(name, value, 1);
+        _exit(what());
+    }
+    int status = -1;
+    assert_true(id > 0 && waitpid(id, &status, 0) == id && WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+static int count_sms(void) {
+    int sms = 0;
+    if (cuInit(0) != CUDA_SUCCESS) return 255;
+    cuDeviceGetAttribute(&sms, 16, 0); /* MULTIPROCESSOR_COUNT */
+    return sms;
+}
+
+static int kill_is_refused(void) {
+    char text[512] = "";
+    if (cuInit(0) != CUDA_ERROR_INVALID_VALUE) return 1;
+    softgpuLastFault(text, sizeof text);
+    return strstr(text, "is not kernel:block or kernel:block:instructions") ? 0 : 2;
+}
+
+static int kill_is_taken(void) {
+    return cuInit(0) == CUDA_SUCCESS ? 0 : 1;
+}
+
+static void the_environment_cuts_gpus_and_kills_blocks(void **state) {
+    (void)state;
+    assert_int_equal(child_with("SOFTGPU_SMS", "7", count_sms), 7);
+    assert_int_equal(child_with("SOFTGPU_SMS", "108", count_sms), 108);
+    assert_int_equal(child_with("SOFTGPU_SMS", "109", count_sms), 255);
+    assert_int_equal(child_with("SOFTGPU_SMS", "0", count_sms), 255);
+    assert_int_equal(child_with("SOFTGPU_SMS", "x", count_sms), 255);
+    static const char *const bad[] = {"k", "k:", ":1", "k:x", "k:1:", "k:1:x", "k:-1"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        if (child_with("SOFTGPU_KILL_BLOCK", bad[i], kill_is_refused)) fail_msg("%s", bad[i]);
+    assert_int_equal(child_with("SOFTGPU_KILL_BLOCK", "k:1", kill_is_taken), 0);
+    assert_int_equal(child_with("SOFTGPU_KILL_BLOCK", "k:1:500", kill_is_taken), 0);
+}
+
 /* Two launches of different grids: each can be shown again, later ones stand behind. */
 static void every_profiled_launch_can_be_selected(void **state) {
     (void)state;
@@ -375,9 +444,11 @@ static void a_kernel_that_never_ends_is_ended_by_the_limit(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_environment_cuts_gpus_and_kills_blocks), /* before cuInit */
         cmocka_unit_test(stored_ptx_runs_and_faults_are_told),
         cmocka_unit_test(a_profiled_launch_tells_counters_and_lines),
         cmocka_unit_test(every_profiled_launch_can_be_selected),
+        cmocka_unit_test(a_killed_block_leaves_its_part_undone),
         cmocka_unit_test(cycles_are_told_by_what_they_go_to),
         cmocka_unit_test(sampled_launches_take_the_same_modelled_time),
         cmocka_unit_test(nvrtc_ptx_runs_and_faults_name_the_source_line),

@@ -246,6 +246,167 @@ static void a_word_written_from_outside_wakes_the_grid(void **state) {
     bench_close(&b);
 }
 
+/* --- waits with a time-out --- */
+
+/* Thread 0 polls word 0 until it is 5, at most `limit` times, then stores polls, word and a mark.
+ */
+#define POLL(init, count, more)                                                                    \
+    ENTRY("@!%p0 ret; mov.u32 %r5, " init "; mov.u32 %r6, 3000000000; mov.u32 %r7, 0;\n"           \
+          "S: ld.acquire.gpu.global.u32 %r8, [%rd0]; setp.eq.u32 %p3, %r8, 5; @%p3 bra E;\n" count \
+          " @%p4 bra S;\nE: " more                                                                 \
+          "st.global.u32 [%rd0+64], %r5; st.global.u32 [%rd0+128], %r8; ret;")
+
+static void a_count_of_polls_runs_down_when_nobody_else_can_go_on(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        uint32_t polls;
+    } rows[] = {
+        {POLL("0", "add.u32 %r5, %r5, 1; setp.lt.u32 %p4, %r5, %r6;", ""), 3000000000},
+        {POLL("0", "setp.le.u32 %p4, %r5, %r6; add.u32 %r5, %r5, 1;", ""), 3000000002},
+        {POLL("0", "add.u32 %r5, %r5, 7; setp.lt.u32 %p4, %r5, %r6;", ""), 3000000003},
+        {POLL("3000000000", "sub.u32 %r5, %r5, 1; setp.ne.u32 %p4, %r5, 0;", ""), 0},
+        {POLL("2000000000", "add.s32 %r5, %r5, -3; setp.gt.s32 %p4, %r5, -100;", ""),
+         (uint32_t)-100},
+        {POLL("0", "add.u32 %r9, %r5, 1; setp.ne.u32 %p4, %r9, %r6; mov.u32 %r5, %r9;", ""),
+         3000000000},
+        {POLL("0", "add.u32 %r5, %r5, 1; setp.ge.u32 %p5, %r5, %r6; not.pred %p4, %p5;", ""),
+         3000000000},
+        /* a second count goes along */
+        {POLL("0", "add.u32 %r5, %r5, 1; add.u32 %r7, %r7, 2; setp.lt.u32 %p4, %r5, 1000000000;",
+              "mov.u32 %r5, %r7; "),
+         2000000000},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        for (uint64_t seed = 0; seed < 3; seed++) {
+            Bench b;
+            run_grid(&b, rows[i].text, 1, 64, seed);
+            assert_int_equal(word(&b, 16), rows[i].polls);
+            assert_int_equal(word(&b, 32), 0);
+            bench_close(&b);
+        }
+}
+
+/* As above in shared memory: nobody but the block itself could write it. */
+static void a_count_runs_down_within_a_block(void **state) {
+    (void)state;
+    Bench b;
+    run_grid(&b,
+             ENTRY("@%p0 st.shared.u32 [%r1], 1; mov.u32 %r5, 0; bar.sync 0;\n"
+                   "S: ld.volatile.shared.u32 %r8, [%r1]; add.u32 %r5, %r5, 1;\n"
+                   "setp.lt.u32 %p4, %r5, -5; setp.ne.and.u32 %p4, %r8, 5, %p4; @%p4 bra S;\n"
+                   "st.global.u32 [%rd2+64], %r5; ret;"),
+             1, 64, 0);
+    for (size_t i = 0; i < 64; i++) assert_int_equal(word(&b, 16 + i), (uint32_t)-5);
+    bench_close(&b);
+}
+
+/* The last block sets the flag after much work: whoever waits for it must not have given up. */
+static void a_count_does_not_run_down_while_others_work(void **state) {
+    (void)state;
+    for (uint64_t seed = 0; seed < 3; seed++) {
+        Bench b;
+        run_grid(
+            &b,
+            ENTRY("@!%p0 ret; mov.u32 %r2, %ctaid.x; setp.ne.u32 %p1, %r2, 7; @%p1 bra W;\n"
+                  "mov.u32 %r3, 0;\nL: add.u32 %r3, %r3, 1; st.volatile.global.u32 [%rd0+512], "
+                  "%r3; setp.lt.u32 %p2, %r3, 20000; @%p2 bra L;\n"
+                  "st.release.gpu.global.u32 [%rd0], 5; ret;\nW: mov.u32 %r5, 0;\n"
+                  "S: ld.acquire.gpu.global.u32 %r8, [%rd0]; setp.eq.u32 %p3, %r8, 5;\n"
+                  "@%p3 bra E; add.u32 %r5, %r5, 1; setp.lt.u32 %p4, %r5, 100000; @%p4 bra S;\n"
+                  "E: mul.wide.u32 %rd3, %r2, 4; add.s64 %rd3, %rd3, %rd0;\n"
+                  "st.global.u32 [%rd3+64], %r8; ret;"),
+            8, 32, seed);
+        for (size_t i = 0; i < 7; i++) assert_int_equal(word(&b, 16 + i), 5);
+        bench_close(&b);
+    }
+}
+
+/* The count decides, but so does what a round hands to the next besides: not to be guessed. */
+static void a_loop_that_carries_more_than_counts_runs_its_rounds(void **state) {
+    (void)state;
+    Bench b;
+    run_grid(&b,
+             POLL("0", "add.u32 %r5, %r5, 1; xor.b32 %r7, %r7, %r5; setp.lt.u32 %p4, %r5, 5000;",
+                  "mov.u32 %r5, %r7; "),
+             1, 32, 0);
+    uint32_t sum = 0;
+    for (uint32_t i = 1; i <= 5000; i++) sum ^= i;
+    assert_int_equal(word(&b, 16), sum);
+    bench_close(&b);
+}
+
+/* A flag barrier with a time-out, whose error word is word 1: every block counts word 0 up and
+ * waits until all have, `steps` times. */
+#define PATIENT_BARRIER(steps)                                                                     \
+    ENTRY("@!%p0 ret; mov.u32 %r3, %nctaid.x; mov.u32 %r5, 0; mov.u32 %r7, 0;\n"                   \
+          "STEP: add.u32 %r5, %r5, 1; add.u32 %r7, %r7, %r3; mov.u32 %r9, 0;\n"                    \
+          "red.release.gpu.global.add.u32 [%rd0], 1;\n"                                            \
+          "SPIN: ld.acquire.gpu.global.u32 %r8, [%rd0]; setp.ge.u32 %p1, %r8, %r7;\n"              \
+          "@%p1 bra NEXT; ld.relaxed.gpu.global.u32 %r10, [%rd0+4]; setp.ne.u32 %p2, %r10, 0;\n"   \
+          "@%p2 bra FAIL; add.u32 %r9, %r9, 1; setp.lt.u32 %p2, %r9, 16777216; @%p2 bra SPIN;\n"   \
+          "FAIL: st.relaxed.gpu.global.u32 [%rd0+4], %r5; ret;\n"                                  \
+          "NEXT: setp.lt.u32 %p3, %r5, " #steps "; @%p3 bra STEP;\n"                               \
+          "red.relaxed.gpu.global.add.u32 [%rd0+8], 1; ret;")
+
+static void a_wait_counts_once_however_often_it_polls(void **state) {
+    (void)state;
+    uint64_t waits[3], sectors[3], instructions[3];
+    for (uint64_t seed = 0; seed < 3; seed++) {
+        Bench b;
+        run_grid(&b, PATIENT_BARRIER(20), 36, 64, seed);
+        waits[seed] = b.launch.counters.waits;
+        sectors[seed] = b.launch.counters.global_sectors;
+        instructions[seed] = b.launch.counters.warp_instructions;
+        bench_close(&b);
+    }
+    assert_int_equal(waits[0], 36 * 20);
+    assert_int_equal(sectors[1], sectors[0]);
+    assert_int_equal(sectors[2], sectors[0]);
+    assert_int_equal(instructions[1], instructions[0]);
+    assert_int_equal(instructions[2], instructions[0]);
+}
+
+/* --- fault injection --- */
+
+static void a_killed_block_ends_and_the_others_time_out(void **state) {
+    (void)state;
+    static const uint64_t after[] = {0, 1, 50, 200};
+    for (size_t i = 0; i < sizeof after / sizeof *after; i++) {
+        Bench b;
+        bench_open(&b, "sm_90", PATIENT_BARRIER(20), 4096);
+        b.launch = (SgLaunch){.grid = {16, 1, 1},
+                              .block = {32, 1, 1},
+                              .resident = 16,
+                              .threads = 2,
+                              .patience_ms = 1000,
+                              .kill = true,
+                              .kill_block = 3,
+                              .kill_after = after[i]};
+        if (bench_launch(&b, "t")) fail_msg("%s", b.launch.fault.text);
+        assert_true(word(&b, 1) >= 1 && word(&b, 1) <= 20);
+        assert_int_equal(word(&b, 2), 0);
+        memset((void *)b.buffer, 0, 12); /* and runs again */
+        b.launch.kill = false;
+        if (bench_launch(&b, "t")) fail_msg("%s", b.launch.fault.text);
+        assert_int_equal(word(&b, 1), 0);
+        assert_int_equal(word(&b, 2), 16);
+        bench_close(&b);
+    }
+}
+
+static void a_grid_beyond_the_gpu_times_out(void **state) {
+    (void)state;
+    Bench b;
+    bench_open(&b, "sm_90", PATIENT_BARRIER(20), 4096);
+    b.launch = (SgLaunch){
+        .grid = {16, 1, 1}, .block = {32, 1, 1}, .resident = 15, .threads = 2, .patience_ms = 1000};
+    if (bench_launch(&b, "t")) fail_msg("%s", b.launch.fault.text);
+    assert_true(word(&b, 1) >= 1); /* the first 15 gave up in step 1, the last got further */
+    assert_int_equal(word(&b, 2), 0);
+    bench_close(&b);
+}
+
 /* --- deadlocks --- */
 
 static void a_deadlock_names_address_allocation_and_value(void **state) {
@@ -451,6 +612,13 @@ int main(void) {
         cmocka_unit_test(an_elected_lane_waits_for_its_warp),
         cmocka_unit_test(a_cooperative_grid_synchronises),
         cmocka_unit_test(a_word_written_from_outside_wakes_the_grid),
+        cmocka_unit_test(a_count_of_polls_runs_down_when_nobody_else_can_go_on),
+        cmocka_unit_test(a_count_runs_down_within_a_block),
+        cmocka_unit_test(a_count_does_not_run_down_while_others_work),
+        cmocka_unit_test(a_loop_that_carries_more_than_counts_runs_its_rounds),
+        cmocka_unit_test(a_wait_counts_once_however_often_it_polls),
+        cmocka_unit_test(a_killed_block_ends_and_the_others_time_out),
+        cmocka_unit_test(a_grid_beyond_the_gpu_times_out),
         cmocka_unit_test(a_deadlock_names_address_allocation_and_value),
         cmocka_unit_test(a_deadlock_names_what_each_warp_waits_for),
         cmocka_unit_test(a_count_that_cannot_be_met_is_a_deadlock),
