@@ -30,6 +30,7 @@ typedef struct Fake {
     unsigned calls;          /* of any function */
     bool not_cooperative;    /* the devices cannot */
     int blocks_sm;           /* what the occupancy query says; 0: 2 */
+    CuDeviceptr memset32;    /* of the last cuMemsetD32Async */
     int smem_limit;          /* largest set by cuFuncSetAttribute */
 } Fake;
 

@@ -214,6 +214,11 @@ CuResult cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, CuFunction fun
     return CUDA_SUCCESS;
 }
 
+CuResult cuMemsetD32Async(CuDeviceptr to, unsigned value, size_t count, CuStream stream) {
+    fake.memset32 = to;
+    return CUDA_SUCCESS;
+}
+
 CuResult cuMemAlloc_v2(CuDeviceptr *address, size_t bytes) {
     *address = 0x100000;
     return bytes > 0 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;

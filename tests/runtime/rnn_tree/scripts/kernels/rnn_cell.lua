@@ -1,0 +1,21 @@
+kernel "rnn_cell" {
+  title = "a launch like that of one step",
+  generation = 1,
+  problem = {
+    dim "cell"  { enum = { "lstm", "gru" }, static = true },
+    dim "dtype" { enum = { "f16", "bf16", "f32" }, static = true },
+    dim "fused" { ints = { 1, 0 }, static = true },
+    dim "hidden" { min = 1, max = 16384 },
+    dim "input" { min = 1, max = 32768 },
+    dim "parts" { ints = { 1, 2 } },
+    dim "batch" { min = 1, max = 65535 },
+    dim "directions" { min = 1, max = 2 },
+  },
+  space = { axis "unused" { 1 } },
+  pipeline = { pipe "rnn/cell" {} },
+  resources = { threads = 32, smem = 0, regs = 32, workspace = 0, score = 1 },
+  launch = { step { entry = "rnn_cell", grid = { "hidden", 1, "directions" }, block = { "threads" } } },
+  params = "rnn",
+  flops = "1", bytes = "1",
+  verify = { reference = "rnn_cell" },
+}
