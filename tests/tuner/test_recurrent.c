@@ -1,0 +1,169 @@
+/* Recurrent kernels as the program's commands see them, and the times that advise compares. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "runtime/plan.h"
+#include "tests/tuner/program.h"
+#include "tuner/bench.h"
+#include "tuner/layer_time.h"
+#include "tuner/options.h"
+
+#define SMALL "--gpu @GPU --problem 'hidden=40 batch=3 steps=12' "
+
+typedef struct Row {
+    const char *args;
+    int code;
+    const char *text;
+} Row;
+
+static void every_command_knows_recurrent_kernels(void **state) {
+    (void)state;
+    static const Row rows[] = {
+        {"list --op rnn_seq", EXIT_OK, "axis  tier"},
+        {"list --op rnn_input", EXIT_OK, "dim   parts"},
+        {"explain --op rnn_seq " SMALL, EXIT_OK, "legal"},
+        {"explain --op rnn_input " SMALL, EXIT_OK, "legal"},
+        {"explain --op rnn_seq --gpu soft:a100 --problem 'cell=gru peephole=1'", EXIT_UNSERVED,
+         "peepholes belong to the LSTM"},
+        {"emit --op rnn_seq " SMALL, EXIT_OK, "extern \"C\" __global__"},
+        {"emit --op rnn_input " SMALL, EXIT_OK, "extern \"C\" __global__"},
+        {"why --op rnn_seq " SMALL "--db none.db", EXIT_STORAGE, "there is no database none.db"},
+        {"profile --op rnn_seq " SMALL, EXIT_OK, "time.seconds"},
+        {"profile --op rnn_input " SMALL, EXIT_OK, "time.seconds"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        Ran ran = program_run("%s", rows[i].args);
+        program_expect(&ran, rows[i].code, rows[i].text);
+        program_free(&ran);
+    }
+}
+
+/* Every kind of buffer is given where the description wants it, and nowhere else. */
+static void every_kind_of_layer_can_be_timed(void **state) {
+    (void)state;
+    static const char *const problems[] = {
+        "rnn_seq cell=lstm peephole=1 clip=1 store_gates=1 lengths=padded",
+        "rnn_seq cell=lstm dtype=f32 lengths=packed directions=2",
+        "rnn_seq cell=gru dtype=bf16 store_gates=1",
+        "rnn_input cell=gru dtype=bf16 input=24 lengths=packed directions=2",
+        "rnn_input cell=lstm dtype=f32 input=24 lengths=padded align=2",
+        "rnn_input cell=lstm dtype=f16 input=80 parts=2",
+    };
+    for (size_t i = 0; i < sizeof problems / sizeof problems[0]; i++) {
+        char op[16];
+        int used = 0;
+        assert_int_equal(sscanf(problems[i], "%15s %n", op, &used), 1);
+        Ran ran = program_run("profile --gpu @GPU --full --op %s --problem '%s hidden=40 batch=3 "
+                              "steps=5'",
+                              op, problems[i] + used);
+        program_expect(&ran, EXIT_OK, "time.seconds");
+        program_free(&ran);
+    }
+}
+
+static void assert_ok(Status st, const Error *err) {
+    if (st != ST_OK) fail_msg("%s", err->message);
+}
+
+static double time_whole(seqtune_context *ctx, const GenProblem *p, const char *config) {
+    Bench *bench = NULL;
+    GenConfig c;
+    Error err = {0};
+    size_t index = 0;
+    double seconds = 0;
+    assert_ok(gen_config_parse(p->spec, config, &c, &err), &err);
+    assert_ok(bench_open(ctx, p, true, &bench, &err), &err);
+    assert_ok(bench_add(bench, &c, &index, &err), &err);
+    assert_ok(bench_launch(bench, index, &seconds, &err), &err);
+    bench_close(bench);
+    return seconds;
+}
+
+static void the_line_through_two_short_runs_meets_a_long_run(void **state) {
+    (void)state;
+    static const char *const problems[] = {"hidden=40 batch=3 steps=400",
+                                           "hidden=128 batch=16 steps=300 cell=gru"};
+    seqtune_context *ctx = NULL;
+    seqtune_options options = SEQTUNE_OPTIONS_INIT;
+    Error err = {0};
+    options.driver = "soft:a100";
+    options.database = "";
+    assert_ok(context_open(&options, &ctx, &err), &err);
+    for (size_t i = 0; i < sizeof problems / sizeof problems[0]; i++) {
+        GenProblem p;
+        LayerTime t;
+        assert_ok(layer_problem(ctx, "rnn_seq", problems[i], &p, &err), &err);
+        assert_ok(layer_time(ctx, &p, NULL, &t, &err), &err);
+        assert_true(t.line);
+        assert_true(t.ran[0] < t.ran[1] && t.ran[1] < 200);
+        assert_string_equal(t.by, "default");
+        const double whole = time_whole(ctx, &p, t.config);
+        if (fabs(t.seconds / whole - 1) > 0.02)
+            fail_msg("%s: %.3g s by the line, %.3g s by a run of all steps", problems[i], t.seconds,
+                     whole);
+    }
+    seqtune_close(ctx);
+}
+
+static void a_short_sequence_runs_as_it_is(void **state) {
+    (void)state;
+    seqtune_context *ctx = NULL;
+    seqtune_options options = SEQTUNE_OPTIONS_INIT;
+    Error err = {0};
+    GenProblem p;
+    LayerTime t;
+    options.driver = "soft:a100";
+    options.database = "";
+    assert_ok(context_open(&options, &ctx, &err), &err);
+    assert_ok(layer_problem(ctx, "rnn_seq", "hidden=40 batch=3 steps=20", &p, &err), &err);
+    assert_ok(layer_time(ctx, &p, NULL, &t, &err), &err);
+    assert_false(t.line);
+    assert_true(t.step > 0 && fabs(20 * t.step / t.seconds - 1) < 1e-9);
+    assert_int_equal(layer_problem(ctx, "rnn_seq", "hidden=0", &p, &err), ST_INVALID);
+    assert_int_equal(layer_problem(ctx, "rnn_sequence", "", &p, &err), ST_UNSUPPORTED);
+    seqtune_close(ctx);
+}
+
+static void advice_has_the_times_of_the_layers_kernels(void **state) {
+    (void)state;
+    Ran ran = program_run("advise --len 256 --hidden 64 --batch 4 --gpu soft:a100 --json");
+    program_expect(&ran, EXIT_OK, NULL);
+    assert_string_equal(json_at(&ran, "$.evidence"), "modelled (a100, factor 1.192)");
+    assert_string_equal(json_at(&ran, "$.not_timed"), "");
+    const double lstm = json_number(&ran, "$.seconds.lstm");
+    const double attention = json_number(&ran, "$.seconds.attention");
+    /* 256 steps of at least a tenth of a microsecond against two launches. */
+    assert_true(lstm > 256 * 1e-7 && attention > 2e-6 && lstm > attention);
+    assert_true(json_number(&ran, "$.seconds.gru") > 0);
+    assert_non_null(strstr(json_at(&ran, "$.conclusion"), "take attention: cheaper by the times"));
+    program_free(&ran);
+    /* 40 is no multiple of a head dimension: the recurrent layers are timed all the same. */
+    ran = program_run("advise --len 32 --hidden 40 --gpu soft:a100");
+    program_expect(&ran, EXIT_OK, "attention: not timed: no head dimension of attn_prefill");
+    program_expect(&ran, EXIT_OK, "LSTM: rnn_seq tier=1");
+    program_free(&ran);
+    ran = program_run_in("SEQTUNE_NVRTC=/nonexistent/libnvrtc.so ",
+                         "advise --len 64 --hidden 64 --gpu soft:a100");
+    program_expect(&ran, EXIT_OK, "/nonexistent/libnvrtc.so");
+    program_expect(&ran, EXIT_OK, "so: take attention: cheaper by steps in sequence");
+    program_free(&ran);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_command_knows_recurrent_kernels),
+        cmocka_unit_test(every_kind_of_layer_can_be_timed),
+        cmocka_unit_test(the_line_through_two_short_runs_meets_a_long_run),
+        cmocka_unit_test(a_short_sequence_runs_as_it_is),
+        cmocka_unit_test(advice_has_the_times_of_the_layers_kernels),
+    };
+    return cmocka_run_group_tests(tests, program_setup, program_teardown);
+}
