@@ -36,6 +36,10 @@ __device__ __forceinline__ float load_shared_f32(u32 address) {
     return v;
 }
 
+__device__ __forceinline__ void store_shared_f32(u32 address, float value) {
+    asm volatile("st.shared.f32 [%0], %1;" ::"r"(address), "f"(value) : "memory");
+}
+
 __device__ __forceinline__ void store_shared_f32x2(u32 address, float low, float high) {
     asm volatile("st.shared.v2.f32 [%0], {%1, %2};" ::"r"(address), "f"(low), "f"(high) : "memory");
 }

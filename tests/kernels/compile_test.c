@@ -106,13 +106,21 @@ static const char *const gather_problems[] = {
     "dtype=bf16 head_dim=128", "dtype=f16 kv_dtype=e4m3 head_dim=64",
     "dtype=bf16 kv_dtype=e4m3 head_dim=256", "dtype=bf16 kv_dtype=int8 head_dim=96", NULL};
 
-static const char *const rnn_input_problems[] = {
-    "cell=lstm dtype=bf16",
-    "cell=gru dtype=f16 lengths=packed",
-    "cell=lstm dtype=f32",
-    "cell=gru dtype=f32 align=1 lengths=padded",
-    "cell=lstm dtype=f16 align=1 lengths=padded",
-    "cell=gru dtype=bf16 align=4",
+static const char *const rnn_input_problems[] = {"cell=lstm dtype=bf16",
+                                                 "cell=gru dtype=f16 lengths=packed",
+                                                 "cell=lstm dtype=f32",
+                                                 "cell=gru dtype=f32 align=1 lengths=padded",
+                                                 "cell=lstm dtype=f16 align=1 lengths=padded",
+                                                 "cell=gru dtype=bf16 align=4",
+                                                 NULL};
+
+static const char *const rnn_cell_problems[] = {
+    "cell=lstm dtype=bf16 hidden=1024 input=512 batch=8",
+    "cell=gru dtype=f16 hidden=341 input=33 align=1 batch=4",
+    "cell=lstm dtype=f32 hidden=512 batch=2 peephole=1 clip=1 store_gates=1",
+    "cell=gru dtype=bf16 hidden=100 batch=64 fused=0 lengths=packed store_gates=1",
+    "cell=lstm dtype=f16 hidden=2048 batch=32 lengths=padded peephole=1 clip=1 store_gates=1",
+    "cell=gru dtype=f32 hidden=7 input=5 align=1 batch=3",
     NULL};
 
 typedef struct Work { /* one text to compile */
@@ -333,6 +341,11 @@ static void rnn_input_compiles_without_spills(void **state) {
     compile_all("rnn_input", rnn_input_problems);
 }
 
+static void rnn_cell_compiles_without_spills(void **state) {
+    (void)state;
+    compile_all("rnn_cell", rnn_cell_problems);
+}
+
 static int open_run(void **state) {
     (void)state;
     Error err = {0};
@@ -368,6 +381,7 @@ int main(void) {
         cmocka_unit_test(kv_append_compiles_without_spills),
         cmocka_unit_test(kv_gather_compiles_without_spills),
         cmocka_unit_test(rnn_input_compiles_without_spills),
+        cmocka_unit_test(rnn_cell_compiles_without_spills),
     };
     return cmocka_run_group_tests(tests, open_run, close_run);
 }
