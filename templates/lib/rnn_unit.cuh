@@ -4,7 +4,7 @@
 // Needs the static dimensions `cell`, `peephole`, `clip`, and the lets gates, units_pad.
 //% lib types
 //% lib rnn_gates
-//% lib rnn_tile
+//% lib rnn_elements
 
 // What a unit keeps of its own through all steps.
 struct UnitWeights {
