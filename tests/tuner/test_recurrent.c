@@ -38,6 +38,9 @@ static void every_command_knows_recurrent_kernels(void **state) {
         {"why --op rnn_seq " SMALL "--db none.db", EXIT_STORAGE, "there is no database none.db"},
         {"profile --op rnn_seq " SMALL, EXIT_OK, "time.seconds"},
         {"profile --op rnn_input " SMALL, EXIT_OK, "time.seconds"},
+        {"list --op rnn_cell", EXIT_OK, "dim   fused"},
+        {"emit --op rnn_cell --gpu @GPU", EXIT_OK, "extern \"C\" __global__"},
+        {"profile --op rnn_cell --gpu @GPU --problem batch=1", EXIT_OK, "time.seconds"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         Ran ran = program_run("%s", rows[i].args);
@@ -56,14 +59,17 @@ static void every_kind_of_layer_can_be_timed(void **state) {
         "rnn_input cell=gru dtype=bf16 input=24 lengths=packed directions=2",
         "rnn_input cell=lstm dtype=f32 input=24 lengths=padded align=2",
         "rnn_input cell=lstm dtype=f16 input=80 parts=2",
+        "rnn_cell cell=lstm peephole=1 clip=1 store_gates=1 input=24",
+        "rnn_cell cell=gru dtype=f32 input=64 parts=2 directions=2",
+        "rnn_cell cell=lstm dtype=bf16 fused=0",
     };
     for (size_t i = 0; i < sizeof problems / sizeof problems[0]; i++) {
         char op[16];
         int used = 0;
         assert_int_equal(sscanf(problems[i], "%15s %n", op, &used), 1);
-        Ran ran = program_run("profile --gpu @GPU --full --op %s --problem '%s hidden=40 batch=3 "
-                              "steps=5'",
-                              op, problems[i] + used);
+        Ran ran =
+            program_run("profile --gpu @GPU --full --op %s --problem '%s hidden=40 batch=3%s'", op,
+                        problems[i] + used, strcmp(op, "rnn_cell") ? " steps=5" : "");
         program_expect(&ran, EXIT_OK, "time.seconds");
         program_free(&ran);
     }
@@ -144,6 +150,13 @@ static void advice_has_the_times_of_the_layers_kernels(void **state) {
     assert_true(lstm > 256 * 1e-7 && attention > 2e-6 && lstm > attention);
     assert_true(json_number(&ran, "$.seconds.gru") > 0);
     assert_non_null(strstr(json_at(&ran, "$.conclusion"), "take attention: cheaper by the times"));
+    program_free(&ran);
+    /* One step: a launch of rnn_cell against two. */
+    ran = program_run("advise --len 4k --hidden 256 --streaming --gpu soft:a100 --json");
+    program_expect(&ran, EXIT_OK, NULL);
+    assert_true(json_number(&ran, "$.seconds.lstm") > 2e-6);
+    assert_true(json_number(&ran, "$.seconds.attention") > json_number(&ran, "$.seconds.lstm"));
+    assert_non_null(strstr(json_at(&ran, "$.conclusion"), "recurrent is cheaper by the times"));
     program_free(&ran);
     /* 40 is no multiple of a head dimension: the recurrent layers are timed all the same. */
     ran = program_run("advise --len 32 --hidden 40 --gpu soft:a100");
