@@ -139,6 +139,7 @@ static Status read_node(Fold *f, int i, int block, Error *err) {
     n->contracts =
         !form_has(in->form, "rn") && !form_has(in->form, "rz") && !form_has(in->form, "sat");
     n->matrices = form_has(in->form, "x4") ? 4 : form_has(in->form, "x2") ? 2 : 1;
+    if (form_has(in->form, "m16n16")) n->matrices = (uint8_t)(2 * n->matrices); /* of 256 bytes */
     n->flops = kind == CODE_MMA ? form_flops(in->form) : 0;
     n->rate = kind == CODE_MMA ? (uint8_t)form_rate(in->form) : 0;
     n->bytes = instr_bytes(in, kind);

@@ -4,8 +4,12 @@
 #include <stdio.h>
 #include <string.h>
 
+/* m16n16 has two registers and 16 addresses per matrix, the other shapes one and eight. */
 static void matrix(Decode *d, bool load) {
-    const int count = ptx_words_have(&d->words, "x4") ? 4 : ptx_words_have(&d->words, "x2") ? 2 : 1;
+    const int matrices = ptx_words_have(&d->words, "x4")   ? 4
+                         : ptx_words_have(&d->words, "x2") ? 2
+                                                           : 1;
+    const int count = ptx_words_have(&d->words, "m16n16") ? 2 * matrices : matrices;
     const PtxOperand *const v = dec_operand(d, load ? 0 : 1);
     Ir tmp = {0};
     bool address64 = false;
@@ -23,6 +27,9 @@ static void matrix(Decode *d, bool load) {
     dec_address_row(d, &tmp, dec_operand(d, load ? 1 : 0), 4, 12, &address64);
     tmp.o[5] = (uint32_t)count << ACC_COUNT | (address64 ? ACC_ADDR64 : 0u);
     tmp.o[6] = ptx_words_have(&d->words, "trans");
+    tmp.o[7] = ptx_words_have(&d->words, "b6x16_p32")   ? 6
+               : ptx_words_have(&d->words, "b4x16_p64") ? 4
+                                                        : 8;
     /* A generic address less the window is one in shared memory, or far outside of it. */
     if (dec_space(d) == PTX_GENERIC && tmp.o[4] != NO_ROW && address64)
         tmp.o[13] -= (uint32_t)(WINDOW_SHARED >> 32);

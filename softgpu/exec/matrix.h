@@ -65,7 +65,8 @@ static bool clean_rows(Warp *w, const Rec *r, u32 off[LANES]) {
     return high <= size - 16 && (low & 15) == 0 && all == 255;
 }
 
-/* o[0..3] matrices, o[4] address row, o[5] flags with the count, o[6] transpose, o[12..13]. */
+/* o[0..3] registers, o[4] address row, o[5] flags with the count of eights of rows, o[6] transpose,
+ * o[7] bits of an element in memory, o[12..13]. */
 static bool matrix_rows(Warp *w, const Rec *r, u32 off[LANES]) {
     const int count = (int)(r->o[5] >> ACC_COUNT & 15);
     DynamicCounters *const c = &w->block->dynamic;
@@ -124,6 +125,63 @@ HANDLER(stmatrix) {
         if (r->o[6]) transpose8(&m);
         for (int k = 0; k < 8; k++)
             __builtin_memcpy(w->block->shared + a[8 * i + k], &m.row[k], 16);
+    }
+    w->block->progress = true;
+    return r + 1;
+}
+
+/* Bytes from 16 elements of 8, 6 or 4 bits, the first in the lowest bits of a row: each in the low
+ * bits of its byte (ldmatrix's b8x16.b6x16_p32 and .b4x16_p64; the padding follows). */
+static void expand_row(const u8 *row, u32 bits, u8 out[16]) {
+    u64 w[2];
+    __builtin_memcpy(w, row, sizeof w);
+    for (u32 i = 0; i < 16; i++) {
+        const u32 at = i * bits, shift = at & 63;
+        u64 v = w[at >> 6] >> shift;
+        if (shift + bits > 64) v |= w[1] << (64 - shift);
+        out[i] = (u8)(v & ((1u << bits) - 1));
+    }
+}
+
+/* Rows of 16 elements. m8n16: lane 4g + t gets the bytes 4t .. 4t + 3 of row g. m16n16, always
+ * transposed: of each matrix two registers, v = 0, 1; byte e is column g + 8v of row 4t + e. */
+HANDLER(ldmatrix_bytes) {
+    const Rec *next = NULL;
+    if (!aligned_warp(w, r, &next)) return next;
+    u32 a[LANES];
+    if (!matrix_rows(w, r, a) || !matrix_watch(w, r, a, ACC_READ | ACC_WHOLE)) return NULL;
+    const int rows = 8 * (int)(r->o[5] >> ACC_COUNT & 15);
+    u8 m[LANES][16];
+    for (int i = 0; i < rows; i++) expand_row(w->block->shared + a[i], r->o[7], m[i]);
+    for (int k = 0; k < rows / 8; k++) {
+        u32 *const d = ROW(u32, k);
+        FOR_LANES {
+            const int g = l >> 2, t = l & 3;
+            u32 v = 0;
+            for (int e = 0; e < 4; e++)
+                v |= (u32)(r->o[6] ? m[16 * (k >> 1) + 4 * t + e][g + 8 * (k & 1)]
+                                   : m[8 * k + g][4 * t + e])
+                     << (8 * e);
+            d[l] = v;
+        }
+    }
+    return r + 1;
+}
+
+/* m16n8, always transposed: a register is a fragment of D of mma.m16n8 in bytes; byte e of lane
+ * 4g + t is row g + 8 (e >> 1), column 2t + (e & 1), and a column becomes 16 bytes in memory. */
+HANDLER(stmatrix_bytes) {
+    const Rec *next = NULL;
+    if (!aligned_warp(w, r, &next)) return next;
+    u32 a[LANES];
+    if (!matrix_rows(w, r, a) || !matrix_watch(w, r, a, ACC_WRITE)) return NULL;
+    const int count = (int)(r->o[5] >> ACC_COUNT & 15);
+    for (int i = 0; i < count; i++) {
+        const u32 *const from = ROW(u32, i);
+        u8 m[8][16];
+        FOR_LANES for (int e = 0; e < 4; e++) m[2 * (l & 3) + (e & 1)][(l >> 2) + 8 * (e >> 1)] =
+            (u8)(from[l] >> (8 * e));
+        for (int k = 0; k < 8; k++) __builtin_memcpy(w->block->shared + a[8 * i + k], m[k], 16);
     }
     w->block->progress = true;
     return r + 1;

@@ -187,6 +187,104 @@ static void ldmatrix_gives_rows_or_columns_to_lanes(void **state) {
         }
 }
 
+/* Copies the first 512 bytes of the buffer to shared memory, executes `code` with row addresses in
+ * %r2 (lane l names row l ^ 5), and stores %d0 to %d3 at 512 and shared memory at 1024. */
+static void run_bytes(Bench *b, const char *code) {
+    char text[2048];
+    snprintf(
+        text, sizeof text,
+        ".version 8.6\n.target sm_100a\n.address_size 64\n.shared .align 128 .b8 sm[512];\n"
+        ".visible .entry t(.param .u64 p) {\n.reg .b32 %%r<8>, %%d<4>; .reg .b64 %%rd<4>;\n"
+        "ld.param.u64 %%rd0, [p]; mov.u32 %%r0, %%tid.x; mul.wide.u32 %%rd1, %%r0, 16; add.s64 "
+        "%%rd2, %%rd0, %%rd1;\nmov.u32 %%r1, sm; mad.lo.u32 %%r3, %%r0, 16, %%r1; xor.b32 %%r2, "
+        "%%r0, 5; mad.lo.u32 %%r2, %%r2, 16, %%r1;\n"
+        "ld.global.v4.u32 {%%r4, %%r5, %%r6, %%r7}, [%%rd2]; "
+        "st.shared.v4.u32 [%%r3], {%%r4, %%r5, %%r6, %%r7}; bar.warp.sync -1;\n"
+        "mul.wide.u32 %%rd1, %%r0, 4; add.s64 %%rd3, %%rd0, %%rd1;\n"
+        "ld.global.u32 %%d0, [%%rd3]; ld.global.u32 %%d1, [%%rd3+128];\n"
+        "ld.global.u32 %%d2, [%%rd3+256]; ld.global.u32 %%d3, [%%rd3+384];\n"
+        "%s\nbar.warp.sync -1;\nst.global.u32 [%%rd3+512], %%d0; st.global.u32 [%%rd3+640], "
+        "%%d1; st.global.u32 [%%rd3+768], %%d2;\nst.global.u32 [%%rd3+896], %%d3; "
+        "ld.shared.v4.u32 {%%r4, %%r5, %%r6, %%r7}, [%%r3]; st.global.v4.u32 [%%rd2+1024], "
+        "{%%r4, %%r5, %%r6, %%r7}; ret; }\n",
+        code);
+    bench_open(b, "sm_100a", text, 4096);
+    for (int i = 0; i < 512; i++) ((uint8_t *)b->buffer)[i] = (uint8_t)(i * 167 + 13 * (i >> 4));
+    if (bench_run(b, "t", 1, 32)) fail_msg("%s\n%s", b->launch.fault.text, text);
+}
+
+/* Element i of the row of 16 that lane `lane` names, as `bits` wide. */
+static uint32_t packed(const Bench *b, int lane, int i, int bits) {
+    const uint8_t *const row = (const uint8_t *)b->buffer + 16 * (lane ^ 5);
+    uint32_t v = 0;
+    for (int k = 0; k < bits; k++)
+        v |= (uint32_t)(row[(i * bits + k) / 8] >> ((i * bits + k) % 8) & 1) << k;
+    return v;
+}
+
+/* The fragments as they were dumped from an sm_120a by others, and the ISA's figures. */
+static void ldmatrix_of_bytes_gives_rows_and_transposes(void **state) {
+    (void)state;
+    static const struct {
+        const char *code;
+        int registers, bits;
+        bool transposed;
+    } rows[] = {
+        {"ldmatrix.sync.aligned.m16n16.x1.trans.shared.b8 {%d0, %d1}, [%r2];", 2, 8, true},
+        {"ldmatrix.sync.aligned.m16n16.x2.trans.shared.b8 {%d0, %d1, %d2, %d3}, [%r2];", 4, 8,
+         true},
+        {"ldmatrix.sync.aligned.m16n16.x1.trans.shared.b8x16.b6x16_p32 {%d0, %d1}, [%r2];", 2, 6,
+         true},
+        {"ldmatrix.sync.aligned.m16n16.x2.trans.shared.b8x16.b4x16_p64 {%d0, %d1, %d2, %d3}, "
+         "[%r2];",
+         4, 4, true},
+        {"ldmatrix.sync.aligned.m8n16.x1.shared.b8x16.b4x16_p64 {%d0}, [%r2];", 1, 4, false},
+        {"ldmatrix.sync.aligned.m8n16.x2.shared.b8x16.b6x16_p32 {%d0, %d1}, [%r2];", 2, 6, false},
+        {"ldmatrix.sync.aligned.m8n16.x4.shared::cta.b8x16.b6x16_p32 {%d0, %d1, %d2, %d3}, [%r2];",
+         4, 6, false},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        Bench b;
+        run_bytes(&b, rows[i].code);
+        const uint8_t *const out = (const uint8_t *)b.buffer + 512;
+        for (int k = 0; k < rows[i].registers; k++)
+            for (int lane = 0; lane < 32; lane++)
+                for (int e = 0; e < 4; e++) {
+                    const int g = lane / 4, t = lane % 4;
+                    const uint32_t want =
+                        rows[i].transposed
+                            ? packed(&b, 16 * (k / 2) + 4 * t + e, g + 8 * (k % 2), rows[i].bits)
+                            : packed(&b, 8 * k + g, 4 * t + e, rows[i].bits);
+                    if (out[128 * k + 4 * lane + e] != want)
+                        fail_msg("%s register %d, lane %d, byte %d", rows[i].code, k, lane, e);
+                }
+        assert_int_equal(b.launch.counters.shared_conflicts, 0);
+        bench_close(&b);
+    }
+}
+
+/* Byte e of lane 4 g + t: row g + 8 (e / 2), column 2 t + e % 2 of 16 x 8, as D of mma.m16n8. */
+static void stmatrix_of_bytes_stores_columns(void **state) {
+    (void)state;
+    static const char *const code[] = {
+        "stmatrix.sync.aligned.m16n8.x1.trans.shared.b8 [%r2], {%d0};",
+        "stmatrix.sync.aligned.m16n8.x2.trans.shared.b8 [%r2], {%d0, %d1};",
+        "stmatrix.sync.aligned.m16n8.x4.trans.shared.b8 [%r2], {%d0, %d1, %d2, %d3};"};
+    for (int i = 0; i < 3; i++) {
+        Bench b;
+        run_bytes(&b, code[i]);
+        const uint8_t *const in = (const uint8_t *)b.buffer, *const out = in + 1024;
+        for (int k = 0; k < 4; k++)
+            for (int row = 0; row < 16; row++)
+                for (int col = 0; col < 8; col++) {
+                    const int lane = 4 * (row % 8) + col / 2, e = row / 8 * 2 + col % 2;
+                    const int at = 16 * ((8 * k + col) ^ 5) + row;
+                    assert_int_equal(out[at], k < 1 << i ? in[128 * k + 4 * lane + e] : in[at]);
+                }
+        bench_close(&b);
+    }
+}
+
 static void bank_conflicts_are_counted_in_wavefronts(void **state) {
     (void)state;
     /* 32 lanes, stride S bytes: 4: none; 8: two; 128: all 32 in one bank; 0: a broadcast. */
@@ -215,6 +313,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(mma_equals_the_product_by_the_fragment_formulas),
         cmocka_unit_test(ldmatrix_gives_rows_or_columns_to_lanes),
+        cmocka_unit_test(ldmatrix_of_bytes_gives_rows_and_transposes),
+        cmocka_unit_test(stmatrix_of_bytes_stores_columns),
         cmocka_unit_test(bank_conflicts_are_counted_in_wavefronts),
     };
     return run_with_and_without_checks(tests);
