@@ -30,9 +30,10 @@ int form_width(const char *type) {
     return atoi(type);
 }
 
-/* f16, bf16x2, tf32, e4m3x2 against s32, u32, b32. */
+/* f16, bf16x2, tf32, e4m3x2, ue8m0x2 against s32, u32, b32. */
 static bool is_float(const char *type) {
-    return strchr("fte", type[0]) != NULL || strncmp(type, "bf", 2) == 0;
+    return strchr("fte", type[0]) != NULL || strncmp(type, "bf", 2) == 0 ||
+           strncmp(type, "ue", 2) == 0;
 }
 
 static CodeKind convert_kind(const char *form) {

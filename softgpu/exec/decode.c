@@ -326,24 +326,16 @@ static void emit_shape(Decode *d) {
     if (d->form->group == PTX_CONTROL && dec_pipe(d) == PIPE_BRANCH) ir->ends = true; /* exit */
 }
 
-/* .sat of floating-point arithmetic and .relu of halves work on the rounded result. */
+/* .sat of f32 and f64 works on the rounded result. */
 static void emit_after(Decode *d) {
-    if ((!d->saturate && !d->relu) || d->status != ST_OK) return;
+    if (!d->saturate || d->status != ST_OK) return;
     const Ir last = d->ir[d->ir_count - 1];
     if (!(last.defs & 1)) return;
-    const int type = d->words.count - 1;
-    int extra = LANE_sat_f32;
-    uint32_t inf = 0x7c00;
-    if (ptx_words_are(&d->words, type, "f64")) extra = LANE_sat_f64;
-    if (d->relu) {
-        const bool pair = ptx_words_have(&d->words, "f16x2") || ptx_words_have(&d->words, "bf16x2");
-        extra = pair ? LANE_relu_f16x2 : LANE_relu_f16;
-        if (ptx_words_have(&d->words, "bf16") || ptx_words_have(&d->words, "bf16x2")) inf = 0x7f80;
-    }
-    Ir *const ir = dec_emit(d, dec_lane(d, extra), PIPE_MOVE); /* a modifier in hardware */
+    const bool wide = ptx_words_are(&d->words, d->words.count - 1, "f64");
+    Ir *const ir = dec_emit(d, dec_lane(d, wide ? LANE_sat_f64 : LANE_sat_f32),
+                            PIPE_MOVE); /* a modifier in hardware */
     dec_def(ir, 0, (int)last.o[0]);
     dec_use(ir, 1, (int)last.o[0]);
-    ir->o[2] = inf;
 }
 
 /* A form newer than the module's own .version or .target is refused, as ptxas does. */
@@ -361,7 +353,7 @@ static void check_needs(Decode *d) {
 }
 
 static const PtxForm *find_form(Decode *d) {
-    d->saturate = d->relu = false;
+    d->saturate = false;
     if (!ptx_words(d->in->form, &d->words)) return NULL;
     const PtxWords all = d->words;
     const char *const key = d->in->form;
@@ -371,16 +363,11 @@ static const PtxForm *find_form(Decode *d) {
     if (!form) form = ptx_form_find(&all);
     if (!form) {
         const int type = d->words.count - 1;
-        if (ptx_words_have(&d->words, "sat") &&
-            (ptx_words_are(&all, type, "f32") || ptx_words_are(&all, type, "f64"))) {
-            d->saturate = true;
-            ptx_words_drop(&d->words, "sat");
-        } else if (ptx_words_have(&d->words, "relu")) {
-            d->relu = true;
-            ptx_words_drop(&d->words, "relu");
-        } else {
+        if (!ptx_words_have(&d->words, "sat") ||
+            (!ptx_words_are(&all, type, "f32") && !ptx_words_are(&all, type, "f64")))
             return NULL;
-        }
+        d->saturate = true;
+        ptx_words_drop(&d->words, "sat");
         return ptx_form_find(&d->words);
     }
     if (!map_put(d->forms, key, (void *)(uintptr_t)form))

@@ -114,8 +114,8 @@ typedef struct Decode {
     const PtxInstr *in;
     PtxWords words;
     const PtxForm *form;
-    Ir trash;            /* what is emitted after an error */
-    bool saturate, relu; /* stripped from the opcode, done after it */
+    Ir trash;      /* what is emitted after an error */
+    bool saturate; /* stripped from the opcode, done after it */
 } Decode;
 
 void dec_fail(Decode *d, Status status, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
@@ -146,6 +146,7 @@ uint64_t dec_symbol(Decode *d, const PtxVar *var); /* its address within its spa
 void dec_family(Decode *d); /* shapes "=name" */
 void dec_memory_family(Decode *d, const char *name);
 void dec_convert(Decode *d);
+bool dec_float_family(Decode *d, const char *name);  /* false: not one of them */
 bool dec_branch_family(Decode *d, const char *name); /* false: not one of them */
 /* Finds the functions that become routines; see calls.c. */
 void dec_calls(Decode *d, const PtxFunc *entry);

@@ -46,34 +46,37 @@ static void mov_elements(Decode *d, const PtxOperand *dst, const PtxOperand *src
     }
 }
 
-/* mov {a, b}, c and mov c, {a, b}: of 2 x b32, 2 x b16, 4 x b16. */
+/* mov {a, b}, c and mov c, {a, b}: 2 x b32 or 4 x b16 in b64, 2 x b16 or 4 x b8 in b32, 2 x b8 in
+ * b16. */
 static void mov_vector(Decode *d, const PtxOperand *dst, const PtxOperand *src) {
+    static const struct {
+        const char *type;
+        int items, pack, unpack;
+    } rows[] = {{"b64", 2, LANE_pack64, LANE_unpack64},
+                {"b64", 4, LANE_pack64h, LANE_unpack64h},
+                {"b32", 2, LANE_pack32, LANE_unpack32},
+                {"b32", 4, LANE_pack32b, LANE_unpack32b},
+                {"b16", 2, LANE_pack16b, LANE_unpack16b}};
     const bool unpack = dst->kind == PTX_VECTOR;
     const PtxOperand *const v = unpack ? dst : src, *const s = unpack ? src : dst;
-    const bool wide = ptx_words_are(&d->words, 1, "b64");
-    const bool four = v->item_count == 4;
-    if ((v->item_count != 2 && !(four && wide)) || (!wide && !ptx_words_are(&d->words, 1, "b32"))) {
+    size_t i = 0;
+    while (i < sizeof rows / sizeof *rows &&
+           !(ptx_words_are(&d->words, 1, rows[i].type) && v->item_count == rows[i].items))
+        i++;
+    if (i == sizeof rows / sizeof *rows) {
         dec_fail(d, ST_UNSUPPORTED, "mov of this vector is not emulated");
         return;
     }
-    const PtxClass class = wide ? PTX_B64 : PTX_B32;
-    if (unpack) {
-        const int extra = four ? LANE_unpack64h : wide ? LANE_unpack64 : LANE_unpack32;
-        const int source = dec_source(d, s, class, false);
-        Ir *const ir = dec_emit(d, dec_lane(d, extra), PIPE_MOVE);
-        dec_use(ir, v->item_count, source);
-        Ir tmp = *ir;
-        for (int i = 0; i < v->item_count; i++)
-            dec_def(&tmp, i, dec_dest(d, &v->items[i], PTX_B32));
-        if (d->status == ST_OK) d->ir[d->ir_count - 1] = tmp;
-        return;
-    }
+    const PtxClass class = i < 2 ? PTX_B64 : PTX_B32;
     Ir tmp = {0};
-    dec_def(&tmp, 0, dec_dest(d, s, class));
-    for (int i = 0; i < v->item_count; i++)
-        dec_use(&tmp, i + 1, dec_source(d, &v->items[i], PTX_B32, false));
-    const int extra = four ? LANE_pack64h : wide ? LANE_pack64 : -1;
-    Ir *const ir = dec_emit(d, dec_lane(d, extra < 0 ? LANE_pack32 : extra), PIPE_MOVE);
+    if (unpack) dec_use(&tmp, v->item_count, dec_source(d, s, class, false));
+    if (!unpack) dec_def(&tmp, 0, dec_dest(d, s, class));
+    for (int k = 0; k < v->item_count; k++)
+        if (unpack)
+            dec_def(&tmp, k, dec_dest(d, &v->items[k], PTX_B32));
+        else
+            dec_use(&tmp, k + 1, dec_source(d, &v->items[k], PTX_B32, false));
+    Ir *const ir = dec_emit(d, dec_lane(d, unpack ? rows[i].unpack : rows[i].pack), PIPE_MOVE);
     memcpy(ir->o, tmp.o, sizeof ir->o);
     ir->defs = tmp.defs;
     ir->uses = tmp.uses;
@@ -153,6 +156,11 @@ static const CompareType compare_types[] = {
 
 static int half_to_float(Decode *d, int v, const char *type) {
     if (strcmp(type, "f16") != 0 && strcmp(type, "bf16") != 0) return v;
+    if (ptx_words_have(&d->words, "ftz") && type[0] == 'f') {
+        const int flushed = dec_vreg(d, PTX_B32);
+        emit1(d, LANE_ftz_f16, PIPE_MOVE, flushed, v);
+        v = flushed;
+    }
     const int wide = dec_vreg(d, PTX_B32);
     emit1(d, type[0] == 'b' ? LANE_f32_bf16 : LANE_f32_f16, PIPE_MOVE, wide, v);
     return wide;
@@ -462,47 +470,20 @@ static void isspacep(Decode *d) {
     ir->o[2] = (uint32_t)(window_of(&d->words) >> WINDOW_SHIFT);
 }
 
-/* Directed rounding: see exec/directed.h for the record. */
-static void directed(Decode *d) {
-    static const char *const ops[] = {"add", "sub", "mul", "div", "fma", "rcp", "sqrt"};
-    static const int counts[] = {2, 2, 2, 2, 3, 1, 1};
-    int op = ptx_words_are(&d->words, 0, "mad") ? 4 : 0;
-    for (int i = 0; i < 7; i++)
-        if (ptx_words_are(&d->words, 0, ops[i])) op = i;
-    const bool wide = ptx_words_have(&d->words, "f64");
-    const PtxClass class = wide ? PTX_B64 : PTX_B32;
-    if (d->in->operand_count != counts[op] + 1) {
-        dec_fail(d, ST_SYNTAX, "%d operands", d->in->operand_count);
-        return;
-    }
-    Ir tmp = {0};
-    dec_def(&tmp, 0, dec_dest(d, dec_operand(d, 0), class));
-    for (int i = 1; i <= 3; i++) /* missing sources repeat the first */
-        dec_use(&tmp, i, dec_source(d, dec_operand(d, i <= counts[op] ? i : 1), class, true));
-    tmp.o[4] = (uint32_t)op;
-    tmp.o[5] = ptx_words_have(&d->words, "rz") ? 1 : ptx_words_have(&d->words, "rm") ? 2 : 3;
-    tmp.o[6] = ptx_words_have(&d->words, "ftz");
-    tmp.o[7] = wide;
-    Ir *const ir = dec_emit(d, dec_form_handler(d), wide ? PIPE_FMA64 : PIPE_FMA);
-    memcpy(ir->o, tmp.o, sizeof ir->o);
-    ir->defs = tmp.defs;
-    ir->uses = tmp.uses;
-}
-
 static void control_family(Decode *d, const char *name) {
     static const struct {
         const char *name;
         void (*fn)(Decode *);
-    } rows[] = {{"mov", mov},       {"setp", setp}, {"set", set},           {"cvt", dec_convert},
+    } rows[] = {{"mov", mov},     {"setp", setp}, {"set", set},           {"cvt", dec_convert},
 
-                {"elect", elect},   {"cvta", cvta}, {"isspacep", isspacep}, {"directed", directed},
-                {"policy", policy}, {"lop3", lop3}};
+                {"elect", elect}, {"cvta", cvta}, {"isspacep", isspacep}, {"policy", policy},
+                {"lop3", lop3}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (strcmp(rows[i].name, name) == 0) {
             rows[i].fn(d);
             return;
         }
-    if (dec_branch_family(d, name)) return;
+    if (dec_branch_family(d, name) || dec_float_family(d, name)) return;
     if (strcmp(name, "barrier") == 0)
         barrier(d, false);
     else if (strcmp(name, "barrier_red") == 0)

@@ -44,7 +44,7 @@ static bool is_signed(CvtType t) {
 typedef struct Cvt {
     CvtType dst, src;
     int rounding; /* 0 rn, 1 rz, 2 rm, 3 rp; also of the integer forms rni... */
-    bool integral, ftz, sat, relu, rounded;
+    bool integral, ftz, sat, relu, satfinite, rounded;
 } Cvt;
 
 static Ir *step(Decode *d, int extra, int dest, int source) {
@@ -97,6 +97,25 @@ static void int_to_int(Decode *d, const Cvt *c, int dest, PtxClass dest_class, i
     ir->pipe = free ? PIPE_MOVE : PIPE_ALU;
 }
 
+static void to_half_directed(Decode *d, const Cvt *c, int dest, int f64);
+
+/* f64 holds 32 bits exactly; of 64 what decides the rounding to a half. */
+static void int_to_half(Decode *d, const Cvt *c, int dest, CvtType src, int source) {
+    const int f64 = dec_vreg(d, PTX_B64);
+    const bool wide = natural(src) == PTX_B64;
+    Ir *const ir = step(d,
+                        wide            ? LANE_f64_odd
+                        : src == CV_S32 ? LANE_f64_s32
+                                        : LANE_f64_u32,
+                        f64, source);
+    ir->pipe = PIPE_MOVE;
+    ir->o[2] = src == CV_U64;
+    if (c->rounding)
+        to_half_directed(d, c, dest, f64);
+    else
+        step(d, c->dst == CV_F16 ? LANE_f16_f64 : LANE_bf16_f64, dest, f64);
+}
+
 static void int_to_float(Decode *d, const Cvt *c, int dest, int source) {
     CvtType src = c->src;
     if (src < CV_U32) { /* extend to 32 bits */
@@ -106,16 +125,8 @@ static void int_to_float(Decode *d, const Cvt *c, int dest, int source) {
         source = wide;
         src = to;
     }
-    if (c->dst == CV_F16 || c->dst == CV_BF16) { /* f64 holds what rounds to a half */
-        const int f64 = dec_vreg(d, PTX_B64);
-        step(d,
-             src == CV_S32   ? LANE_f64_s32
-             : src == CV_U32 ? LANE_f64_u32
-             : src == CV_S64 ? LANE_f64_s64
-                             : LANE_f64_u64,
-             f64, source)
-            ->pipe = PIPE_MOVE;
-        step(d, c->dst == CV_F16 ? LANE_f16_f64 : LANE_bf16_f64, dest, f64);
+    if (c->dst == CV_F16 || c->dst == CV_BF16) {
+        int_to_half(d, c, dest, src, source);
         return;
     }
     const bool wide = c->dst == CV_F64;
@@ -164,13 +175,32 @@ static void float_to_int(Decode *d, const Cvt *c, int dest, PtxClass dest_class,
 }
 
 static void after(Decode *d, const Cvt *c, int dest) {
+    const bool pair = c->dst == CV_F16X2 || c->dst == CV_BF16X2;
+    const uint32_t inf = c->dst == CV_BF16 || c->dst == CV_BF16X2 ? 0x7f80 : 0x7c00;
     if (c->sat && c->dst == CV_F32) step(d, LANE_sat_f32, dest, dest)->pipe = PIPE_MOVE;
     if (c->sat && c->dst == CV_F64) step(d, LANE_sat_f64, dest, dest)->pipe = PIPE_MOVE;
+    if (c->sat && c->dst == CV_F16) step(d, LANE_sat_f16, dest, dest)->pipe = PIPE_MOVE;
+    if (c->satfinite) {
+        Ir *const ir = step(d,
+                            c->dst == CV_TF32 ? LANE_satfinite_tf32
+                            : pair            ? LANE_satfinite_hx2
+                                              : LANE_satfinite_h,
+                            dest, dest);
+        ir->pipe = PIPE_MOVE;
+        ir->o[2] = inf;
+    }
     if (!c->relu) return;
-    const bool pair = c->dst == CV_F16X2 || c->dst == CV_BF16X2;
-    Ir *const ir = step(d, pair ? LANE_relu_f16x2 : LANE_relu_f16, dest, dest);
+    Ir *const ir = c->dst == CV_TF32 ? step(d, LANE_relu_f32, dest, dest)
+                                     : step(d, pair ? LANE_relu_f16x2 : LANE_relu_f16, dest, dest);
     ir->pipe = PIPE_MOVE;
-    ir->o[2] = c->dst == CV_BF16 || c->dst == CV_BF16X2 ? 0x7f80 : 0x7c00;
+    ir->o[2] = inf;
+}
+
+/* To a half in a directed mode, through f64. */
+static void to_half_directed(Decode *d, const Cvt *c, int dest, int f64) {
+    Ir *const ir = step(d, LANE_half_directed, dest, f64);
+    ir->o[2] = (uint32_t)c->rounding;
+    ir->o[3] = c->dst == CV_BF16;
 }
 
 static void float_to_float(Decode *d, const Cvt *c, int dest, int source) {
@@ -184,12 +214,19 @@ static void float_to_float(Decode *d, const Cvt *c, int dest, int source) {
         v = into;
         if (c->dst == src) return;
     }
+    if ((c->dst == CV_F16 || c->dst == CV_BF16) &&
+        (c->rounding > 1 || (c->rounding && src == CV_F64))) {
+        const int f64 = src == CV_F64 ? v : dec_vreg(d, PTX_B64);
+        if (src == CV_F32) step(d, LANE_f64_f32, f64, v)->pipe = PIPE_MOVE;
+        to_half_directed(d, c, dest, f64);
+        return;
+    }
     int extra = -1;
     if (src == CV_F32)
         extra = c->dst == CV_F64    ? LANE_f64_f32
                 : c->dst == CV_F16  ? (c->rounding ? LANE_f16_rz_f32 : LANE_f16_f32)
                 : c->dst == CV_BF16 ? (c->rounding ? LANE_bf16_rz_f32 : LANE_bf16_f32)
-                : c->dst == CV_TF32 ? LANE_tf32_rn
+                : c->dst == CV_TF32 ? (c->rounding ? LANE_tf32_rz : LANE_tf32_rn)
                 : c->dst == CV_F32  ? -2
                                     : -1;
     else if (c->dst == CV_F32 && c->rounding)
@@ -218,7 +255,7 @@ static void float_to_float(Decode *d, const Cvt *c, int dest, int source) {
 /* cvt.rn.f16x2.f32 d, a, b: a is the high half. */
 static void pair_convert(Decode *d, const Cvt *c) {
     const bool rz = c->rounding == 1, bf = c->dst == CV_BF16X2;
-    if (c->src != CV_F32 || c->rounding > 1 || d->in->operand_count != 3 || c->sat) {
+    if (c->src != CV_F32 || c->rounding > 1 || d->in->operand_count != 3 || c->sat || c->ftz) {
         dec_fail(d, ST_UNSUPPORTED, "this conversion is not emulated");
         return;
     }
@@ -233,18 +270,28 @@ static void pair_convert(Decode *d, const Cvt *c) {
     after(d, c, dest);
 }
 
-/* Pairs of fp8, both ways, and cvt.pack. False: none of these. */
+/* Pairs of fp8, fp6, fp4 and ue8m0, both ways. False: none of these. */
 static bool packed_convert(Decode *d) {
+    enum { NEVER, ALWAYS, MAY };
     static const struct {
         const char *dst, *src;
-        int extra, sources;
-        bool satfinite;
-    } rows[] = {{"e4m3x2", "f32", LANE_e4m3x2_f32, 2, true},
-                {"e5m2x2", "f32", LANE_e5m2x2_f32, 2, true},
-                {"e4m3x2", "f16x2", LANE_e4m3x2_f16x2, 1, true},
-                {"e5m2x2", "f16x2", LANE_e5m2x2_f16x2, 1, true},
-                {"f16x2", "e4m3x2", LANE_f16x2_e4m3x2, 1, false},
-                {"f16x2", "e5m2x2", LANE_f16x2_e5m2x2, 1, false}};
+        int extra, sources, satfinite;
+        bool scale; /* ue8m0: rounded towards zero or up, no .relu */
+    } rows[] = {{"e4m3x2", "f32", LANE_e4m3x2_f32, 2, ALWAYS, false},
+                {"e5m2x2", "f32", LANE_e5m2x2_f32, 2, ALWAYS, false},
+                {"e2m3x2", "f32", LANE_e2m3x2_f32, 2, ALWAYS, false},
+                {"e3m2x2", "f32", LANE_e3m2x2_f32, 2, ALWAYS, false},
+                {"e2m1x2", "f32", LANE_e2m1x2_f32, 2, ALWAYS, false},
+                {"e4m3x2", "f16x2", LANE_e4m3x2_f16x2, 1, ALWAYS, false},
+                {"e5m2x2", "f16x2", LANE_e5m2x2_f16x2, 1, ALWAYS, false},
+                {"f16x2", "e4m3x2", LANE_f16x2_e4m3x2, 1, NEVER, false},
+                {"f16x2", "e5m2x2", LANE_f16x2_e5m2x2, 1, NEVER, false},
+                {"f16x2", "e2m3x2", LANE_f16x2_e2m3x2, 1, NEVER, false},
+                {"f16x2", "e3m2x2", LANE_f16x2_e3m2x2, 1, NEVER, false},
+                {"f16x2", "e2m1x2", LANE_f16x2_e2m1x2, 1, NEVER, false},
+                {"ue8m0x2", "f32", LANE_ue8m0x2_f32, 2, MAY, true},
+                {"ue8m0x2", "bf16x2", LANE_ue8m0x2_bf16x2, 1, MAY, true},
+                {"bf16x2", "ue8m0x2", LANE_bf16x2_ue8m0x2, 1, NEVER, false}};
     const int last = d->words.count - 1;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         if (!ptx_words_are(&d->words, last - 1, rows[i].dst) ||
@@ -252,10 +299,18 @@ static bool packed_convert(Decode *d) {
             continue;
         const bool relu = ptx_words_have(&d->words, "relu");
         const bool finite = ptx_words_have(&d->words, "satfinite");
-        if (!ptx_words_are(&d->words, 1, "rn") || finite != rows[i].satfinite ||
-            d->words.count != 4 + relu + finite || d->in->operand_count != rows[i].sources + 1) {
-            dec_fail(d, ST_SYNTAX, "cvt.rn%s{.relu} with %d sources is expected",
-                     rows[i].satfinite ? ".satfinite" : "", rows[i].sources);
+        const bool up = ptx_words_are(&d->words, 1, "rp");
+        const bool rounds = rows[i].scale ? up || ptx_words_are(&d->words, 1, "rz")
+                                          : ptx_words_are(&d->words, 1, "rn");
+        if (!rounds || (rows[i].satfinite != MAY && finite != (rows[i].satfinite == ALWAYS)) ||
+            (relu && rows[i].scale) || d->words.count != 4 + relu + finite ||
+            d->in->operand_count != rows[i].sources + 1) {
+            dec_fail(d, ST_SYNTAX, "cvt.%s%s with %d sources is expected",
+                     rows[i].scale ? "rz or cvt.rp" : "rn",
+                     rows[i].satfinite == ALWAYS ? ".satfinite{.relu}"
+                     : rows[i].scale             ? "{.satfinite}"
+                                                 : "",
+                     rows[i].sources);
             return true;
         }
         const int dest = dec_dest(d, dec_operand(d, 0), PTX_B32);
@@ -263,7 +318,8 @@ static bool packed_convert(Decode *d) {
         const int b = rows[i].sources > 1 ? dec_source(d, dec_operand(d, 2), PTX_B32, false) : a;
         Ir *const ir = step(d, rows[i].extra, dest, a);
         if (rows[i].sources > 1) dec_use(ir, 2, b);
-        ir->o[4] = relu;
+        ir->o[4] = rows[i].scale ? up : relu;
+        ir->o[5] = finite;
         return true;
     }
     return false;
@@ -316,6 +372,7 @@ static bool modifiers(Decode *d, Cvt *c) {
         if (ptx_words_are(&d->words, i, "ftz")) c->ftz = known = true;
         if (ptx_words_are(&d->words, i, "sat")) c->sat = known = true;
         if (ptx_words_are(&d->words, i, "relu")) c->relu = known = true;
+        if (ptx_words_are(&d->words, i, "satfinite")) c->satfinite = known = true;
         if (!known) return false;
     }
     return last >= 2;
@@ -331,6 +388,12 @@ void dec_convert(Decode *d) {
     Cvt c = {.dst = type_of(&d->words, last - 1), .src = type_of(&d->words, last)};
     if (c.dst == CV_COUNT || c.src >= CV_F16X2 || !modifiers(d, &c)) {
         dec_fail(d, ST_UNSUPPORTED, "this conversion is not emulated");
+        return;
+    }
+    const bool narrow = c.dst == CV_F16 || c.dst == CV_BF16 || c.dst == CV_TF32 ||
+                        c.dst == CV_F16X2 || c.dst == CV_BF16X2;
+    if (c.satfinite && (c.src != CV_F32 || !narrow)) {
+        dec_fail(d, ST_SYNTAX, ".satfinite is for f32 to f16, bf16 and tf32");
         return;
     }
     if (c.dst == CV_F16X2 || c.dst == CV_BF16X2) {

@@ -9,6 +9,7 @@
 #include "softgpu/exec/lane_int.h"
 #include "softgpu/exec/lane_float.h"
 #include "softgpu/exec/directed.h"
+#include "softgpu/exec/lane_narrow.h"
 
 #define JOIN2(a, b) a##b
 #define JOIN(a, b)  JOIN2(a, b)

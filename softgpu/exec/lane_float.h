@@ -298,13 +298,6 @@ F32X2(mul_ftz, op_mul, ftz)
 FMA_F32X2(fma, KEEP)
 FMA_F32X2(fma_ftz, ftz)
 
-/* .xorsign.abs: the magnitudes' minimum with the product's sign (PTX ISA, min, max). */
-static inline float xorsign(float a, float b, float m) {
-    const u32 sign = (as_u32(a) ^ as_u32(b)) & 0x80000000u;
-    return m != m ? canon(m) : as_f32((as_u32(m) & 0x7fffffffu) | sign);
-}
-MAP2(min_xorsign_f32, f32, f32, f32, xorsign(a, b, min_ptx(fabsf(a), fabsf(b))))
-MAP2(max_xorsign_f32, f32, f32, f32, xorsign(a, b, max_ptx(fabsf(a), fabsf(b))))
 /* .relu: negative -> +0, NaN -> canonical NaN. The same bits for f16 and bf16. */
 static inline u32 relu_one(u32 h, u32 inf) {
     h &= 0xffff;
@@ -359,6 +352,10 @@ MAP2(bf16x2_rz_f32, u32, f32, f32, f32_to_bf16_rz(a) << 16 | f32_to_bf16_rz(b))
 MAP1(tf32_rna, u32, u32, (a & 0x7fffffffu) > 0x7f800000u ? 0x7fffffffu : (a + 0x1000u) & ~0x1fffu)
 MAP1(tf32_rn, u32, u32,
      (a & 0x7fffffffu) > 0x7f800000u ? 0x7fffffffu : (a + 0xfffu + (a >> 13 & 1)) & ~0x1fffu)
+
+MAP1(tf32_rz, u32, u32, (a & 0x7fffffffu) > 0x7f800000u ? 0x7fffffffu : a & ~0x1fffu)
+/* .relu of tf32 */
+MAP1(relu_f32, u32, u32, (a & 0x7fffffffu) > 0x7f800000u ? 0x7fffffffu : a >> 31 ? 0 : a)
 
 /* Pairs of fp8 (half.h): e4m3x2, e5m2x2. From f32, a becomes the high byte; o[4]: .relu. */
 #define FP8_PAIR(name, NARROW, WIDE)                                                               \

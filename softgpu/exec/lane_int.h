@@ -89,6 +89,30 @@ CARRY64(subccc_u64, ~b, c, true)
 MAD_CARRIES(lo, u32, a *b)
 MAD_CARRIES(hi_u32, u32, (u64)a *b >> 32)
 MAD_CARRIES(hi_s32, s32, (s64)a *b >> 32)
+#define MAD_CARRY64(name, T, PRODUCT, IN, KEEP)                                                    \
+    HANDLER(name) {                                                                                \
+        u64 *const d = ROW(u64, 0);                                                                \
+        const T *const pa = ROW(T, 1), *const pb = ROW(T, 2);                                      \
+        const u64 *const pc = ROW(u64, 3);                                                         \
+        u32 carry = 0;                                                                             \
+        FOR_LANES {                                                                                \
+            if (!(w->mask >> l & 1)) continue;                                                     \
+            const T a = pa[l], b = pb[l];                                                          \
+            const unsigned __int128 z =                                                            \
+                (unsigned __int128)(u64)(PRODUCT) + pc[l] + ((IN) ? w->carry >> l & 1 : 0);        \
+            carry |= (u32)(z >> 64 & 1) << l;                                                      \
+            d[l] = (u64)z;                                                                         \
+        }                                                                                          \
+        if (KEEP) w->carry = (w->carry & ~w->mask) | carry;                                        \
+        return r + 1;                                                                              \
+    }
+#define MAD_CARRIES64(name, T, PRODUCT)                                                            \
+    MAD_CARRY64(madcc_##name, T, PRODUCT, false, true)                                             \
+    MAD_CARRY64(madc_##name, T, PRODUCT, true, false)                                              \
+    MAD_CARRY64(madccc_##name, T, PRODUCT, true, true)
+MAD_CARRIES64(lo_64, u64, a *b)
+MAD_CARRIES64(hi_u64, u64, (unsigned __int128)a *b >> 64)
+MAD_CARRIES64(hi_s64, s64, (__int128)a *b >> 64)
 
 MAP2(mul_u32, u32, u32, u32, a *b)
 MAP2(mul_u64, u64, u64, u64, a *b)
@@ -442,6 +466,33 @@ HANDLER(unpack64h) {
         u32 *const d = ROW(u32, k);
         FOR_LANES if (w->mask >> l & 1) d[l] = (u32)(a[l] >> (16 * k)) & 0xffff;
     }
+    return r + 1;
+}
+
+/* bytes, the first in the low bits */
+MAP2(pack16b, u32, u32, u32, (a & 0xff) | (b & 0xff) << 8)
+HANDLER(pack32b) {
+    u32 *const d = ROW(u32, 0);
+    const u32 *const a = ROW(u32, 1), *const b = ROW(u32, 2), *const c = ROW(u32, 3),
+                     *const e = ROW(u32, 4);
+    FOR_LANES if (w->mask >> l & 1) d[l] =
+        (a[l] & 0xff) | (b[l] & 0xff) << 8 | (c[l] & 0xff) << 16 | e[l] << 24;
+    return r + 1;
+}
+static inline void unpack_bytes(const Warp *w, const Rec *r, int n) {
+    u32 a[LANES];
+    __builtin_memcpy(a, ROW(u32, n), sizeof a);
+    for (int k = 0; k < n; k++) {
+        u32 *const d = ROW(u32, k);
+        FOR_LANES if (w->mask >> l & 1) d[l] = a[l] >> (8 * k) & 0xff;
+    }
+}
+HANDLER(unpack16b) {
+    unpack_bytes(w, r, 2);
+    return r + 1;
+}
+HANDLER(unpack32b) {
+    unpack_bytes(w, r, 4);
     return r + 1;
 }
 

@@ -188,12 +188,17 @@ static void other_rows_agree(void **state) {
     (void)state;
     run_table(others, COUNT(others));
 }
+static void modified_and_narrow_rows_agree(void **state) {
+    (void)state;
+    run_table(modifiers, COUNT(modifiers));
+}
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(integer_rows_agree),
         cmocka_unit_test(float_rows_agree),
         cmocka_unit_test(other_rows_agree),
+        cmocka_unit_test(modified_and_narrow_rows_agree),
     };
     return cmocka_run_group_tests(tests, open_gpu, NULL);
 }

@@ -14,11 +14,11 @@
 #define FOLDER SEQTUNE_SOURCE_DIR "/tests/softgpu/"
 
 static const char *const sources[] = {
-    "exec_opcodes_int.inc", "exec_opcodes_float.inc", "exec_opcodes_more.inc",
-    "exec_atomic_test.c",   "exec_calls_test.c",      "exec_control_test.c",
-    "exec_exchange_test.c", "exec_features_test.c",   "exec_matrix_test.c",
-    "exec_mbarrier_test.c", "exec_sync_test.c",       "exec_tensor_test.c",
-    "exec_wmma_test.c",     "exec_coverage_test.c",
+    "exec_opcodes_int.inc",    "exec_opcodes_float.inc", "exec_opcodes_more.inc",
+    "exec_opcodes_narrow.inc", "exec_atomic_test.c",     "exec_calls_test.c",
+    "exec_control_test.c",     "exec_exchange_test.c",   "exec_features_test.c",
+    "exec_matrix_test.c",      "exec_mbarrier_test.c",   "exec_sync_test.c",
+    "exec_tensor_test.c",      "exec_wmma_test.c",       "exec_coverage_test.c",
 };
 
 /* Opcodes put together by a test: FORM, TEST. */

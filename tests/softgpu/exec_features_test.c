@@ -77,6 +77,9 @@ static const Row rows[] = {
     {"cvt.rn.bf16.f32 %h0, %f0;", 70, 80},
     {"cvt.rn.bf16.s32 %h0, %r0;", 78, 90},
     {"cvt.rn.satfinite.e4m3x2.f32 %h0, %f0, %f1;", 78, 89},
+    {"cvt.rn.satfinite.f16.f32 %h0, %f0;", 81, 0},
+    {"min.xorsign.abs.bf16x2 %r0, %r1, %r2;", 72, 86},
+    {"add.f32.f16 %f0, %h0, %f1;", 86, 100},
     {"fence.proxy.async;", 80, 90},
     {"barrier.cta.sync 0;", 78, 0},
 };
@@ -117,6 +120,11 @@ static void forms_of_one_architecture_need_its_suffix(void **state) {
     static const char code[] = "redux.sync.min.f32 %f0, %f1, -1;";
     Error err;
     assert_string_equal(load(code, 86, "100a", &err), "");
+    /* the number of operands decides */
+    static const char three[] = "min.f32 %f0, %f1, %f2, %f3;";
+    assert_string_equal(load(three, 88, "100", &err), "");
+    assert_non_null(strstr(load(three, 87, "100", &err), "need .version 8.8"));
+    assert_non_null(strstr(load(three, 88, "90", &err), ".target sm_100"));
     assert_non_null(strstr(load(code, 86, "100", &err),
                            "needs .target sm_100a or later; the module says sm_100"));
 }
@@ -148,6 +156,8 @@ static void what_belongs_to_later_hardware_is_refused_by_name(void **state) {
          "matrices of sub-byte integers are not emulated"},
         {"vadd.u32.u32.u32 %r0, %r1, %r2;", "this video instruction is not emulated"},
         {"cvt.rn.e4m3x2.f32 %h0, %f0, %f1;", "cvt.rn.satfinite"},
+        {"cvt.rs.f16x2.f32 %r0, %f0, %f1, %r1;", "conversions with random bits"},
+        {"add.relu.f16 %h0, %h1, %h2;", "this instruction is not emulated"},
         {"no.such.thing %r0;", "this instruction is not emulated"},
     };
     for (size_t i = 0; i < sizeof left_out / sizeof *left_out; i++) {

@@ -78,6 +78,12 @@ static void all_other_instructions_match_the_isa(void **state) {
     check(others, COUNT(others), 13);
 }
 
+static void modifiers_and_narrow_types_match_the_isa(void **state) {
+    (void)state;
+    check(modifiers, COUNT(modifiers), 32);
+    check(modifiers, COUNT(modifiers), 13);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(integer_instructions_match_the_isa),
@@ -85,6 +91,7 @@ int main(void) {
         cmocka_unit_test(float_instructions_match_the_isa),
         cmocka_unit_test(float_instructions_leave_idle_lanes_alone),
         cmocka_unit_test(all_other_instructions_match_the_isa),
+        cmocka_unit_test(modifiers_and_narrow_types_match_the_isa),
     };
     return run_with_and_without_checks(tests);
 }

@@ -22,6 +22,9 @@ static const Vector integers[] = {
 static const Vector floats[] = {
 #include "exec_opcodes_float.inc"
 };
+static const Vector modifiers[] = {
+#include "exec_opcodes_narrow.inc"
+};
 static const Vector others[] = {
 #include "exec_opcodes_more.inc"
 };
