@@ -341,8 +341,23 @@ static Status put_all(Emitter *e, const GenProblem *problem, const GenConfig *co
     return status == ST_OK ? walk(e, tmpl, 0, tmpl->count) : status;
 }
 
-static Status finish(const Emitter *e, const GpuArch *arch, Arena *arena, GenOutput *out,
-                     Error *err) {
+/* The entries that may be launched: not those of steps that this configuration never takes. */
+static Status list_entries(Emitter *e, GenOutput *out, Error *err) {
+    size_t n = 0;
+    for (size_t i = 0; i < e->spec->step_count; i++) {
+        const GenStep *step = &e->spec->steps[i];
+        bool wanted = true;
+        if (step->when.expr && step->when.is_static) {
+            const Status status = gen_eval_bool(&e->eval, &step->when, &wanted, err);
+            if (status != ST_OK) return status;
+        }
+        for (size_t k = 0; k < n; k++) wanted &= strcmp(out->entries[k], step->entry) != 0;
+        if (wanted) out->entries[n++] = step->entry;
+    }
+    return ST_OK;
+}
+
+static Status finish(Emitter *e, const GpuArch *arch, Arena *arena, GenOutput *out, Error *err) {
     memset(out, 0, sizeof *out);
     if (e->out.failed) return err_no_memory(err, e->out.cap);
     out->source = arena_strndup(arena, e->out.data, e->out.len);
@@ -355,13 +370,8 @@ static Status finish(const Emitter *e, const GpuArch *arch, Arena *arena, GenOut
     out->options[3] = "-lineinfo";
     out->options[4] = "--ptxas-options=-v";
     if (!out->source || !out->name || !out->options[0]) return err_no_memory(err, e->out.len);
-    size_t n = 0;
-    for (size_t i = 0; i < e->spec->step_count; i++) {
-        bool again = false;
-        for (size_t k = 0; k < n; k++)
-            again |= strcmp(out->entries[k], e->spec->steps[i].entry) == 0;
-        if (!again) out->entries[n++] = e->spec->steps[i].entry;
-    }
+    const Status status = list_entries(e, out, err);
+    if (status != ST_OK) return status;
     HashState state;
     hash_begin(&state);
     hash_text(&state, "seqtune source 1");
