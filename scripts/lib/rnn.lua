@@ -65,49 +65,90 @@ rnn.recurrent = {
   let("state_pitch", "cdiv(state, 32) * 32"),
 }
 
--- One step as a launch of its own (templates/lib/rnn_step.cuh): the axes, and what follows from them.
-rnn.step_axes = {
-  axis "batch_tile" { 1, 2, 4, 8, 16, 32, 64 },   -- sequences per block
-  axis "warp_units" { 1, 2, 8, 16 },              -- units per warp
-  axis "groups"     { 1, 2, 4, 8 },               -- warps side by side
-  axis "splits"     { 1, 2, 4, 8 },               -- warps that share out k
-  axis "depth"      { 1, 2, 4, 8 },               -- loads of weights under way, in turns of the loop
-}
+-- One step as a launch of its own (templates/rnn/step_mma.cu, step_gemv.cu). Axes: batch_tile (8 and
+-- more: tensor cores), warp_units, k_splits (warps of a block that share out k; the others have other
+-- units), depth (loads of weights under way, in turns of the loop).
+rnn.step_batch_tiles = { 1, 2, 4, 8, 16, 32, 64 }
+rnn.step_warp_units = { 1, 2, 8, 16 }
+rnn.step_splits = { 1, 2, 4, 8 }
+rnn.step_depths = { 1, 2, 4, 8 }
 
--- Needs the lets of shape, recurrent and input, and `tensor`, `fused`, `streamed`.
+-- Needs the lets of shape, recurrent and input, `fused` and `streamed`.
 rnn.step = {
+  let("tensor", "batch_tile >= 8 and 1 or 0"),      -- mma.sync, or CUDA cores
   let("h_align", "streamed == 1 and 16 or (state * element % 16 == 0 and 16 or (state * element % 8 == 0 and 8 or (state * element % 4 == 0 and 4 or 2)))"),
-  let("units", "groups * warp_units"),
-  let("columns_", "max(1, batch_tile // 8)"),
-  let("tiles_", "warp_units * gates // 16"),
-  let("unit_sums_", "cell == 'gru' and fused == 0 and 3 or 4"),
-  -- Sums of all splits meet in shared memory.
-  let("smem_bytes", "splits * units * batch_tile * (tensor == 1 and unit_sums_ or 4) * 4"),
+  let("groups", "8 // k_splits"),                     -- warps side by side
+  let("block_units", "groups * warp_units"),
+  let("step_columns_", "max(1, batch_tile // 8)"),
+  let("step_tiles_", "warp_units * gates // 16"),
+  let("step_sums_", "cell == 'gru' and fused == 0 and 3 or 4"),
+  let("step_threads", "256"),
+  -- Sums of all k_splits meet in shared memory.
+  let("step_smem", "k_splits * block_units * batch_tile * (tensor == 1 and step_sums_ or 4) * 4"),
   -- 32-bit registers per lane: operands under way, sums, the units to finish, addresses of rows.
-  let("unit_items_", "tensor == 1 and cdiv(units * batch_tile, 32 * groups * splits) or 1"),
-  let("mma_regs", "depth * (tiles_ * 8 + columns_ * 4) + columns_ * warp_units // 8 * (gates + (cell == 'gru' and fused or 0)) * 2 + unit_items_ * 9 + columns_ * 2"),
-  let("gemv_regs", "depth * (warp_units * gates * 4 + batch_tile * 4) + warp_units * batch_tile * 4 + (batch_tile + 1) * 16 // element + 9 + batch_tile * 2"),
-  let("live_regs", "tensor == 1 and mma_regs or gemv_regs"),
-  let("est_regs", "min(live_regs + 40, 255)"),
-  let("step_threads", "32 * groups * splits"),
-  let("launch_blocks", "max(1, min(gpu.smem_sm // (smem_bytes + 1024), gpu.regs_sm // (min(live_regs + 64, 255) * step_threads), gpu.warps_sm * 32 // step_threads))"),
-  let("step_blocks", "cdiv(hidden, units) * cdiv(batch, batch_tile) * directions"),
-  -- Bytes of weights under way per SM, up to what hides the latency of memory.
-  let("flight", "min(launch_blocks, cdiv(step_blocks, gpu.sms)) * step_threads * depth * (tensor == 1 and tiles_ * 2 or warp_units * gates) * 16"),
+  let("step_mma_regs", "depth * (step_tiles_ * 8 + step_columns_ * 4) + step_columns_ * warp_units // 8 * (gates + (cell == 'gru' and fused or 0)) * 2 + cdiv(block_units * batch_tile, step_threads) * 9 + step_columns_ * 2"),
+  let("step_gemv_regs", "depth * (warp_units * gates * 4 + batch_tile * 4) + warp_units * batch_tile * 4 + (batch_tile + 1) * 16 // element + 9 + batch_tile * 2"),
+  let("step_regs", "tensor == 1 and step_mma_regs or step_gemv_regs"),
+  let("step_launch_blocks", "max(1, min(gpu.smem_sm // (step_smem + 1024), gpu.regs_sm // (min(step_regs + 64, 255) * step_threads), gpu.warps_sm * 32 // step_threads))"),
+  let("step_blocks", "cdiv(hidden, block_units) * cdiv(batch, batch_tile) * directions"),
+  -- Bytes of weights under way per SM that has a block, up to what hides the latency of memory, less
+  -- for SMs without one and for reading the weights once per batch tile. It orders compilation only.
+  let("step_flight", "min(min(step_launch_blocks, cdiv(step_blocks, gpu.sms)) * step_threads * depth * (tensor == 1 and step_tiles_ * 2 or warp_units * gates) * 16, 65536)"),
+  let("step_score", "step_flight * min(step_blocks, gpu.sms) // gpu.sms * 8 // (7 + cdiv(batch, batch_tile))"),
 }
 
-rnn.step_rules = {
-  rule("tensor == 0 or dtype ~= 'f32'", "TF32 products miss what f32 users expect"),
-  rule("(tensor == 1) == (batch_tile >= 8)", "tensor cores take 8 sequences, CUDA cores keep up with few"),
-  rule("(tensor == 1) == (warp_units >= 8)", "16 rows of tensor cores are gates of 8 or more units"),
-  rule("tensor == 0 or warp_units == 16 or cell == 'lstm'", "8 units of a GRU are one and a half tiles"),
-  rule("units <= units_pad", "a block of more units than there are is idle in part"),
-  rule("batch_tile <= 8 and (batch_tile == 1 or batch_tile // 2 < batch or tensor == 1) or batch_tile // 2 < batch", "sequences that do not exist cost registers"),
-  rule("groups * splits >= 2 and groups * splits <= 16", "64 to 512 threads a block"),
-  rule("live_regs <= 150", "with addresses and masks it spills"),
-  rule("h_align >= 4 and (fused == 0 or x_align >= 4) or depth * columns_ <= 2", "rows read element by element: more of them at a time only lengthen the code"),
-  rule("splits <= max(1, cdiv(state_pitch, tensor == 1 and 32 or 512 // element))", "every split has a part of k"),
-}
+-- `guard`: a formula; where it holds, the rules do not apply ("tier ~= 3"). nil: always.
+function rnn.step_rules(guard)
+  local function r(formula, reason)
+    return rule(guard and guard .. " or (" .. formula .. ")" or formula, reason)
+  end
+  return {
+    r("tensor == 0 or dtype ~= 'f32'", "TF32 products miss what f32 users expect"),
+    r("(tensor == 1) == (warp_units >= 8) and warp_units <= 16", "16 rows of tensor cores are gates of 8 or more units; CUDA cores take units one by one"),
+    r("tensor == 0 or warp_units == 16 or cell == 'lstm'", "8 units of a GRU are one and a half tiles"),
+    r("block_units <= units_pad or k_splits == 8", "a block of more units than there are is idle in part"),
+    r("k_splits <= max(1, cdiv(state_pitch, tensor == 1 and 32 or 512 // element)) or 2 * block_units > units_pad", "every split has a part of k"),
+    r("batch_tile == 1 or batch_tile // 2 < batch or batch_tile == 8", "sequences that do not exist cost registers"),
+    r("step_regs <= 150", "with addresses and masks it spills"),
+    r("h_align >= 4 and (fused == 0 or x_align >= 4) or depth * step_columns_ <= 2", "rows read element by element: more of them at a time only lengthen the code"),
+  }
+end
+
+function rnn.step_pipes(guard)
+  local also = guard and guard .. " and " or ""
+  return {
+    pipe "rnn/step_mma" { needs = { "mma_k16", "mma_bf16" }, when = also .. "tensor == 1 and dtype ~= 'f32'" },
+    pipe "rnn/step_mma" { needs = { "mma_k8" }, when = also .. "tensor == 1 and dtype == 'f16'" },
+    pipe "rnn/step_gemv" { when = also .. "tensor == 0" },
+  }
+end
+
+-- Best first; `fixed`: values of the spec's other axes.
+function rnn.step_seeds(fixed)
+  local seeds = {}
+  local function add(tile, units, k_splits, depth, when)
+    local s = { batch_tile = tile, warp_units = units, k_splits = k_splits, depth = depth, when = when }
+    for name, value in pairs(fixed or {}) do s[name] = value end
+    seeds[#seeds + 1] = seed(s)
+  end
+  local few = "batch <= 4 or dtype == 'f32'"
+  local many = "batch > 4 and dtype ~= 'f32' and "
+  add(1, 1, 1, 4, "batch == 1 and hidden >= 512")
+  add(1, 1, 4, 4, "batch == 1 and hidden >= 128")
+  add(2, 1, 1, 4, "batch == 2 and hidden >= 512")
+  add(4, 1, 1, 2, few)
+  for _, tile in ipairs { 8, 16 } do
+    local width = tile == 8 and many .. "batch <= 8 and " or many
+    for _, k_splits in ipairs { 8, 4 } do
+      add(tile, 8, k_splits, tile == 8 and 4 or 2, width .. "cell == 'lstm'")
+      add(tile, 16, k_splits, 2, width .. "cell == 'gru'")
+      add(tile, 16, k_splits, 1, width .. "cell == 'gru'")
+    end
+  end
+  add(1, 1, 1, 1)
+  add(4, 1, 1, 1)
+  return seeds
+end
 
 -- A list of lets from several.
 function rnn.lets(...)

@@ -31,18 +31,6 @@ __device__ __forceinline__ void store_element(u64 address, float x) {
 }
 
 // PTX ISA 9.7.9.8 (ld): one element of dtype.
-__device__ __forceinline__ float load_shared_element(u32 address) {
-    if constexpr (element == 4) {
-        float v;
-        asm volatile("ld.shared.f32 %0, [%1];" : "=f"(v) : "r"(address) : "memory");
-        return v;
-    } else {
-        u16 v;
-        asm volatile("ld.shared.u16 %0, [%1];" : "=h"(v) : "r"(address) : "memory");
-        return f32_of_half(v);
-    }
-}
-
 __device__ __forceinline__ float load_element(u64 address) {
     if constexpr (element == 4) {
         float v;

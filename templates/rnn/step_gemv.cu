@@ -2,8 +2,8 @@
 // warp lie along k, 16 bytes of a row each, so that a row of weights is read once in whole lines.
 //
 // A warp has the rows of warp_units units for batch_tile sequences, `groups` warps side by side,
-// times `splits` warps that share out k. Each lane adds its own k in order, the lanes of a warp are
-// added as a tree of fixed shape, the splits in their order, through shared memory. Loads of
+// times `k_splits` warps that share out k. Each lane adds its own k in order, the lanes of a warp
+// are added as a tree of fixed shape, the k_splits in their order, through shared memory. Loads of
 // `depth` turns (32 pieces of 16 bytes) are under way at a time.
 //% lib types
 //% lib math
@@ -21,7 +21,7 @@ enum : int {
     values = warp_units * batch_tile * 4 // sums of a warp, [unit][sequence][sum]
 };
 static_assert(values <= 32, "a lane is left with one sum or less");
-static_assert(units * batch_tile <= threads, "a thread finishes one unit of one sequence");
+static_assert(block_units * batch_tile <= threads, "a thread finishes one unit of one sequence");
 
 struct Rows {
     u64 address[batch_tile]; // 0: zeros
@@ -98,7 +98,7 @@ __device__ __forceinline__ void all_products(const RnnParams &p, float (&sums)[v
                                              int pitch, int unit, const Rows &b, int split,
                                              int lane) {
     const int turns = ceil_div(pitch, 32 * piece);
-    const int each = ceil_div(turns, splits);
+    const int each = ceil_div(turns, k_splits);
     int turn = split * each;
     const int end = min(turn + each, turns);
 #pragma unroll 1
@@ -133,15 +133,16 @@ __device__ __forceinline__ u32 value_address(u32 shared, int split, int group, i
     return shared + ((split * groups + group) * values + value) * 4;
 }
 
-extern "C" __global__ void __launch_bounds__(threads, launch_blocks)
+extern "C" __global__ void __launch_bounds__(threads, step_launch_blocks)
     rnn_step(const __grid_constant__ RnnParams p) {
     const u32 shared = shared_base();
     const int warp = int(threadIdx.x) / 32, lane = int(threadIdx.x) % 32;
     const int group = warp % groups, split = warp / groups;
-    const int unit0 = int(blockIdx.x) * units, sequence0 = int(blockIdx.y) * batch_tile;
+    const int unit0 = int(blockIdx.x) * block_units, sequence0 = int(blockIdx.y) * batch_tile;
     const int direction = int(blockIdx.z);
     // The thread's own unit to finish; threads past the last have one that does not exist.
-    const int own_unit = int(threadIdx.x) % units, own_sequence = int(threadIdx.x) / units;
+    const int own_unit = int(threadIdx.x) % block_units,
+              own_sequence = int(threadIdx.x) / block_units;
     const bool finishes = own_sequence < batch_tile;
     StepUnit item =
         step_unit(p, finishes ? unit0 + own_unit : int(units_pad), sequence0 + own_sequence);
@@ -171,7 +172,7 @@ extern "C" __global__ void __launch_bounds__(threads, launch_blocks)
         if (lane % (32 / values) == 0)
             store_shared_f32(value_address(shared, split, group, lane / (32 / values)), sum);
     }
-    __syncthreads(); // the sums of all splits are visible
+    __syncthreads(); // the sums of all k_splits are visible
     if (!item.exists) return;
     float total[unit_sums];
 #pragma unroll
@@ -179,7 +180,7 @@ extern "C" __global__ void __launch_bounds__(threads, launch_blocks)
         const int value = (own_unit % warp_units * batch_tile + own_sequence) * 4 + i;
         total[i] = 0.0f;
 #pragma unroll
-        for (int s = 0; s < splits; ++s)
+        for (int s = 0; s < k_splits; ++s)
             total[i] += load_shared_f32(value_address(shared, s, own_unit / warp_units, value));
     }
     step_finish(p, item, total);

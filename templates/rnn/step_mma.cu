@@ -1,11 +1,11 @@
 // One step on tensor cores (lib rnn_step says of what): rows of gates are the m side, straight from
 // global memory, sequences the n side (lib rnn_tile).
 //
-// A block has `units` units of batch_tile sequences: `groups` warps side by side, warp_units each,
-// times `splits` warps that share out k in whole blocks of 32. Their sums meet in shared memory and
-// are added in the order of the splits, by the threads that then finish a unit of a sequence each.
-// Loads of `depth` blocks of k are under way at a time, since weights are read once and all that
-// hides their latency is how many are asked for.
+// A block has `block_units` units of batch_tile sequences: `groups` warps side by side, warp_units
+// each, times `k_splits` warps that share out k in whole blocks of 32. Their sums meet in shared
+// memory and are added in the order of the k_splits, by the threads that then finish a unit of a
+// sequence each. Loads of `depth` blocks of k are under way at a time, since weights are read once
+// and all that hides their latency is how many are asked for.
 //% lib types
 //% lib math
 //% lib shared
@@ -19,7 +19,7 @@ enum : int {
     tiles = warp_units * gates / 16,
     sum_count = unit_blocks * gates * 2, // of one column block
     slots = groups * unit_blocks * columns * unit_sums * 2,
-    unit_items = (units * batch_tile + threads - 1) / threads
+    unit_items = (block_units * batch_tile + threads - 1) / threads
 };
 static_assert(warp_units * gates % 16 == 0, "whole tiles");
 
@@ -74,7 +74,7 @@ __device__ __forceinline__ void products(const RnnParams &p, Sums &sums, u64 mat
 template <bool is_x>
 __device__ __forceinline__ void all_products(const RnnParams &p, Sums &sums, u64 matrix, int pitch,
                                              int tile0, const Rows &b, int split, int lane) {
-    const int each = (pitch / 32 + splits - 1) / splits;
+    const int each = (pitch / 32 + k_splits - 1) / k_splits;
     const int begin = split * each;
     const int end = min(begin + each, pitch / 32);
     int block = begin;
@@ -158,7 +158,7 @@ __device__ __forceinline__ void publish(u32 shared, const Sums &sums, int group,
 __device__ __forceinline__ StepUnit item_unit(const RnnParams &p, int item, int unit0,
                                               int sequence0) {
     const int lane = item % 32, part = item / 64;
-    if (item >= units * batch_tile) return step_unit(p, units_pad, 0);
+    if (item >= block_units * batch_tile) return step_unit(p, units_pad, 0);
     return step_unit(p, unit0 + part / columns * 8 + lane / 4,
                      sequence0 + part % columns * 8 + lane % 4 * 2 + item / 32 % 2);
 }
@@ -169,17 +169,17 @@ __device__ __forceinline__ void item_sums(float (&total)[unit_sums], u32 shared,
         const int slot = item / 64 * (unit_sums * 2) + i * 2 + item / 32 % 2;
         total[i] = load_shared_f32(slot_address(shared, 0, slot, item % 32));
 #pragma unroll
-        for (int split = 1; split < splits; ++split)
+        for (int split = 1; split < k_splits; ++split)
             total[i] += load_shared_f32(slot_address(shared, split, slot, item % 32));
     }
 }
 
-extern "C" __global__ void __launch_bounds__(threads, launch_blocks)
+extern "C" __global__ void __launch_bounds__(threads, step_launch_blocks)
     rnn_step(const __grid_constant__ RnnParams p) {
     const u32 shared = shared_base();
     const int warp = int(threadIdx.x) / 32, lane = int(threadIdx.x) % 32;
     const int group = warp % groups, split = warp / groups;
-    const int unit0 = int(blockIdx.x) * units, sequence0 = int(blockIdx.y) * batch_tile;
+    const int unit0 = int(blockIdx.x) * block_units, sequence0 = int(blockIdx.y) * batch_tile;
     StepUnit item[unit_items];
 #pragma unroll
     for (int i = 0; i < unit_items; ++i)
@@ -197,7 +197,7 @@ extern "C" __global__ void __launch_bounds__(threads, launch_blocks)
         h_products(p, sums, sequence0, tile0, split, lane);
         publish(shared, sums, group, split, lane);
     }
-    __syncthreads(); // the sums of all splits are visible
+    __syncthreads(); // the sums of all k_splits are visible
 #pragma unroll
     for (int i = 0; i < unit_items; ++i) {
         if (!item[i].exists) continue;

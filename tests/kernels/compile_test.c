@@ -123,6 +123,15 @@ static const char *const rnn_cell_problems[] = {
     "cell=gru dtype=f32 hidden=7 input=5 align=1 batch=3",
     NULL};
 
+/* Hidden sizes that only the streamed tier serves. */
+static const char *const rnn_stream_problems[] = {
+    "cell=lstm dtype=bf16 hidden=2048 batch=8",
+    "cell=gru dtype=f16 hidden=1023 batch=4 lengths=padded",
+    "cell=lstm dtype=f32 hidden=1024 batch=64 peephole=1 clip=1 store_gates=1",
+    "cell=gru dtype=bf16 hidden=1000 batch=64 lengths=packed store_gates=1",
+    "cell=lstm dtype=f16 hidden=4096 batch=32 lengths=packed peephole=1 clip=1 store_gates=1",
+    NULL};
+
 typedef struct Work { /* one text to compile */
     GenProblem problem;
     GenConfig config;
@@ -346,6 +355,11 @@ static void rnn_cell_compiles_without_spills(void **state) {
     compile_all("rnn_cell", rnn_cell_problems);
 }
 
+static void streamed_rnn_seq_compiles_without_spills(void **state) {
+    (void)state;
+    compile_all("rnn_seq", rnn_stream_problems);
+}
+
 static int open_run(void **state) {
     (void)state;
     Error err = {0};
@@ -382,6 +396,7 @@ int main(void) {
         cmocka_unit_test(kv_gather_compiles_without_spills),
         cmocka_unit_test(rnn_input_compiles_without_spills),
         cmocka_unit_test(rnn_cell_compiles_without_spills),
+        cmocka_unit_test(streamed_rnn_seq_compiles_without_spills),
     };
     return cmocka_run_group_tests(tests, open_run, close_run);
 }
