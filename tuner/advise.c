@@ -130,6 +130,11 @@ static void add_costs(Table *t) {
               "h (and c in 32 bit) whatever the length; K and V of every token: %.0f B each",
               4 * h),
           BYTES, state_bytes);
+    if (t->ask->batch > 1 || advise_overflows(t->ask))
+        CELLS(add(t, "memory of the batch", FEWER(state_bytes), 0,
+                  advise_overflows(t->ask) ? "K and V of one layer do not fit this GPU's memory"
+                                           : "for every layer"),
+              BYTES, state_bytes * (double)t->ask->batch);
     if (t->ask->streaming)
         CELLS(add(t, "bytes of one step", FEWER(step_bytes), 0,
                   "a step reads every weight once for the batch, and the states; attention's "
@@ -185,6 +190,11 @@ size_t advise_lines(const AdviseAsk *ask, AdviseLine *out) {
 
 /* ---- what follows ---- */
 
+bool advise_overflows(const AdviseAsk *ask) {
+    const AdviseCost attention = advise_cost(ADVISE_ATTENTION, ask);
+    return ask->memory > 0 && attention.state_bytes * (double)ask->batch > (double)ask->memory;
+}
+
 AdviseSide advise_speed(const AdviseAsk *ask) {
     const AdviseCost lstm = advise_cost(ADVISE_LSTM, ask);
     const AdviseCost attention = advise_cost(ADVISE_ATTENTION, ask);
@@ -207,7 +217,11 @@ void advise_conclusion(const AdviseAsk *ask, AdviseSide faster, const char *fast
                        char out[ADVISE_WHY]) {
     const AdviseSide better = quality(ask);
     const char *const fast = advise_side_name(faster), *const good = advise_side_name(better);
-    if (faster == better && faster != ADVISE_EITHER)
+    if (advise_overflows(ask))
+        snprintf(out, ADVISE_WHY,
+                 "take recurrent, or attention over a window or fewer K/V heads: K and V of the "
+                 "batch do not fit this GPU");
+    else if (faster == better && faster != ADVISE_EITHER)
         snprintf(out, ADVISE_WHY, "take %s: cheaper %s, and the sources on quality agree", fast,
                  faster_by);
     else if (better == ADVISE_EITHER && faster == ADVISE_EITHER)

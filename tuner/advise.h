@@ -4,7 +4,7 @@
  * One layer maps [batch, length, hidden] to the same shape with 16-bit weights: an LSTM or GRU
  * (input and recurrent matrices, no projection), or causal self-attention with its four square
  * projections and as many K/V heads as query heads; what stands between layers (MLP, norms) is the
- * same for all and left out. Nothing here knows a device or a time. */
+ * same for all and left out. Nothing here knows a device but for its memory, or a time. */
 #ifndef SEQTUNE_TUNER_ADVISE_H
 #define SEQTUNE_TUNER_ADVISE_H
 
@@ -18,6 +18,7 @@ typedef struct AdviseAsk {
     int64_t length; /* of a sequence; streaming: tokens seen when the step is made */
     int64_t hidden, batch;
     int64_t data;   /* tokens to train on; 0: not told */
+    int64_t memory; /* bytes of the GPU; 0: not judged */
     bool streaming; /* one token at a time as it arrives, not a whole sequence at once */
 } AdviseAsk;
 
@@ -54,6 +55,9 @@ size_t advise_lines(const AdviseAsk *ask, AdviseLine *out);
 
 /* NULL past the last; numbered from 1. */
 const char *advise_source(int number);
+
+/* Whether K and V of the batch, one layer of them, leave the GPU's memory. */
+bool advise_overflows(const AdviseAsk *ask);
 
 /* What cost decides when no times are known: bytes of a step, or the steps of a sequence. */
 AdviseSide advise_speed(const AdviseAsk *ask);

@@ -59,6 +59,7 @@ static Status time_layers(App *app, Advice *a, Error *err) {
 }
 
 static void conclude(App *app, Advice *a) {
+    a->ask.memory = a->gpu.dram_bytes;
     a->count = advise_lines(&a->ask, a->lines);
     if (app->options->no_times)
         err_set(&a->not_timed, ST_CANCELLED, "--no-times");

@@ -276,6 +276,14 @@ static void advice_counts_what_layers_cost_and_names_its_sources(void **state) {
          EXIT_OK,
          "so: recurrent is cheaper by bytes per step, attention is better by the sources on "
          "quality"},
+        /* 4 H L B bytes: 128 GiB; an A100 has 80. */
+        {"advise --len 1m --hidden 4096 --batch 8 --no-times --gpu soft:a100", EXIT_OK,
+         "memory of the batch                           192 KiB       64 KiB      128 GiB  "
+         "recurrent"},
+        {"advise --len 1m --hidden 4096 --batch 8 --no-times --gpu soft:a100", EXIT_OK,
+         "so: take recurrent, or attention over a window"},
+        {"advise --len 4k --hidden 1024 --batch 2 --no-times --gpu soft:a100", EXIT_OK,
+         "for every layer"},
         {"advise --hidden 512", EXIT_USAGE, "advise needs --len L and --hidden H"},
         {"advise --len 12", EXIT_USAGE, "advise needs --len L and --hidden H"},
         {"advise --len 0 --hidden 8", EXIT_USAGE, "--len 0: must be 1.."},
