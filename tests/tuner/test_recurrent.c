@@ -170,12 +170,53 @@ static void advice_has_the_times_of_the_layers_kernels(void **state) {
     program_free(&ran);
 }
 
+static void write_file(const char *name, const char *text) {
+    FILE *const file = fopen(name, "w"); /* in the home that program_setup made */
+    assert_non_null(file);
+    assert_true(fputs(text, file) >= 0);
+    assert_int_equal(fclose(file), 0);
+}
+
+static void layers_are_tuned_verified_and_dispatched(void **state) {
+    (void)state;
+    write_file("rnn.lua",
+               "workload \"rnn\" { title = \"t\", items = {\n"
+               "  item { op = \"rnn_input\", label = \"W x\", source = \"s\", cell = \"lstm\",\n"
+               "         hidden = 40, input = 24, batch = 3, steps = 9 },\n"
+               "  item { op = \"rnn_seq\", label = \"steps\", source = \"s\", cell = \"lstm\",\n"
+               "         hidden = 40, batch = 3, steps = 9 },\n"
+               "  item { op = \"rnn_cell\", label = \"a step\", source = \"s\", cell = \"gru\",\n"
+               "         dtype = \"f32\", hidden = 32, input = 24, batch = 2 } } }\n");
+    Ran ran = program_run("--gpu @GPU --workload ./rnn.lua --effort 1 --jobs 2 --budget 10m "
+                          "--db rnn.db --json");
+    program_expect(&ran, EXIT_OK, NULL);
+    assert_true(json_number(&ran, "$.gpus[0].counts.failed") == 0);
+    for (int i = 0; i < 3; i++) {
+        char path[64];
+        snprintf(path, sizeof path, "$.gpus[0].results[%d].time_us", i);
+        assert_true(json_number(&ran, path) > 0);
+        snprintf(path, sizeof path, "$.gpus[0].results[%d].verify_error", i);
+        assert_true(json_number(&ran, path) > 0 && json_number(&ran, path) <= 1);
+    }
+    program_free(&ran);
+    ran = program_run("why --op rnn_seq --gpu @GPU --db rnn.db --problem 'hidden=40 batch=3 "
+                      "steps=9'");
+    program_expect(&ran, EXIT_OK, "step     exact");
+    program_free(&ran);
+    /* What was tuned for 9 steps serves 1000. */
+    ran = program_run("why --op rnn_seq --gpu @GPU --db rnn.db --problem 'hidden=40 batch=3 "
+                      "steps=1000'");
+    program_expect(&ran, EXIT_OK, "step     nearest");
+    program_free(&ran);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_command_knows_recurrent_kernels),
         cmocka_unit_test(every_kind_of_layer_can_be_timed),
         cmocka_unit_test(the_line_through_two_short_runs_meets_a_long_run),
         cmocka_unit_test(a_short_sequence_runs_as_it_is),
+        cmocka_unit_test(layers_are_tuned_verified_and_dispatched),
         cmocka_unit_test(advice_has_the_times_of_the_layers_kernels),
     };
     return cmocka_run_group_tests(tests, program_setup, program_teardown);
