@@ -548,7 +548,7 @@ typedef struct seqtune_rnn_args {
     seqtune_device_ptr cu_seqlens;   /* int32 [batch + 1]; packed */
     seqtune_device_ptr gates; /* dtype [layers * directions, steps, batch, rows] after activation,
                                  by step (a reversed sequence's step 0 is its last token); rows as
-                                 in docs/c-api.md; store_gates */
+                                 in docs/recurrent.md; store_gates */
     /* int32, 0: none. A run sets it to 0; the kernels that wait for other blocks set it to 1 + the
      * step whose wait they gave up, and what the run writes is then undefined. */
     seqtune_device_ptr error;
@@ -564,7 +564,7 @@ SEQTUNE_API seqtune_status seqtune_run_rnn(const seqtune_plan *plan, const seqtu
                                            seqtune_device_ptr workspace, seqtune_stream stream);
 SEQTUNE_API seqtune_status seqtune_supports_rnn(seqtune_context *ctx, const seqtune_rnn_desc *desc);
 
-/* Whose order of gates, and which matrices are transposed (docs/c-api.md has the table). */
+/* Whose order of gates, and which matrices are transposed (docs/recurrent.md has the table). */
 typedef enum seqtune_rnn_layout {
     SEQTUNE_RNN_PYTORCH = 0, /* and cuDNN: LSTM i f g o, GRU r z n; W [gates * hidden, input] */
     SEQTUNE_RNN_ONNX,        /* i o f g, z r n; W [gates * hidden, input]; peephole i o f */
