@@ -51,6 +51,24 @@ static void the_decode_loop_is_right_and_shows_both_costs(void **state) {
     shell("\"$P/decode_loop\" --steps 0; test $? -eq 2", "usage: decode_loop");
 }
 
+static void the_lstm_stream_is_right_and_says_what_is_measured(void **state) {
+    (void)state;
+    if (!have("pkg-config") || !have("cc")) skip();
+    shell("cc -std=c11 -O2 -Wall -Wextra -Werror -o \"$P/lstm_stream\" examples/lstm_stream.c "
+          "$(pkg-config --cflags --libs seqtune) -Wl,-rpath,\"$P/" SEQTUNE_TEST_LIBDIR
+          "\" -lm -ldl",
+          NULL);
+    shell("\"$P/lstm_stream\" --driver soft --hidden 40 --input 7 --layers 3 --batch 2 --steps 9 "
+          "--warm-up 2",
+          ": right");
+    shell("\"$P/lstm_stream\" --driver soft --hidden 32 --steps 3 | grep -c "
+          "'run.*measured on the host$\\|kernels.*p99.9.* us, modelled$'",
+          "2");
+    shell("\"$P/lstm_stream\" --driver soft --hidden 32 --steps 3 --period-us 1",
+          "late      3 of 3");
+    shell("\"$P/lstm_stream\" --layers 99; test $? -eq 2", "usage: lstm_stream");
+}
+
 static void the_example_builds_with_find_package(void **state) {
     (void)state;
     shell("cmake -S examples -B \"$P/build\" -DCMAKE_PREFIX_PATH=\"$P\" && "
@@ -59,6 +77,7 @@ static void the_example_builds_with_find_package(void **state) {
     shell("\"$P/build/attention\" --driver soft --len 33 --heads-q 2 --heads-kv 1 --head-dim 64",
           ": right");
     shell("\"$P/build/decode_loop\" --driver soft --prompt 5 --steps 1", " right");
+    shell("\"$P/build/lstm_stream\" --driver soft --hidden 16 --steps 2", ": right");
 }
 
 static void the_example_says_what_is_wrong(void **state) {
@@ -94,6 +113,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_example_builds_with_pkg_config_and_is_right),
         cmocka_unit_test(the_decode_loop_is_right_and_shows_both_costs),
+        cmocka_unit_test(the_lstm_stream_is_right_and_says_what_is_measured),
         cmocka_unit_test(the_example_builds_with_find_package),
         cmocka_unit_test(the_example_says_what_is_wrong),
     };
