@@ -262,8 +262,6 @@ static int check_form(size_t first, uint32_t index, const char *arch, const char
                     level, arch, rows[i].name, rows[i].arch, rows[i].kind);
         for (int j = 0; j < f.n; j++) print_error(" %08x", d[0][j]);
         print_error("\n");
-        for (int r = 1; getenv("SEQTUNE_TEST_SHOW") && r < f.m; r++, print_error("\n"))
-            for (int j = 0; j < f.n; j++) print_error("%08x ", d[r][j]);
     }
     bench_close(&b);
     return wrong;

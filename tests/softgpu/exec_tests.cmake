@@ -30,3 +30,4 @@ foreach(what init race)
   seqtune_test(test_softgpu_check_${what} ${CMAKE_CURRENT_LIST_DIR}/check_${what}_test.c ${exec_help}
                LINK softgpu_parts)
 endforeach()
+seqtune_test(test_softgpu_ptx_forms ${CMAKE_CURRENT_LIST_DIR}/ptx_forms_test.c LINK softgpu_parts)

@@ -30,7 +30,7 @@ static const Vector others[] = {
 };
 
 /* Entry v<i>. */
-static void emit_entry(Str *s, size_t i, const Vector *v) {
+static inline void emit_entry(Str *s, size_t i, const Vector *v) {
     str_printf(s,
                ".visible .entry v%zu(.param .u64 p) {\n.reg .b32 %%r<8>; .reg .b64 %%rd<16>;\n"
                ".reg .b16 %%h<4>; .reg .pred %%p<4>;\nld.param.u64 %%rd8, [p];\n",
