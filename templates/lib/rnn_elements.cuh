@@ -31,6 +31,18 @@ __device__ __forceinline__ void store_element(u64 address, float x) {
 }
 
 // PTX ISA 9.7.9.8 (ld): one element of dtype.
+__device__ __forceinline__ float load_shared_element(u32 address) {
+    if constexpr (element == 4) {
+        float v;
+        asm volatile("ld.shared.f32 %0, [%1];" : "=f"(v) : "r"(address) : "memory");
+        return v;
+    } else {
+        u16 v;
+        asm volatile("ld.shared.u16 %0, [%1];" : "=h"(v) : "r"(address) : "memory");
+        return f32_of_half(v);
+    }
+}
+
 __device__ __forceinline__ float load_element(u64 address) {
     if constexpr (element == 4) {
         float v;
@@ -47,4 +59,31 @@ __device__ __forceinline__ float load_f32(u64 address) {
     float v;
     asm volatile("ld.global.f32 %0, [%1];" : "=f"(v) : "l"(address));
     return v;
+}
+
+// One f32 of each gate, `apart` bytes from one to the next; x stays where it is not wanted, and the
+// address is not touched. Without a branch, so that loads and cells are scheduled together.
+template <int apart>
+__device__ __forceinline__ void load_gates_if(float (&x)[gates], u64 address, bool wanted) {
+    if constexpr (gates == 4)
+        asm volatile("{\n"
+                     "    .reg .pred wanted;\n"
+                     "    setp.ne.s32 wanted, %5, 0;\n"
+                     "    @wanted ld.global.f32 %0, [%4];\n"
+                     "    @wanted ld.global.f32 %1, [%4 + %6];\n"
+                     "    @wanted ld.global.f32 %2, [%4 + %7];\n"
+                     "    @wanted ld.global.f32 %3, [%4 + %8];\n"
+                     "}"
+                     : "+f"(x[0]), "+f"(x[1]), "+f"(x[2]), "+f"(x[gates - 1])
+                     : "l"(address), "r"(int(wanted)), "n"(apart), "n"(2 * apart), "n"(3 * apart));
+    else
+        asm volatile("{\n"
+                     "    .reg .pred wanted;\n"
+                     "    setp.ne.s32 wanted, %4, 0;\n"
+                     "    @wanted ld.global.f32 %0, [%3];\n"
+                     "    @wanted ld.global.f32 %1, [%3 + %5];\n"
+                     "    @wanted ld.global.f32 %2, [%3 + %6];\n"
+                     "}"
+                     : "+f"(x[0]), "+f"(x[1]), "+f"(x[2])
+                     : "l"(address), "r"(int(wanted)), "n"(apart), "n"(2 * apart));
 }
