@@ -161,32 +161,58 @@ static Status realise(seqtune_plan *plan, Error *err) {
         if (st == ST_OK) st = check_residency(plan, err);
         driver_leave(ctx->driver, pushed);
     }
+    if (st != ST_OK && plan->kernel != NULL) {
+        context_release_kernel(ctx, plan->kernel);
+        plan->kernel = NULL;
+    }
     arena_free(scratch);
     return st;
 }
 
-/* A recorded configuration that this compiler refuses must not cost the application its kernel. */
-static Status realise_or_default(seqtune_plan *plan, Error *err) {
-    Error why = {0};
-    Status st = realise(plan, &why);
-    seqtune_rung rung = plan->choice.rung;
-    if (st != ST_COMPILE || rung == SEQTUNE_RUNG_DEFAULT || rung == SEQTUNE_RUNG_FORCED)
-        return st == ST_OK ? ST_OK : err_set(err, st, "%s", why.message);
-    log_write(LOG_WARN, "jit", "row=%lld of %s does not compile, taking the default: %s",
-              (long long)plan->choice.row, plan->choice.database, why.message);
-    plan->choice = (DispatchChoice){.rung = SEQTUNE_RUNG_DEFAULT};
-    st = gen_default(&plan->problem, &plan->ctx->device.gpu, &plan->choice.config, err);
-    return st != ST_OK ? st : realise(plan, err);
+/* The plan's problem, or the one that stands for all that must share a configuration. */
+static Status canonical_problem(const seqtune_plan *plan, GenProblem *out, Error *err) {
+    const PlanFamily *family = plan_family(plan->desc.kind);
+    *out = plan->problem;
+    return family->canonical != NULL ? family->canonical(&plan->desc, out, err) : ST_OK;
 }
 
-/* By the ladder, for the plan's problem or for the one that stands for all that must share a
- * configuration. */
-static Status choose_config(seqtune_plan *plan, Error *err) {
-    const PlanFamily *family = plan_family(plan->desc.kind);
-    GenProblem canonical = plan->problem;
-    Status st = ST_OK;
-    if (family->canonical != NULL) st = family->canonical(&plan->desc, &canonical, err);
-    return st != ST_OK ? st : dispatch_choose(plan->ctx, &canonical, &plan->choice, err);
+/* The first of the legal seeds, best first, that can be made; those whose blocks cannot all be
+ * resident are passed over, as rules cannot know what a compiler makes of a kernel. */
+static Status take_seed(seqtune_plan *plan, Error *err) {
+    enum { MOST = 16 };
+    GenConfig seeds[MOST];
+    GenProblem problem;
+    size_t count = 0;
+    Status st = canonical_problem(plan, &problem, err);
+    if (st == ST_OK) st = gen_seeds(&problem, &plan->ctx->device.gpu, seeds, MOST, &count, err);
+    if (st != ST_OK) return st;
+    for (size_t i = 0; i < count && (i == 0 || st == ST_UNSUPPORTED); i++) {
+        Error why = {0};
+        plan->choice = (DispatchChoice){.config = seeds[i], .rung = SEQTUNE_RUNG_DEFAULT};
+        st = realise(plan, &why);
+        if (st != ST_OK && i == 0 && err != NULL) *err = why; /* the default is what to explain */
+        if (st != ST_OK)
+            log_write(LOG_INFO, "jit", "seed=%zu of %s refused: %s", i,
+                      gen_spec_name(plan->problem.spec), why.message);
+    }
+    return st;
+}
+
+/* By the ladder. A recorded configuration that this compiler refuses, or whose blocks cannot all be
+ * resident here, must not cost the application its kernel. */
+static Status take_best(seqtune_plan *plan, Error *err) {
+    GenProblem problem;
+    Error why = {0};
+    Status st = canonical_problem(plan, &problem, err);
+    if (st == ST_OK) st = dispatch_choose(plan->ctx, &problem, &plan->choice, err);
+    if (st != ST_OK) return st;
+    if (plan->choice.rung == SEQTUNE_RUNG_DEFAULT) return take_seed(plan, err);
+    st = realise(plan, &why);
+    if (st == ST_OK) return ST_OK;
+    if (st != ST_COMPILE && st != ST_UNSUPPORTED) return err_set(err, st, "%s", why.message);
+    log_write(LOG_WARN, "jit", "row=%lld of %s cannot be made, taking the default: %s",
+              (long long)plan->choice.row, plan->choice.database, why.message);
+    return take_seed(plan, err);
 }
 
 static Status fill(seqtune_plan *plan, const char *spec_name, const PlanDesc *desc,
@@ -203,8 +229,12 @@ static Status fill(seqtune_plan *plan, const char *spec_name, const PlanDesc *de
         if (st == ST_OK) st = make_problem(spec, family, &plan->desc, &plan->problem, err);
     }
     if (st != ST_OK) return st;
-    st = forced != NULL ? take_forced(plan, forced, &plan->choice, err) : choose_config(plan, err);
-    if (st == ST_OK) st = realise_or_default(plan, err);
+    if (forced != NULL) {
+        st = take_forced(plan, forced, &plan->choice, err);
+        if (st == ST_OK) st = realise(plan, err);
+    } else {
+        st = take_best(plan, err);
+    }
     if (st != ST_OK) return st;
     family->set_params(&plan->desc, &plan->params);
     return ST_OK;

@@ -81,7 +81,8 @@ static RnnKernelDesc kernel_desc(const Desc *d, const RnnWork *work, RnnOp op, i
         .reset_before = steps && d->reset_before,
         .store_gates = steps && d->store_gates,
         .clip = steps && d->cell_clip > 0,
-        .order_steps = chunk_of(d, &work->shape, d->order_steps),
+        .order_steps =
+            chunk_of(d, &work->shape, d->order_steps > 0 ? d->order_steps : d->max_steps),
     };
     const int64_t batch = work->inner_row, step = d->packed ? batch : d->batch * batch;
     k.x_stride_step = first ? d->x_stride_step : step;
@@ -94,6 +95,7 @@ static RnnKernelDesc kernel_desc(const Desc *d, const RnnWork *work, RnnOp op, i
 static RnnWork work_of(const Desc *d) {
     RnnWork w = {.shape = rnn_shape(d)};
     w.chunk = chunk_of(d, &w.shape, d->max_steps);
+    if (d->chunk_steps > 0) w.chunk = least(w.chunk, d->chunk_steps);
     w.inner_row = w.shape.directions * w.shape.state_pitch;
     return w;
 }
@@ -221,7 +223,7 @@ static Status check_args(const Desc *d, const seqtune_rnn_args *a, Error *err) {
     const bool lstm = d->cell == SEQTUNE_LSTM;
     const PlanArray rows[] = {
         {"weights", a->weights, 256, true, false, NULL},
-        {"x", a->x, 16, true, false, NULL},
+        {"x", a->x, element, true, false, NULL}, /* the kernel wants more where strides allow */
         {"y", a->y, element, false, true, NULL},
         {"h_in", a->h_in, 16, false, true, NULL},
         {"c_in", a->c_in, 4, false, lstm, "cell = SEQTUNE_LSTM"},

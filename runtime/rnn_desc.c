@@ -22,6 +22,7 @@ static const PlanField run_fields[] = {
     FIELD(max_steps, 1, 0x7fffffff, true, "largest number of steps"),
     FIELD(total_tokens, 1, 0x7fffffff, false, "tokens of all sequences"),
     FIELD(order_steps, 0, 0x7fffffff, false, "steps of the plan whose order is wanted"),
+    FIELD(chunk_steps, 0, 0x7fffffff, false, "steps of a launch"),
 };
 
 static Status only(bool wrong, const char *field, const char *whose, Error *err) {

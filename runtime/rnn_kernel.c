@@ -292,9 +292,15 @@ static Status check_direction(const Desc *d, const RnnDirection *a, Error *err) 
     return st;
 }
 
+/* Vector accesses go by the strides' alignment. */
+static int x_align(const Desc *d) {
+    const int64_t bytes = alignment(d) * (d->dtype == SEQTUNE_F32 ? 4 : 2);
+    return bytes < 16 ? (int)bytes : 16;
+}
+
 static Status check_args(const Desc *d, const RnnKernelArgs *a, Error *err) {
     const PlanArray rows[] = {
-        {"x", a->x, 16, d->input > 0, false, "input"},
+        {"x", a->x, x_align(d), d->input > 0, false, "input"},
         {"pre", a->pre, 16, d->op != RNN_CELL || d->input == 0, false, "given pre-activations"},
         {"lens", a->lens, 4, d->lengths, false, "lengths = 1"},
         {"cu_seqlens", a->cu_seqlens, 4, d->packed, false, "packed = 1"},

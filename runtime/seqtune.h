@@ -526,12 +526,14 @@ typedef struct seqtune_rnn_desc {
     int64_t x_stride_step, x_stride_batch, y_stride_step, y_stride_batch;
     int flags;           /* SEQTUNE_RNN_SEQUENCE_ORDER */
     int64_t order_steps; /* with that flag; else 0 */
+    int64_t chunk_steps; /* steps whose W x is in the workspace at once; 0: as many as 64 MiB hold.
+                            The results do not depend on it */
 } seqtune_rnn_desc;
 
 #define SEQTUNE_RNN_DESC_INIT                                                                      \
     {                                                                                              \
         sizeof(seqtune_rnn_desc), SEQTUNE_LSTM, SEQTUNE_DTYPE_DEFAULT, SEQTUNE_RNN_FORWARD, 0, 0,  \
-            0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.0f, 0.0f, 0, 0, 0, 0, 0, 0                          \
+            0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.0f, 0.0f, 0, 0, 0, 0, 0, 0, 0                       \
     }
 
 /* States are [layers * directions, batch, hidden], layer by layer, forward before reverse; of h
@@ -540,7 +542,7 @@ typedef struct seqtune_rnn_desc {
 typedef struct seqtune_rnn_args {
     size_t size;
     seqtune_device_ptr weights;      /* seqtune_rnn_pack_weights; 256-byte aligned */
-    seqtune_device_ptr x;            /* dtype, 16-byte aligned */
+    seqtune_device_ptr x;            /* dtype; aligned as its strides are, at most to 16 bytes */
     seqtune_device_ptr y;            /* dtype; directions * state features; 0: not wanted */
     seqtune_device_ptr h_in, c_in;   /* h of dtype, 16-byte aligned, c float (LSTM); 0: zeros */
     seqtune_device_ptr h_out, c_out; /* 0: not wanted; c_out may be c_in */

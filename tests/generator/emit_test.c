@@ -354,8 +354,6 @@ static void every_legal_configuration_of_the_built_in_presets_is_emitted(void **
 /* Steps whose `when` is known with the text: another tier's kernels stand in another template. */
 static void only_entries_of_steps_that_may_be_taken_are_expected(void **state) {
     (void)state;
-    static const char *const config =
-        "tier=3 batch_tile=8 warp_units=8 shared_blocks=0 chains=1 k_splits=8 depth=1";
     GenLibrary *lib = NULL;
     Arena *arena = arena_new();
     GenProblem problem;
@@ -365,8 +363,9 @@ static void only_entries_of_steps_that_may_be_taken_are_expected(void **state) {
     const GpuInfo gpu = gpu_info_of_arch(gpu_arch_find("sm_80"));
     assert_ok(gen_open(NULL, &lib, &err), err);
     gen_problem_init(gen_spec_find(lib, "rnn_seq"), &problem);
+    assert_ok(gen_problem_parse(&problem, "hidden=16384", &err), err);
     assert_ok(gen_problem_check(&problem, &err), err);
-    assert_ok(gen_config_parse(problem.spec, config, &parsed, &err), err);
+    assert_ok(gen_default(&problem, &gpu, &parsed, &err), err); /* too large for the other tiers */
     assert_ok(gen_emit(&problem, &gpu, &parsed, arena, &out, &err), err);
     assert_string_equal(out.entries[0], "rnn_step_begin");
     assert_string_equal(out.entries[1], "rnn_step");

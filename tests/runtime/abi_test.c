@@ -31,7 +31,7 @@ static void structs_have_the_layout_of_version_0(void **state) {
     assert_int_equal(offsetof(seqtune_kv_args, slots), 56);
     assert_int_equal(sizeof(seqtune_rope_desc), 104);
     assert_int_equal(sizeof(seqtune_rope_args), 64);
-    assert_int_equal(sizeof(seqtune_rnn_desc), 160);
+    assert_int_equal(sizeof(seqtune_rnn_desc), 168);
     assert_int_equal(offsetof(seqtune_rnn_desc, x_stride_step), 112);
     assert_int_equal(sizeof(seqtune_rnn_args), 104);
     assert_int_equal(sizeof(seqtune_rnn_weights), 96);

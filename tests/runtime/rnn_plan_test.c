@@ -242,6 +242,30 @@ static void a_grid_that_cannot_be_resident_is_refused_with_the_numbers(void **st
     seqtune_close(ctx);
 }
 
+static void a_smaller_grid_is_taken_where_the_default_does_not_fit(void **state) {
+    (void)state;
+    if (!have_nvrtc()) skip();
+    reset();
+    fake->blocks_sm = 1;
+    seqtune_context *ctx = open_fake();
+    seqtune_rnn_desc d = lstm(110, 6);
+    d.batch = 4; /* the tree has a second seed for it */
+    seqtune_plan *plan = plan_of(ctx, &d);
+    seqtune_plan_info info = SEQTUNE_PLAN_INFO_INIT;
+    assert_int_equal(seqtune_plan_get_info(plan, &info), SEQTUNE_OK);
+    assert_string_equal(info.config, "order=2");
+    assert_int_equal(info.rung, SEQTUNE_RUNG_DEFAULT);
+    const seqtune_rnn_args a = arguments();
+    run(ctx, plan, &a);
+    assert_int_equal(fake->launch[2].grid[0], 55);
+    seqtune_plan_destroy(plan);
+    plan = NULL;
+    d.hidden = 220; /* neither fits: the message is the default's */
+    assert_int_equal(seqtune_plan_rnn(ctx, &d, &plan), SEQTUNE_UNSUPPORTED);
+    assert_has(seqtune_last_error(ctx), "its 220 blocks wait");
+    seqtune_close(ctx);
+}
+
 static void one_step_is_one_kernel_per_layer(void **state) {
     (void)state;
     if (!have_nvrtc()) skip();
@@ -436,6 +460,7 @@ int main(void) {
         cmocka_unit_test(steps_that_run_in_rounds_are_launched_one_by_one),
         cmocka_unit_test(blocks_that_wait_are_launched_cooperatively_with_an_error_word),
         cmocka_unit_test(a_grid_that_cannot_be_resident_is_refused_with_the_numbers),
+        cmocka_unit_test(a_smaller_grid_is_taken_where_the_default_does_not_fit),
         cmocka_unit_test(one_step_is_one_kernel_per_layer),
         cmocka_unit_test(one_step_that_the_cell_does_not_serve_is_a_short_sequence),
         cmocka_unit_test(sequence_order_takes_the_configuration_of_the_sequence),

@@ -315,3 +315,14 @@ seqtune_status seqtune_run_kv(const seqtune_plan *plan, const seqtune_kv_args *a
     (void)plan, (void)args, (void)workspace, (void)stream;
     return SEQTUNE_INTERNAL;
 }
+
+/* As in runtime/plan_internal.h, whose plans and contexts are others than those here. */
+struct RnnKernelArgs;
+Status plan_run_rnn_kernel(const seqtune_plan *plan, const struct RnnKernelArgs *args,
+                           seqtune_device_ptr workspace, seqtune_stream stream, Error *err);
+
+Status plan_run_rnn_kernel(const seqtune_plan *plan, const struct RnnKernelArgs *args,
+                           seqtune_device_ptr workspace, seqtune_stream stream, Error *err) {
+    (void)plan, (void)args, (void)workspace, (void)stream;
+    return err_set(err, ST_INTERNAL, "the fake runtime has no recurrent kernels");
+}

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "tuner/verify/attention_cases.h"
-#include "tuner/verify/check.h"
+#include "tuner/verify/check_rnn.h"
 
 Status check_fail(Check *check, const char *case_text, Error *err, const char *fmt, ...) {
     char message[256];
@@ -94,7 +94,13 @@ Status check_dtype(const Check *check, Dtype *type, seqtune_dtype *api, Error *e
         *api = SEQTUNE_BF16;
         return ST_OK;
     }
-    return err_set(err, ST_INVALID, "verify: dtype '%s' of %s has no reference (f16, bf16 have)",
+    if (word && strcmp(word, "f32") == 0) {
+        *type = DTYPE_F32;
+        *api = SEQTUNE_F32;
+        return ST_OK;
+    }
+    return err_set(err, ST_INVALID,
+                   "verify: dtype '%s' of %s has no reference (f16, bf16, f32 have)",
                    word ? word : "(none)", check->spec_name);
 }
 
@@ -119,11 +125,15 @@ static Status whole_family(Check *check, const void *desc, Error *err) {
     case PLAN_KV: return check_kv(check, err);
     case PLAN_ROPE: return check_rope(check, err);
     case PLAN_RNN:
-    case PLAN_RNN_KERNEL:
-        return err_set(err, ST_UNSUPPORTED, "verify: %s has no reference", check->spec_name);
+        return err_set(err, ST_UNSUPPORTED, "verify: %s is no kernel", check->spec_name);
+    case PLAN_RNN_KERNEL: return check_rnn(check, ((const PlanDesc *)desc)->u.rnn_kernel.op, err);
     case PLAN_KINDS: break;
     }
     return err_set(err, ST_INTERNAL, "verify: %s belongs to no family", check->spec_name);
+}
+
+static Status one_rnn_case(Check *check, const void *c, Error *err) {
+    return check_rnn_case(check, c, err);
 }
 
 static Status one_attention_case(Check *check, const void *c, Error *err) {
@@ -144,4 +154,10 @@ Status verify_attention_case(seqtune_context *ctx, const char *spec_name, const 
                              Error *err) {
     Check check = {ctx, spec_name, problem, config, VERIFY_FULL, out, NULL};
     return with_arena(&check, one_attention_case, c, err);
+}
+
+Status verify_rnn_case(seqtune_context *ctx, const char *spec_name, const GenProblem *problem,
+                       const GenConfig *config, const RnnCase *c, VerifyResult *out, Error *err) {
+    Check check = {ctx, spec_name, problem, config, VERIFY_FULL, out, NULL};
+    return with_arena(&check, one_rnn_case, c, err);
 }
