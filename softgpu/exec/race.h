@@ -26,6 +26,8 @@ enum { CHUNK_WORDS = 1 << 19 }; /* of 2 MiB of device memory */
 typedef struct RaceChunk {      /* committed on touch */
     Cell cell[CELL_SLOTS][CHUNK_WORDS];
     uint32_t block[CELL_SLOTS][CHUNK_WORDS];
+    uint32_t value[CHUNK_WORDS];      /* that the last store wrote: memory may not have it yet */
+    uint32_t known[CHUNK_WORDS / 32]; /* bit: `value` is (not of an atomic, a matrix, a copy) */
 } RaceChunk;
 
 /* Cells of the device memory of one launch. */

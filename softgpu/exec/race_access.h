@@ -52,7 +52,47 @@ KERNEL_DATA static bool same_value(const Racer *x, int l, Cell old, u64 block) {
     return __builtin_memcmp(mine, theirs, x->size) == 0;
 }
 
-static bool races(const Racer *x, int l, Cell mine, Cell old, u64 block, CellSlot slot) {
+/* The bytes of word i (address >> 2) in what lane l stores; `out` is what it stores. */
+static u32 word_of(const Racer *x, int l, u64 i, const u8 out[32]) {
+    u32 v = 0;
+    for (u32 k = 0; k < 4; k++) {
+        const u64 at = 4 * i + k - x->a[l]; /* wraps below the first byte */
+        if (at < x->size) v |= (u32)out[at] << (8 * k);
+    }
+    return v;
+}
+static u32 byte_mask(u32 bytes) {
+    return (bytes & 1) * 0xffu | (bytes >> 1 & 1) * 0xff00u | (bytes >> 2 & 1) * 0xff0000u |
+           (bytes >> 3 & 1) * 0xff000000u;
+}
+
+/* Stores of equal values by two blocks. Other blocks run on other host threads, so what they wrote
+ * is remembered beside the cell: memory may not have it yet. */
+KERNEL_DATA static bool same_word(const Racer *x, int l, const RaceChunk *c, u64 at, u64 word,
+                                  Cell mine, Cell old, u64 block) {
+    if (!(x->kind & ACC_VALUES)) return false;
+    if (!(c->known[at / 32] >> (at % 32) & 1))
+        return block == x->w->block->linear && same_value(x, l, old, block);
+    u8 out[32] = {0};
+    stored(x, l, out);
+    const u32 both = byte_mask(cell_bits(old & mine, CELL_BYTES, 4));
+    return !((word_of(x, l, word, out) ^ c->value[at]) & both);
+}
+KERNEL_DATA static void note_value(const Racer *x, int l, RaceChunk *c, u64 at, u64 word,
+                                   Cell mine) {
+    const u32 bit = 1u << (at % 32);
+    if (!(x->kind & ACC_VALUES)) {
+        c->known[at / 32] &= ~bit;
+        return;
+    }
+    u8 out[32] = {0};
+    stored(x, l, out);
+    const u32 mask = byte_mask(cell_bits(mine, CELL_BYTES, 4));
+    c->value[at] = (c->value[at] & ~mask) | word_of(x, l, word, out);
+    c->known[at / 32] |= bit;
+}
+
+static bool races(const Racer *x, Cell mine, Cell old, u64 block) {
     if (!old || !(cell_bits(old & mine, CELL_BYTES, 4))) return false;
     const u32 kind = cell_bits(old, CELL_KIND, 2), warp = cell_bits(old, CELL_WARP, 5);
     if (old & CELL_PENDING) return true;
@@ -62,9 +102,7 @@ static bool races(const Racer *x, int l, Cell mine, Cell old, u64 block, CellSlo
         return false;
     if (kind == CELL_STRONG && (x->kind & ACC_STRONG)) return false;
     if (!x->record && kind != CELL_COPY) return false;
-    if (order_before(x->w, block, (int)warp, cell_bits(old, CELL_CLOCK, CELL_CLOCK_BITS)))
-        return false;
-    return slot != CELL_WRITE || !(x->kind & ACC_WRITE) || !same_value(x, l, old, block);
+    return !order_before(x->w, block, (int)warp, cell_bits(old, CELL_CLOCK, CELL_CLOCK_BITS));
 }
 
 static bool report_race(const Racer *x, int l, Cell old, u64 block, CellSlot slot) {
@@ -94,9 +132,11 @@ static inline void note_reader(Cell *read, Cell *other, Cell mine) {
 /* One word of shared memory. */
 static bool shared_word(const Racer *x, int l, Cell *const cells[CELL_SLOTS], u64 i, Cell mine) {
     const u64 block = x->w->block->linear;
-    const int slots = x->kind & ACC_WRITE ? CELL_SLOTS : 1;
+    const bool write = x->kind & ACC_WRITE;
+    const int slots = write ? CELL_SLOTS : 1;
     for (int s = 0; s < slots; s++)
-        if (races(x, l, mine, cells[s][i], block, (CellSlot)s))
+        if (races(x, mine, cells[s][i], block) &&
+            !(s == CELL_WRITE && write && same_value(x, l, cells[s][i], block)))
             return report_race(x, l, cells[s][i], block, (CellSlot)s);
     if (x->kind & ACC_WRITE)
         cells[CELL_WRITE][i] = mine;
@@ -188,19 +228,23 @@ static bool race_shared(const Racer *x) {
 }
 
 /* One word of device memory, its page locked. */
-static bool global_word(const Racer *x, int l, RaceChunk *c, u64 i, Cell mine) {
-    const u64 block = x->w->block->linear;
-    const int slots = x->kind & ACC_WRITE ? CELL_SLOTS : 1;
+static bool global_word(const Racer *x, int l, RaceChunk *c, u64 word, Cell mine) {
+    const u64 block = x->w->block->linear, i = word % CHUNK_WORDS;
+    const bool write = x->kind & ACC_WRITE;
+    const int slots = write ? CELL_SLOTS : 1;
     for (int s = 0; s < slots; s++) {
         const Cell old = c->cell[s][i];
         if (!old || (c->block[s][i] == (u32)block && old < x->order->floor)) continue;
-        if (!races(x, l, mine, old, c->block[s][i], (CellSlot)s)) continue;
+        if (!races(x, mine, old, c->block[s][i])) continue;
+        if (s == CELL_WRITE && write && same_word(x, l, c, i, word, mine, old, c->block[s][i]))
+            continue;
         race_unlock(x->w->block->launch->race, x->a[l]);
         return report_race(x, l, old, c->block[s][i], (CellSlot)s);
     }
-    if (x->kind & ACC_WRITE) {
+    if (write) {
         c->cell[CELL_WRITE][i] = mine;
         c->block[CELL_WRITE][i] = (u32)block;
+        note_value(x, l, c, i, word, mine);
         return true;
     }
     const Cell old = c->cell[CELL_READ][i];
@@ -239,8 +283,7 @@ static bool race_global(const Racer *x) {
         last_address = address;
         const Cell mine = lane_cell(x, l);
         const u64 first = address >> 2, last = (address + x->size - 1) >> 2;
-        for (u64 i = first; ok && i <= last; i++)
-            ok = global_word(x, l, chunk, i % CHUNK_WORDS, mine);
+        for (u64 i = first; ok && i <= last; i++) ok = global_word(x, l, chunk, i, mine);
     }
     if (page && ok) race_unlock(launch, last_address);
     return ok;

@@ -182,6 +182,40 @@ static void blocks_race_on_device_memory(void **state) {
     grid_race(ENTRY("red.global.add.u32 [%rd2], 1; ld.global.u32 %r4, [%rd2];\n"), "data race");
 }
 
+/* Blocks on several host threads that store at the same moment: what decides is the values, not
+ * whether the first is in memory when the second looks. */
+static void blocks_may_store_equal_values(void **state) {
+    (void)state;
+    const char *const equal =
+        ENTRY("mov.u32 %r4, 7; mov.u32 %r5, 0;\n"
+              "AGAIN: mad.lo.u32 %r6, %r5, 64, %r1; mul.wide.u32 %rd3, %r6, 4;\n"
+              "add.u64 %rd3, %rd1, %rd3; st.global.u32 [%rd3], %r4;\n"
+              "add.u32 %r5, %r5, 1; setp.lt.u32 %p5, %r5, 200; @%p5 bra AGAIN;\n");
+    for (int i = 0; i < 20; i++) {
+        const char *const found = finding("all", equal, 16, 64);
+        if (found) fail_msg("%s", found);
+    }
+    /* the bytes that both write decide */
+    grid_clean(ENTRY("mov.u16 %h1, 0x107; mov.u32 %r4, 0x107; @%p4 st.global.u16 [%rd2], %h1;\n"
+                     "@!%p4 st.global.u32 [%rd2], %r4;\n"));
+    grid_race(ENTRY("mov.u16 %h1, 0x108; mov.u32 %r4, 0x107; @%p4 st.global.u16 [%rd2], %h1;\n"
+                    "@!%p4 st.global.u32 [%rd2], %r4;\n"),
+              "data race: store");
+    grid_clean(ENTRY("mov.u32 %r4, 7; mov.u32 %r5, 9; st.global.v2.u32 [%rd1+8], {%r4, %r5};\n"
+                     "st.global.u32 [%rd1+12], %r5;\n"));
+    grid_race(ENTRY("mov.u32 %r4, 7; st.global.v2.u32 [%rd1+8], {%r4, %r8};\n"),
+              "data race: store");
+    /* a read-modify-write is no store of a value */
+    grid_race(ENTRY("mov.u32 %r4, 1; @%p4 atom.global.exch.b32 %r5, [%rd2], %r4;\n"
+                    "@!%p4 st.global.u32 [%rd2], %r4;\n"),
+              "data race");
+    /* reading one of them is a race as before */
+    grid_race(
+        ENTRY("mov.u32 %r4, 7; st.global.u32 [%rd2], %r4; xor.b32 %r5, %r1, 1;\n"
+              "mul.wide.u32 %rd3, %r5, 4; add.u64 %rd3, %rd1, %rd3; ld.global.u32 %r6, [%rd3];\n"),
+        "data race");
+}
+
 static void threads_of_a_block_race_on_device_memory(void **state) {
     (void)state;
     race(ENTRY("st.global.u32 [%rd2], %r1; xor.b32 %r4, %r1, 32; mul.wide.u32 %rd3, %r4, 4;\n"
@@ -280,6 +314,7 @@ int main(void) {
         cmocka_unit_test(mbarriers_order_arrivals_before_waits),
         cmocka_unit_test(flags_pass_order_on_by_release_and_acquire),
         cmocka_unit_test(blocks_race_on_device_memory),
+        cmocka_unit_test(blocks_may_store_equal_values),
         cmocka_unit_test(threads_of_a_block_race_on_device_memory),
         cmocka_unit_test(counters_of_blocks_pass_order_on),
         cmocka_unit_test(copies_are_used_after_their_wait_alone),
