@@ -162,6 +162,10 @@ static bool make_item(const Sample *s, const CoverRow *row, Item *item) {
         if (s->origin[a] == FROM_DIM && !set_dim(s, &item->problem, s->index[a], pick))
             return false;
     }
+    /* Without x its layout has no say. */
+    if (has_dim(s->spec, "fused") && dim(&item->problem, "fused") == 0 &&
+        (dim(&item->problem, "align") != 8 || dim(&item->problem, "parts") != 1))
+        return false;
     RnnCase *c = &item->c;
     c->batch = batches[value(s, row, "sequences")];
     c->directions = ways[value(s, row, "way")].directions;
@@ -291,10 +295,11 @@ static int close_all(void **state) {
 }
 
 int main(void) {
-    static char input[] = "rnn_input", seq[] = "rnn_seq";
+    static char input[] = "rnn_input", seq[] = "rnn_seq", cell[] = "rnn_cell";
     const struct CMUnitTest tests[] = {
         {"a_covering_sample_of_rnn_input_is_right", a_covering_sample_is_right, NULL, NULL, input},
         {"a_covering_sample_of_rnn_seq_is_right", a_covering_sample_is_right, NULL, NULL, seq},
+        {"a_covering_sample_of_rnn_cell_is_right", a_covering_sample_is_right, NULL, NULL, cell},
     };
     return cmocka_run_group_tests(tests, open_all, close_all);
 }
