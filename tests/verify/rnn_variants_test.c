@@ -114,7 +114,7 @@ static void collect_axes(Sample *s) {
     add_axis(s, "sequences", COUNT(batches), FROM_CASE, 0);
     add_axis(s, "way", COUNT(ways), FROM_CASE, 0);
     add_axis(s, "states", RNN_STATE_IN_PLACE + 1, FROM_CASE, 0);
-    add_axis(s, "numbers", RNN_SPARSE + 1, FROM_CASE, 0);
+    add_axis(s, "numbers", RNN_WIDE + 1, FROM_CASE, 0);
     add_axis(s, "layout", RNN_BATCH_OUTER_GAPS + 1, FROM_CASE, 0);
     if (has_dim(s->spec, "steps")) add_axis(s, "again", RNN_AGAIN_CHUNKS + 1, FROM_CASE, 0);
 }

@@ -184,6 +184,7 @@ static void describe(RnnRun *r) {
     static const char *const states[] = {"none", "out", "both", "in place"};
     static const char *const agains[] = {"whole", "single steps", "chunks"};
     static const char *const lengths[] = {"uniform", "padded", "packed"};
+    static const char *const numbers[] = {"normal", "sparse", "wide"};
     const RnnCase *c = r->c;
     snprintf(r->text, sizeof r->text,
              "%s (%s dtype=%s batch=%" PRId64 " steps=%" PRId64 " input=%" PRId64 " hidden=%" PRId64
@@ -192,8 +193,8 @@ static void describe(RnnRun *r) {
              "reset_before=%d gates=%d clip=%d)",
              r->check->spec_name, r->gru ? "gru" : "lstm", dtype_name(r->type), c->batch, c->steps,
              r->input, r->hidden, r->projection, c->directions, c->reverse, lengths[r->lengths],
-             states[c->states], c->numbers == RNN_SPARSE ? "sparse" : "normal", agains[c->again],
-             (int)c->layout, r->peephole, r->layer_norm, r->reset_before, r->store_gates, r->clip);
+             states[c->states], numbers[c->numbers], agains[c->again], (int)c->layout, r->peephole,
+             r->layer_norm, r->reset_before, r->store_gates, r->clip);
 }
 
 Status check_rnn_case(Check *check, const RnnCase *c, Error *err) {
@@ -226,9 +227,9 @@ static const RnnCase full_steps[] = {
      0, 2},
     {9, 6, 1, 0, 0, 1, RNN_STATE_BOTH, RNN_SPARSE, RNN_AGAIN_CHUNKS, RNN_STEP_OUTER, 0, 0},
     {2, 9, 2, 0, 0, 2, RNN_STATE_OUT, RNN_NORMAL, RNN_AGAIN_CHUNKS, RNN_BATCH_OUTER_GAPS, 0, 1},
-    {1, 4, 1, 0, 0, 0, RNN_NO_STATE, RNN_SPARSE, RNN_AGAIN_WHOLE, RNN_STEP_OUTER_GAPS, 0, 0},
+    {1, 4, 1, 0, 0, 0, RNN_NO_STATE, RNN_WIDE, RNN_AGAIN_WHOLE, RNN_STEP_OUTER_GAPS, 0, 0},
     {17, 2, 2, 0, 0, 1, RNN_STATE_BOTH, RNN_SPARSE, RNN_AGAIN_WHOLE, RNN_STEP_OUTER_GAPS, 0, 0},
-    {4, 5, 1, 0, 0, 0, RNN_STATE_OUT, RNN_NORMAL, RNN_AGAIN_WHOLE, RNN_STEP_OUTER, 1, 3},
+    {4, 5, 1, 0, 0, 0, RNN_STATE_OUT, RNN_WIDE, RNN_AGAIN_WHOLE, RNN_STEP_OUTER, 1, 3},
 };
 static const RnnCase quick_inputs[] = {
     {5, 7, 1, 40, 24, 0, RNN_STATE_BOTH, RNN_NORMAL, RNN_AGAIN_CHUNKS, RNN_STEP_OUTER_GAPS, 0, 1},
@@ -252,7 +253,7 @@ static const RnnCase full_cells[] = {
     {9, 1, 1, 33, 0, 0, RNN_STATE_OUT, RNN_SPARSE, RNN_AGAIN_WHOLE, RNN_STEP_OUTER, 0, 0},
     {1, 1, 1, 1, 0, 0, RNN_STATE_BOTH, RNN_SPARSE, RNN_AGAIN_WHOLE, RNN_STEP_OUTER, 1, 0},
     {4, 1, 2, 100, 0, 2, RNN_STATE_BOTH, RNN_SPARSE, RNN_AGAIN_WHOLE, RNN_STEP_OUTER_GAPS, 0, 0},
-    {17, 1, 1, 130, 0, 0, RNN_STATE_BOTH, RNN_NORMAL, RNN_AGAIN_WHOLE, RNN_BATCH_OUTER_GAPS, 0, 0},
+    {17, 1, 1, 130, 0, 0, RNN_STATE_BOTH, RNN_WIDE, RNN_AGAIN_WHOLE, RNN_BATCH_OUTER_GAPS, 0, 0},
 };
 
 #define CASES(list)                                                                                \

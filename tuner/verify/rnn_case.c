@@ -198,9 +198,14 @@ static void sparse(double *to, int64_t rows, int64_t columns, Random *rng) {
 static double *matrix(RnnRun *r, int64_t rows, int64_t columns, double spread, Random *rng) {
     double *to = ARENA_ARRAY(r->check->arena, double, (size_t)(rows * columns));
     if (to && r->c->numbers == RNN_SPARSE) sparse(to, rows, columns, rng);
-    if (to && r->c->numbers == RNN_NORMAL)
+    if (to && r->c->numbers != RNN_SPARSE)
         normals(to, (size_t)(rows * columns), r->type, 0, spread / sqrt((double)columns), rng);
     return to;
+}
+
+/* Spread of what the gates see: e^-x of 40 times 3.5 is beyond fp32. */
+static double wide(const RnnRun *r) {
+    return r->c->numbers == RNN_WIDE ? 40 : 1;
 }
 
 static double *vector(RnnRun *r, int64_t n, Dtype type, double mean, double spread, Random *rng) {
@@ -305,7 +310,7 @@ static Status fill_state(RnnRun *r, int64_t d, Random *rng) {
 /* Rows of x by token. */
 static Status fill_x(RnnRun *r, Random *rng) {
     const RnnCase *c = r->c;
-    r->x = vector(r, c->batch * c->steps * r->input, r->type, 0, 1, rng);
+    r->x = vector(r, c->batch * c->steps * r->input, r->type, 0, wide(r), rng);
     if (!r->x) return ST_NO_MEMORY;
     for (int64_t b = 0; b < c->batch; b++)
         for (int64_t t = 0; t < r->len[b]; t++)
@@ -413,7 +418,7 @@ static Status fill_numbers(RnnRun *r, Random *rng) {
         if (status == ST_OK) status = fill_vectors(r, d, rng);
         if (status == ST_OK) status = fill_state(r, d, rng);
         if (r->has_x || status != ST_OK) continue;
-        r->ref[d].pre = vector(r, c->steps * c->batch * rows, DTYPE_F32, 0, 1, rng);
+        r->ref[d].pre = vector(r, c->steps * c->batch * rows, DTYPE_F32, 0, wide(r), rng);
         if (!r->ref[d].pre) status = ST_NO_MEMORY;
     }
     return status;

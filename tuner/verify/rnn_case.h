@@ -19,8 +19,9 @@ typedef enum RnnStates {
 
 typedef enum RnnNumbers {
     RNN_NORMAL,
-    RNN_SPARSE /* one weight per row and gate, each column somewhere: what is dropped or mixed up
-                  is off by its whole value */
+    RNN_SPARSE, /* one weight per row and gate, each column somewhere: what is dropped or mixed up
+                   is off by its whole value */
+    RNN_WIDE    /* gates far in saturation: exponentials at the ends of their range */
 } RnnNumbers;
 
 /* How the case is run again, to the same bits. */

@@ -124,8 +124,7 @@ static Status whole_family(Check *check, const void *desc, Error *err) {
     case PLAN_MERGE: return check_merge(check, err);
     case PLAN_KV: return check_kv(check, err);
     case PLAN_ROPE: return check_rope(check, err);
-    case PLAN_RNN:
-        return err_set(err, ST_UNSUPPORTED, "verify: %s is no kernel", check->spec_name);
+    case PLAN_RNN: return err_set(err, ST_UNSUPPORTED, "verify: %s is no kernel", check->spec_name);
     case PLAN_RNN_KERNEL: return check_rnn(check, ((const PlanDesc *)desc)->u.rnn_kernel.op, err);
     case PLAN_KINDS: break;
     }
