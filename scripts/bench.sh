@@ -10,6 +10,9 @@
 #                                    prompts and decoding on the models A100 and RTX 4090: modelled times.
 #                                    With a database, after a short tuning into it (--effort 2; what it
 #                                    holds already is not done again); without, default configurations
+#   sh scripts/bench.sh rnn [DATABASE]
+#                                    recurrent layers on the models A100 and H100: modelled times per step,
+#                                    tiers side by side, against attention. DATABASE as above
 #
 # SEQTUNE_BUILD_DIR names the build (default build/).
 set -u
@@ -18,10 +21,10 @@ cd "$(dirname "$0")/.." || exit 1
 
 case ${1:-all} in
 -h | --help)
-    sed -n '2,14s/^# \{0,1\}//p' scripts/bench.sh
+    sed -n '2,17s/^# \{0,1\}//p' scripts/bench.sh
     exit 0
     ;;
-all | compile | errors | main | softgpu | attention) what=${1:-all} ;;
+all | compile | errors | main | softgpu | attention | rnn) what=${1:-all} ;;
 *)
     echo "bench.sh: unknown benchmark $1 (see --help)" >&2
     exit 2
@@ -56,6 +59,17 @@ case $what in all | attention)
                 --budget 2h --db "$2" --quiet >"$build/bench-tune-$gpu.txt" || exit 1
         fi
         "$build/bench/bench_attention" "$gpu" tests/bench/attention.lua ${2:+"$2"} || exit 1
+        echo
+    done
+    ;;
+esac
+case $what in all | rnn)
+    for gpu in a100 h100; do
+        if [ -n "${2:-}" ]; then
+            "$build/tuner/seqtune" --gpu "soft:$gpu" --workload rnn --effort 2 --budget 2h --db "$2" \
+                --quiet >"$build/bench-tune-rnn-$gpu.txt" || exit 1
+        fi
+        "$build/bench/bench_rnn" "$gpu" ${2:+"$2"} || exit 1
         echo
     done
     ;;
