@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "runtime/context.h"
 #include "tuner/bench.h"
+#include "tuner/layer_time.h"
 #include "tuner/profiled.h"
 #include "tuner/progress.h"
 #include "tuner/report.h"
@@ -89,6 +90,8 @@ static void head_text(const Profile *p, Str *out) {
     str_printf(out, "\non %s (%s)\ntime       %s %s", p->target->gpu.name,
                p->target->gpu.arch->name, time, evidence);
     if (p->launch_count > 1) str_printf(out, ", %zu launches together", p->launch_count);
+    const int64_t steps = layer_steps(&p->subject->problem);
+    if (steps > 0) str_printf(out, ", %.3f us a step", 1e6 * p->seconds / (double)steps);
     str_putc(out, '\n');
     if (!p->counted) str_puts(out, "counters come from the software GPU only: --gpu soft:MODEL\n");
 }
@@ -137,6 +140,8 @@ static void profile_json(const Profile *p, bool lines, Json *j) {
         json_num(j, "factor", p->target->traits.factor);
     }
     json_num(j, "seconds", p->seconds);
+    if (layer_steps(&p->subject->problem) > 0)
+        json_int(j, "steps", layer_steps(&p->subject->problem));
     json_bool(j, "counted", p->counted);
     if (p->counted) {
         json_open(j, "launches", '[');

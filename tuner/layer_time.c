@@ -80,10 +80,10 @@ static Status by_line(seqtune_context *ctx, const GenProblem *problem, const Gen
     return ST_OK;
 }
 
-/* Whether the problem is a sequence of steps that can be cut short. */
-static bool has_steps(const GenProblem *problem, int64_t *steps) {
-    return strcmp(gen_spec_reference(problem->spec), "rnn_seq") == 0 &&
-           gen_problem_get(problem, "steps", steps) && *steps > 0;
+int64_t layer_steps(const GenProblem *problem) {
+    int64_t steps = 0;
+    if (strcmp(gen_spec_reference(problem->spec), "rnn_seq") != 0) return 0;
+    return gen_problem_get(problem, "steps", &steps) ? steps : 0;
 }
 
 static Status time_steps(seqtune_context *ctx, const GenProblem *problem, const GenConfig *config,
@@ -103,7 +103,7 @@ static Status time_steps(seqtune_context *ctx, const GenProblem *problem, const 
 
 Status layer_time(seqtune_context *ctx, const GenProblem *problem, const GenConfig *config,
                   LayerTime *out, Error *err) {
-    int64_t steps = 0;
+    const int64_t steps = layer_steps(problem);
     GenConfig chosen;
     Str text = {0};
     Status st = ST_OK;
@@ -116,6 +116,6 @@ Status layer_time(seqtune_context *ctx, const GenProblem *problem, const GenConf
     gen_config_text(problem->spec, &chosen, &text);
     snprintf(out->config, sizeof out->config, "%s", str_text(&text));
     str_free(&text);
-    return has_steps(problem, &steps) ? time_steps(ctx, problem, &chosen, steps, out, err)
-                                      : run(ctx, problem, &chosen, &out->seconds, err);
+    return steps > 0 ? time_steps(ctx, problem, &chosen, steps, out, err)
+                     : run(ctx, problem, &chosen, &out->seconds, err);
 }

@@ -28,6 +28,9 @@ Status layer_time(seqtune_context *ctx, const GenProblem *problem, const GenConf
 Status layer_problem(const seqtune_context *ctx, const char *spec, const char *text,
                      GenProblem *out, Error *err);
 
+/* Steps that follow each other in a problem of rnn_seq; 0: it is no sequence. */
+int64_t layer_steps(const GenProblem *problem);
+
 /* The largest head dimension of attn_prefill that divides `hidden`; 0: none. */
 int64_t layer_head_dim(int64_t hidden);
 

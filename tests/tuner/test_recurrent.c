@@ -36,7 +36,7 @@ static void every_command_knows_recurrent_kernels(void **state) {
         {"emit --op rnn_seq " SMALL, EXIT_OK, "extern \"C\" __global__"},
         {"emit --op rnn_input " SMALL, EXIT_OK, "extern \"C\" __global__"},
         {"why --op rnn_seq " SMALL "--db none.db", EXIT_STORAGE, "there is no database none.db"},
-        {"profile --op rnn_seq " SMALL, EXIT_OK, "time.seconds"},
+        {"profile --op rnn_seq " SMALL, EXIT_OK, " us a step\n"},
         {"profile --op rnn_input " SMALL, EXIT_OK, "time.seconds"},
         {"list --op rnn_cell", EXIT_OK, "dim   fused"},
         {"emit --op rnn_cell --gpu @GPU", EXIT_OK, "extern \"C\" __global__"},
