@@ -546,7 +546,7 @@ typedef struct seqtune_rnn_args {
     seqtune_device_ptr y;            /* dtype; directions * state features; 0: not wanted */
     seqtune_device_ptr h_in, c_in;   /* h of dtype, 16-byte aligned, c float (LSTM); 0: zeros */
     seqtune_device_ptr h_out, c_out; /* 0: not wanted; c_out may be c_in */
-    seqtune_device_ptr lens;         /* int32 [batch], 0..steps; device_lengths */
+    seqtune_device_ptr lens;         /* int32 [batch], cut to 0..steps; device_lengths */
     seqtune_device_ptr cu_seqlens;   /* int32 [batch + 1]; packed */
     seqtune_device_ptr gates; /* dtype [layers * directions, steps, batch, rows] after activation,
                                  by step (a reversed sequence's step 0 is its last token); rows as

@@ -398,6 +398,26 @@ static void bad_arguments_are_refused_with_their_names(void **state) {
     bench_end(b);
 }
 
+static void what_no_kernel_serves_is_told_without_compiling(void **state) {
+    (void)state;
+    reset();
+    seqtune_context *ctx = open_fake();
+    seqtune_rnn_desc d = lstm(50, 7);
+    const unsigned loads = fake->loads;
+    assert_int_equal(seqtune_supports_rnn(ctx, &d), SEQTUNE_OK);
+    d.max_steps = 1;
+    assert_int_equal(seqtune_supports_rnn(ctx, &d), SEQTUNE_OK);
+    d.max_steps = 7;
+    d.peephole = 1; /* the tree's kernels have none */
+    assert_int_equal(seqtune_supports_rnn(ctx, &d), SEQTUNE_UNSUPPORTED);
+    assert_has(seqtune_last_error(ctx), "seqtune_supports_rnn: rnn_seq has no peephole");
+    d.peephole = 0;
+    d.max_steps = -1;
+    assert_int_equal(seqtune_supports_rnn(ctx, &d), SEQTUNE_INVALID);
+    assert_int_equal(fake->loads, loads);
+    seqtune_close(ctx);
+}
+
 static void a_failed_launch_ends_the_run(void **state) {
     (void)state;
     if (!have_nvrtc()) skip();
@@ -467,6 +487,7 @@ int main(void) {
         cmocka_unit_test(layer_norm_gets_the_bias_after_the_norm),
         cmocka_unit_test(packed_sequences_step_by_token),
         cmocka_unit_test(bad_arguments_are_refused_with_their_names),
+        cmocka_unit_test(what_no_kernel_serves_is_told_without_compiling),
         cmocka_unit_test(a_failed_launch_ends_the_run),
         cmocka_unit_test(memory_that_runs_out_while_planning_is_an_error_without_leaks),
     };

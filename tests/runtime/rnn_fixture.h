@@ -1,0 +1,65 @@
+/* Recurrent layers on the device and in fp64: a description with random weights and inputs, its
+ * runs by the public functions, and the comparison with the reference. */
+#ifndef SEQTUNE_TESTS_RUNTIME_RNN_FIXTURE_H
+#define SEQTUNE_TESTS_RUNTIME_RNN_FIXTURE_H
+
+#include "tests/runtime/test.h"
+
+#include "runtime/context.h"
+#include "tuner/verify/rnn_reference.h"
+
+#define CHECK(call)                                                                                \
+    do {                                                                                           \
+        if ((call) != SEQTUNE_OK) fail_msg("%s: %s", #call, seqtune_last_error(ctx));              \
+    } while (0)
+
+enum { MAX_BLOCKS = 6, GUARD = 64 }; /* layers * directions; bytes behind each output */
+
+/* A description, its weights for packing and for the reference, inputs and results. */
+typedef struct Bench {
+    seqtune_rnn_desc d;
+    const int64_t *lens; /* NULL: all steps */
+    Dtype type;
+    int64_t gates, state, directions, blocks, tokens;
+    float *host[MAX_BLOCKS][4];   /* w, r, bias_w, bias_r */
+    double *exact[MAX_BLOCKS][4]; /* the same in double */
+    double *x;                    /* [batch, steps, input] */
+    double *h_in, *c_in;          /* [blocks, batch, state / hidden] */
+    seqtune_device_ptr weights, at_x, at_h, at_c, at_lens, at_cu;
+} Bench;
+
+/* What a run gives: y in the caller's layout, h and c. */
+typedef struct Result {
+    char *y, *h, *c;
+    size_t y_bytes, h_bytes, c_bytes;
+} Result;
+
+/* A plan with its buffers on the device. */
+typedef struct Rig {
+    seqtune_plan *plan;
+    seqtune_device_ptr workspace, y, h[2], c[2];
+} Rig;
+
+extern seqtune_context *ctx;
+
+int rnn_setup(void **state); /* opens ctx */
+int rnn_teardown(void **state);
+
+/* A dirty buffer is 0xa5 everywhere, which is a number in every type. */
+Bench bench_of(const seqtune_rnn_desc *d, const int64_t *lens); /* d is normalised but strides */
+void bench_end(Bench *b);
+Rig rig_of(const Bench *b, const seqtune_rnn_desc *d);
+void rig_end(Rig *r);
+/* Steps `first` .. of at most `piece`; the state is in buffer 1 - turn and goes to `turn`. */
+seqtune_rnn_args args_of(const Bench *b, const Rig *r, int64_t first, int64_t piece, int turn);
+/* What the last run into buffer `turn` left; checks the guards. */
+Result fetch(const Bench *b, const Rig *rig, int turn);
+/* Runs of at most `piece` steps one after the other, by a plan of `d`, states in two buffers in
+ * turn. */
+Result run_pieces(const Bench *b, const seqtune_rnn_desc *d, int64_t piece);
+Result run_whole(const Bench *b);
+void result_end(Result *r);
+void assert_same(const Result *a, const Result *b);
+void check_reference(const Bench *b, const Result *r);
+
+#endif
