@@ -87,3 +87,17 @@ __device__ __forceinline__ void load_gates_if(float (&x)[gates], u64 address, bo
                      : "+f"(x[0]), "+f"(x[1]), "+f"(x[2])
                      : "l"(address), "r"(int(wanted)), "n"(apart), "n"(2 * apart));
 }
+
+// Both 16-bit elements of a register. PTX ISA 9.7.9.2 (mov): a register is unpacked by name, so
+// that the conversion names a half of it.
+__device__ __forceinline__ void pair_f32(float &low, float &high, u32 pair) {
+    if constexpr (dtype == dtype_bf16) {
+        low = __uint_as_float(pair << 16);
+        high = __uint_as_float(pair & 0xffff0000u);
+    } else {
+        u16 l, h;
+        asm("mov.b32 {%0, %1}, %2;" : "=h"(l), "=h"(h) : "r"(pair));
+        low = f32_of_f16(l);
+        high = f32_of_f16(h);
+    }
+}

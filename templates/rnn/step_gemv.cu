@@ -23,10 +23,6 @@ enum : int {
 static_assert(values <= 32, "a lane is left with one sum or less");
 static_assert(block_units * batch_tile <= threads, "a thread finishes one unit of one sequence");
 
-struct Rows {
-    u64 address[batch_tile]; // 0: zeros
-};
-
 template <bool is_x> __device__ __forceinline__ int elements_left(const RnnParams &p, int k) {
     if constexpr (is_x) return x_left(p, k);
     return (streamed ? int(state_pitch) : int(state)) - k;
@@ -38,34 +34,41 @@ __device__ __forceinline__ void floats_of(float (&d)[piece], const Bytes16 &v) {
         for (int i = 0; i < piece; ++i) d[i] = __uint_as_float(v.word[i]);
     } else {
 #pragma unroll
-        for (int i = 0; i < piece; ++i)
-            d[i] = i % 2 == 0 ? low_f32(v.word[i / 2]) : high_f32(v.word[i / 2]);
+        for (int i = 0; i < piece / 2; ++i) pair_f32(d[i * 2], d[i * 2 + 1], v.word[i]);
     }
 }
 
-// `count` turns from `turn` on; unit: the warp's first.
-template <bool is_x, int count>
-__device__ __forceinline__ void products(const RnnParams &p, float (&sums)[values], u64 matrix,
-                                         int pitch, int unit, const Rows &b, int turn, int lane) {
+// A lane's first pieces of the rows of a warp's first unit, and of each sequence.
+struct Operands {
+    u64 weights;
+    u64 sequence[batch_tile]; // 0: zeros
+};
+
+// `count` turns from `turn` on. `whole`: every lane has a piece of them, of every row.
+template <bool is_x, bool whole, int count>
+__device__ __forceinline__ void products(const RnnParams &p, float (&sums)[values],
+                                         const Operands &o, int pitch, int turn, int lane) {
     Bytes16 weights[count][warp_units][gates], row[count][batch_tile];
 #pragma unroll
     for (int i = 0; i < count; ++i) {
         const int k = ((turn + i) * 32 + lane) * piece;
+        const u64 from = o.weights + u64(turn + i) * (32 * 16);
 #pragma unroll
         for (int u = 0; u < warp_units; ++u)
 #pragma unroll
             for (int g = 0; g < gates; ++g) {
-                weights[i][u][g] = Bytes16{{0, 0, 0, 0}};
-                if (k < pitch)
-                    weights[i][u][g] = load_global_16(
-                        matrix + u64((i64(gate_row(unit + u, g)) * pitch + k) * element));
+                // Units of a warp lie in one block of eight.
+                const u64 at = from + u64(i64(gate_row(u, g)) * pitch * element);
+                if (!whole) weights[i][u][g] = Bytes16{{0, 0, 0, 0}};
+                if (whole || k < pitch) weights[i][u][g] = load_global_16(at);
             }
 #pragma unroll
         for (int n = 0; n < batch_tile; ++n) {
-            const bool exists = b.address[n] != 0 && k < pitch;
-            row[i][n] = load_piece < is_x ? int(x_align)
-                                          : int(h_align) > (b.address[n] + u64(k) * element,
-                                                            exists ? elements_left<is_x>(p, k) : 0);
+            const int left = whole ? int(piece) : (k < pitch ? elements_left<is_x>(p, k) : 0);
+            row[i][n] = load_piece < is_x
+                            ? int(x_align)
+                            : int(h_align) > (o.sequence[n] + u64(turn + i) * (32 * 16),
+                                              o.sequence[n] != 0 ? left : 0);
         }
     }
 #pragma unroll
@@ -94,20 +97,52 @@ __device__ __forceinline__ void products(const RnnParams &p, float (&sums)[value
 
 // This warp's share of the k of one matrix.
 template <bool is_x>
-__device__ __forceinline__ void all_products(const RnnParams &p, float (&sums)[values], u64 matrix,
-                                             int pitch, int unit, const Rows &b, int split,
-                                             int lane) {
-    const int turns = ceil_div(pitch, 32 * piece);
-    const int each = ceil_div(turns, k_splits);
+__device__ __forceinline__ void all_products(const RnnParams &p, float (&sums)[values],
+                                             const Operands &o, int pitch, int split, int lane) {
+    const int each = ceil_div(ceil_div(pitch, 32 * piece), k_splits);
     int turn = split * each;
-    const int end = min(turn + each, turns);
+    const int end = min(turn + each, ceil_div(pitch, 32 * piece));
+    // The middle of two parts has a tail of its own.
+    const int whole = is_x && p.parts > 1 ? 0 : elements_left<is_x>(p, 0) / (32 * piece);
 #pragma unroll 1
-    for (; turn + depth <= end; turn += depth)
-        products<is_x, depth>(p, sums, matrix, pitch, unit, b, turn, lane);
+    for (; turn + depth <= min(end, whole); turn += depth)
+        products<is_x, true, depth>(p, sums, o, pitch, turn, lane);
     if constexpr (depth > 1) {
 #pragma unroll 1
-        for (; turn < end; ++turn) products<is_x, 1>(p, sums, matrix, pitch, unit, b, turn, lane);
+        for (; turn < min(end, whole); ++turn)
+            products<is_x, true, 1>(p, sums, o, pitch, turn, lane);
     }
+#pragma unroll 1
+    for (; turn < end; ++turn) products<is_x, false, 1>(p, sums, o, pitch, turn, lane);
+}
+
+__device__ __forceinline__ void x_products(const RnnParams &p, float (&sums)[values], int unit,
+                                           int sequence0, int split, int lane) {
+    const int pitch = x_pitch(p);
+    Operands o;
+    o.weights = p.dir[blockIdx.z].w + u64(i64(gate_row(unit, 0)) * pitch * element) + lane * 16;
+#pragma unroll
+    for (int n = 0; n < batch_tile; ++n) {
+        o.sequence[n] = x_address(p, sequence0 + n);
+        if (o.sequence[n] != 0) o.sequence[n] += lane * 16;
+    }
+    all_products<true>(p, sums, o, pitch, split, lane);
+}
+
+__device__ __forceinline__ void h_products(const RnnParams &p, float (&sums)[values], int unit,
+                                           int sequence0, int split, int lane) {
+    const StepState before = state_before(p, int(blockIdx.z));
+    if (before.address == 0) return;
+    Operands o;
+    o.weights =
+        p.dir[blockIdx.z].r + u64(i64(gate_row(unit, 0)) * state_pitch * element) + lane * 16;
+#pragma unroll
+    for (int n = 0; n < batch_tile; ++n) {
+        const i64 row = i64(sequence0 + n) * before.pitch;
+        o.sequence[n] =
+            sequence0 + n < p.batch ? before.address + u64(row * element) + lane * 16 : 0;
+    }
+    all_products<false>(p, sums, o, state_pitch, split, lane);
 }
 
 // Sums of the warp: lane 32 / values * i (and those after it) is left with value i.
@@ -139,7 +174,6 @@ extern "C" __global__ void __launch_bounds__(threads, step_launch_blocks)
     const int warp = int(threadIdx.x) / 32, lane = int(threadIdx.x) % 32;
     const int group = warp % groups, split = warp / groups;
     const int unit0 = int(blockIdx.x) * block_units, sequence0 = int(blockIdx.y) * batch_tile;
-    const int direction = int(blockIdx.z);
     // The thread's own unit to finish; threads past the last have one that does not exist.
     const int own_unit = int(threadIdx.x) % block_units,
               own_sequence = int(threadIdx.x) / block_units;
@@ -152,22 +186,8 @@ extern "C" __global__ void __launch_bounds__(threads, step_launch_blocks)
         float sums[values];
 #pragma unroll
         for (int i = 0; i < values; ++i) sums[i] = 0.0f;
-        if constexpr (fused) {
-            Rows x;
-#pragma unroll
-            for (int n = 0; n < batch_tile; ++n) x.address[n] = x_address(p, sequence0 + n);
-            all_products<true>(p, sums, p.dir[direction].w, x_pitch(p), unit, x, split, lane);
-        }
-        const StepState before = state_before(p, direction);
-        if (before.address != 0) {
-            Rows h;
-#pragma unroll
-            for (int n = 0; n < batch_tile; ++n) {
-                const i64 row = i64(sequence0 + n) * before.pitch;
-                h.address[n] = sequence0 + n < p.batch ? before.address + u64(row * element) : 0;
-            }
-            all_products<false>(p, sums, p.dir[direction].r, state_pitch, unit, h, split, lane);
-        }
+        if constexpr (fused) x_products(p, sums, unit, sequence0, split, lane);
+        h_products(p, sums, unit, sequence0, split, lane);
         const float sum = scattered_sum(sums, lane);
         if (lane % (32 / values) == 0)
             store_shared_f32(value_address(shared, split, group, lane / (32 / values)), sum);
