@@ -18,7 +18,7 @@
 #include "base/status.h"
 #include "base/str.h"
 
-enum { GEN_MAX_DIMS = 40, GEN_MAX_AXES = 24, GEN_MAX_STEPS = 4 };
+enum { GEN_MAX_DIMS = 40, GEN_MAX_AXES = 24, GEN_MAX_STEPS = 10 };
 
 typedef struct GenLibrary GenLibrary;
 typedef struct GenSpec GenSpec;

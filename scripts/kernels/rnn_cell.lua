@@ -10,9 +10,6 @@ kernel "rnn_cell" {
   require = rnn.lets(rnn.require, {
     need("input % parts == 0", "parts of a row of x are equal"),
     need("input > 0 or fused == 0", "x has elements when it is read"),
-    need("projection == 0", "no projection"),
-    need("layer_norm == 0", "no layer norm"),
-    need("reset == 'after'", "the reset gate multiplies the product"),
   }),
   space = {
     axis "batch_tile" (rnn.step_batch_tiles),   -- sequences per block
@@ -27,13 +24,10 @@ kernel "rnn_cell" {
     threads = "step_threads",
     smem = "step_smem",
     regs = "min(step_regs + 40, 255)",
-    workspace = "0",
+    workspace = "step_workspace",
     score = "step_score",
   },
-  launch = {
-    step { entry = "rnn_step", grid = { "cdiv(hidden, block_units)", "cdiv(batch, batch_tile)", "directions" },
-           block = { "threads" }, smem = "smem" },
-  },
+  launch = rnn.step_launches(),
   params = "rnn",
   flops = "2 * directions * batch * hidden * (cell == 'lstm' and 4 or 3) * (hidden + fused * input)",
   bytes = "directions * (hidden * (cell == 'lstm' and 4 or 3) * (hidden + fused * input) * (dtype == 'f32' and 4 or 2) + batch * hidden * 12)",

@@ -54,7 +54,7 @@ kernel "rnn_seq" {
     let("x_align", "16"),
   }, rnn.step),
   rules = rnn.lets({
-    rule("projection == 0 and layer_norm == 0 and reset == 'after'", "not built yet"),
+    rule("tier == 3 or (projection == 0 and layer_norm == 0 and reset == 'after')", "a second product or a norm of all units needs all of them"),
     rule("tier ~= 1 or (seq_warps * warp_units - units_pad) * 8 <= units_pad", "at most an eighth more rows than there are"),
     rule("tier ~= 1 or (cell == 'lstm' or warp_units % 16 == 0)", "8 units of a GRU are one and a half m16 tiles"),
     rule("tier ~= 1 or (seq_warps <= 32)", "a block has at most 1024 threads"),
@@ -71,15 +71,13 @@ kernel "rnn_seq" {
     threads = "tier == 3 and step_threads or 32 * seq_warps",
     smem = "tier == 3 and step_smem or seq_warps * (warp_units // 8) * gates * shared_blocks * (element // 2) * 512 + 2 * batch_tile * row_bytes + 16 * batch_tile",
     regs = "tier == 3 and min(step_regs + 40, 255) or min(live_regs + other_regs, lane_limit)",
-    workspace = "tier == 3 and 2 * directions * batch * state_pitch * element + directions * batch * hidden * 4 or 0",
+    workspace = "tier == 3 and step_workspace or 0",
     score = "tier == 3 and step_score // 1000 or 1000 - shared_blocks * 10 + min(seq_warps, 8) - chains + (batch_tile == 8 and 100 or 0)",
   },
-  launch = {
+  launch = rnn.lets({
     step { entry = "rnn_seq_block", grid = { "cdiv(batch, batch_tile)", "1", "directions" }, block = { "threads" }, smem = "smem", when = "tier == 1" },
     step { entry = "rnn_step_begin", grid = { "cdiv(batch * state_pitch, threads)", "1", "directions" }, block = { "threads" }, when = "tier == 3" },
-    step { entry = "rnn_step", grid = { "cdiv(hidden, block_units)", "cdiv(batch, batch_tile)", "directions" }, block = { "threads" },
-           smem = "smem", rounds = "steps", when = "tier == 3" },
-  },
+  }, rnn.step_launches("tier == 3", "steps")),
   params = "rnn",
   flops = "2 * steps * batch * directions * hidden * (cell == 'lstm' and 4 or 3) * (projection > 0 and projection or hidden)",
   bytes = "steps * batch * directions * (hidden * (cell == 'lstm' and 16 or 12) + (projection > 0 and projection or hidden) * (dtype == 'f32' and 4 or 2))",

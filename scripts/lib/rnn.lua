@@ -43,6 +43,7 @@ rnn.require = {
   need("cell == 'lstm' or projection == 0", "projection belongs to the LSTM"),
   need("cell == 'lstm' or clip == 0", "cell clip belongs to the LSTM"),
   need("cell == 'gru' or reset == 'after'", "reset belongs to the GRU"),
+  need("layer_norm == 0 or reset == 'after'", "a GRU with layer norm resets after the product"),
   need("projection <= hidden", "the projection is no longer than the cell"),
 }
 
@@ -90,6 +91,9 @@ rnn.step = {
   let("step_gemv_regs", "depth * (warp_units * gates * 4 + batch_tile * 4) + warp_units * batch_tile * 4 + (batch_tile + 1) * 16 // element + 9 + batch_tile * 2"),
   let("step_regs", "tensor == 1 and step_mma_regs or step_gemv_regs"),
   let("step_launch_blocks", "max(1, min(gpu.smem_sm // (step_smem + 1024), gpu.regs_sm // (min(step_regs + 64, 255) * step_threads), gpu.warps_sm * 32 // step_threads))"),
+  -- Workspace: lib rnn_step says of what.
+  let("step_floats", "layer_norm == 1 and rows * (1 + fused) or (reset == 'before' and 2 * units_pad or 0)"),
+  let("step_workspace", "directions * batch * (streamed * 2 * state_pitch * element + ((projection > 0 or reset == 'before') and cdiv(units_pad, 32) * 32 * element or 0) + step_floats * 4 + streamed * hidden * 4)"),
   let("step_blocks", "cdiv(hidden, block_units) * cdiv(batch, batch_tile) * directions"),
   -- Bytes of weights under way per SM that has a block, up to what hides the latency of memory, less
   -- for SMs without one and for reading the weights once per batch tile. It orders compilation only.
@@ -111,6 +115,22 @@ function rnn.step_rules(guard)
     r("batch_tile == 1 or batch_tile // 2 < batch or batch_tile == 8", "sequences that do not exist cost registers"),
     r("step_regs <= 150", "with addresses and masks it spills"),
     r("h_align >= 4 and (fused == 0 or x_align >= 4) or depth * step_columns_ <= 2", "rows read element by element: more of them at a time only lengthen the code"),
+  }
+end
+
+-- The launches of one step. `guard` as above, but where they are taken; `rounds`: nil for one.
+function rnn.step_launches(guard, rounds)
+  local also = guard and guard .. " and " or ""
+  local function units(entry, when, count)
+    return step { entry = entry, grid = { count, "cdiv(batch, batch_tile)", "directions" }, block = { "threads" },
+                  smem = "smem", rounds = rounds, when = when }
+  end
+  return {
+    units("rnn_step", guard, "cdiv(hidden, block_units)"),
+    step { entry = "rnn_norm", grid = { "batch", "1", "directions" }, block = { "threads" }, smem = "128", rounds = rounds,
+           when = also .. "layer_norm == 1" },
+    units("rnn_reset_n", also .. "reset == 'before'", "cdiv(hidden, block_units)"),
+    units("rnn_project", also .. "projection > 0", "cdiv(state, block_units * gates)"),
   }
 end
 
@@ -139,7 +159,7 @@ function rnn.step_seeds(fixed)
   add(4, 1, 1, 2, few)
   for _, tile in ipairs { 8, 16 } do
     local width = tile == 8 and many .. "batch <= 8 and " or many
-    for _, k_splits in ipairs { 8, 4 } do
+    for _, k_splits in ipairs { 8, 4, 2, 1 } do
       add(tile, 8, k_splits, tile == 8 and 4 or 2, width .. "cell == 'lstm'")
       add(tile, 16, k_splits, 2, width .. "cell == 'gru'")
       add(tile, 16, k_splits, 1, width .. "cell == 'gru'")

@@ -121,6 +121,10 @@ static const char *const rnn_cell_problems[] = {
     "cell=gru dtype=bf16 hidden=100 batch=64 fused=0 lengths=packed store_gates=1",
     "cell=lstm dtype=f16 hidden=2048 batch=32 lengths=padded peephole=1 clip=1 store_gates=1",
     "cell=gru dtype=f32 hidden=7 input=5 align=1 batch=3",
+    "cell=lstm dtype=f16 hidden=512 projection=200 batch=8 lengths=padded",
+    "cell=gru dtype=bf16 hidden=512 reset=before batch=16",
+    "cell=lstm dtype=bf16 hidden=341 layer_norm=1 projection=100 peephole=1 batch=2",
+    "cell=gru dtype=f16 hidden=200 layer_norm=1 batch=8",
     NULL};
 
 /* Hidden sizes that only the streamed tier serves. */
