@@ -81,6 +81,13 @@ static Status run(Profile *p, seqtune_context *ctx, const GenConfig *config, con
     return st;
 }
 
+/* The device keeps its newest launches only: a kernel that is launched per step has more. */
+static bool has_more(const Profile *p) {
+    double told = 0;
+    for (size_t i = 0; i < p->launch_count; i++) told += p->launches[i].stats.seconds;
+    return told < 0.9 * p->seconds;
+}
+
 static void head_text(const Profile *p, Str *out) {
     char time[32], evidence[64];
     format_seconds(p->seconds, time, sizeof time);
@@ -89,7 +96,9 @@ static void head_text(const Profile *p, Str *out) {
     gen_problem_text(&p->subject->problem, out);
     str_printf(out, "\non %s (%s)\ntime       %s %s", p->target->gpu.name,
                p->target->gpu.arch->name, time, evidence);
-    if (p->launch_count > 1) str_printf(out, ", %zu launches together", p->launch_count);
+    if (p->launch_count > 1)
+        str_printf(out, has_more(p) ? ", the newest %zu launches below" : ", %zu launches together",
+                   p->launch_count);
     const int64_t steps = layer_steps(&p->subject->problem);
     if (steps > 0) str_printf(out, ", %.3f us a step", 1e6 * p->seconds / (double)steps);
     str_putc(out, '\n');

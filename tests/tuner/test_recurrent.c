@@ -38,6 +38,9 @@ static void every_command_knows_recurrent_kernels(void **state) {
         {"why --op rnn_seq " SMALL "--db none.db", EXIT_STORAGE, "there is no database none.db"},
         {"profile --op rnn_seq " SMALL, EXIT_OK, " us a step\n"},
         {"profile --op rnn_input " SMALL, EXIT_OK, "time.seconds"},
+        /* R of 256 MiB is streamed: a launch per step. */
+        {"profile --op rnn_seq --gpu soft:a100 --problem 'dtype=f32 hidden=4096 batch=1 steps=20'",
+         EXIT_OK, ", the newest 16 launches below, "},
         {"list --op rnn_cell", EXIT_OK, "dim   fused"},
         {"emit --op rnn_cell --gpu @GPU", EXIT_OK, "extern \"C\" __global__"},
         {"profile --op rnn_cell --gpu @GPU --problem batch=1", EXIT_OK, "time.seconds"},
