@@ -152,6 +152,7 @@ static void record_fill(Record *record, const Wish *wish, uint64_t base) {
     record->pub.kind = wish->kind;
     record->pub.flags = wish->flags;
     record->pub.note = NULL;
+    __atomic_store_n(&record->pub.devices, 0, __ATOMIC_RELAXED);
     record->pub.tracked = wish->kind == SG_MEM_DEVICE && sg_written_wanted();
     record->pub.born = __atomic_load_n(&mem.launches, __ATOMIC_RELAXED);
     __atomic_store_n(&record->pub.live, true, __ATOMIC_RELEASE);
@@ -466,6 +467,14 @@ void sg_mem_note(uint64_t address, void *note) {
     pthread_mutex_lock(&mem.lock);
     Record *record = find(address);
     if (record != NULL && record_live(record)) record->pub.note = note;
+    pthread_mutex_unlock(&mem.lock);
+}
+
+void sg_mem_share(uint64_t address, uint32_t devices) {
+    pthread_mutex_lock(&mem.lock);
+    Record *record = find(address);
+    if (record != NULL && record_live(record))
+        __atomic_store_n(&record->pub.devices, devices, __ATOMIC_RELAXED);
     pthread_mutex_unlock(&mem.lock);
 }
 

@@ -33,7 +33,8 @@ typedef struct SgAllocation {
     int device;
     void *owner; /* driver context */
     SgMemKind kind;
-    uint32_t flags; /* as asked for */
+    uint32_t devices; /* that may use it without peer access, a bit each; with __atomic_* */
+    uint32_t flags;   /* as asked for */
     void *note;     /* the driver's own, guarded by its lock; NULL at first */
 } SgAllocation;
 
@@ -49,6 +50,12 @@ Status sg_mem_alloc_shared(SgMemKind kind, int device, void *owner, uint64_t siz
 Status sg_mem_register(int device, void *owner, uint64_t address, uint64_t size, uint32_t flags,
                        Error *err);
 void sg_mem_note(uint64_t address, void *note); /* `address`: base of a live allocation */
+void sg_mem_share(uint64_t address, uint32_t devices); /* the same; kernels of these may use it */
+/* May a kernel that reaches `devices` use it? Memory of the host is everybody's. */
+static inline bool sg_mem_reached(const SgAllocation *a, uint32_t devices) {
+    return a->kind != SG_MEM_DEVICE || devices == 0 || (devices >> a->device & 1) != 0 ||
+           (__atomic_load_n(&a->devices, __ATOMIC_RELAXED) & devices) != 0;
+}
 /* ST_INVALID unless `address` is the base of a live allocation. Pages go back to the host. */
 Status sg_mem_free(uint64_t address, Error *err);
 void sg_mem_free_owner(const void *owner); /* context destroyed */

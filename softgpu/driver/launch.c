@@ -238,6 +238,16 @@ static Status run(const Function *f, SgLaunch *sg, Arena *arena, SgTime *time, E
     return st;
 }
 
+/* Its own device, and those of the contexts whose access it enabled. */
+static uint32_t reach_of(const Context *context) {
+    uint32_t devices = UINT32_C(1) << context->device;
+    for (size_t i = 0; i < context->peer_count; i++) {
+        const Context *peer = FIND(Context, CONTEXT, context->peers[i]);
+        if (peer != NULL) devices |= UINT32_C(1) << peer->device;
+    }
+    return devices;
+}
+
 double launch_execute(Context *context, const Work *work) {
     const Function *f = FIND(Function, FUNCTION, work->u.kernel.function);
     Arena *arena = f == NULL ? NULL : arena_new();
@@ -255,6 +265,7 @@ double launch_execute(Context *context, const Work *work) {
                    .cooperative = work->u.kernel.cooperative,
                    .resident = fit.blocks * context->model->sms,
                    .model = context->model,
+                   .reach = reach_of(context),
                    .stack_bytes = context->limits[0], /* CU_LIMIT_STACK_SIZE */
                    .instruction_limit = driver.instruction_limit,
                    .profile = context->profile,

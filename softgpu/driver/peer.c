@@ -1,8 +1,9 @@
 /* Access between devices: which context may use whose memory.
  *
- * All soft devices share one address space, so copies between them need no setting up. A kernel can
- * reach the memory of every device whether access was enabled or not; only the bookkeeping of
- * cuCtxEnablePeerAccess and its errors are played. */
+ * All soft devices share one address space, so copies between them need no setting up. A kernel may
+ * use the memory of its own device and of those whose access its context enabled (launch.c asks the
+ * list kept here); others fault in the executor (sg_mem_reached).
+ */
 #include "softgpu/driver/state.h"
 
 #include "base/mem.h"

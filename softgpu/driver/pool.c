@@ -14,7 +14,8 @@ struct Pool {
     Object object;
     int device;
     bool is_default, destroyed;
-    int reuse[3]; /* CU_MEMPOOL_ATTR_REUSE_*: told back, without effect */
+    int reuse[3];     /* CU_MEMPOOL_ATTR_REUSE_*: told back, without effect */
+    uint32_t devices; /* besides its own that may use its memory, a bit each */
     uint64_t threshold, used, used_high;
     size_t max_size; /* 0: the device's */
     size_t blocks;
@@ -22,7 +23,7 @@ struct Pool {
 
 typedef struct Block {
     Pool *pool; /* NULL: of cuMemAlloc, being freed asynchronously */
-    uint64_t bytes;
+    uint64_t address, bytes;
     const void *owner;
     bool freeing;
     struct Block *prev, *next;
@@ -33,11 +34,12 @@ static Block blocks; /* list head */
 static Block *block_add(uint64_t address, Pool *pool, uint64_t bytes, const void *owner) {
     Block *block = mem_alloc(sizeof *block);
     if (block == NULL) return NULL;
-    *block = (Block){pool, bytes, owner, false, &blocks, blocks.next};
+    *block = (Block){pool, address, bytes, owner, false, &blocks, blocks.next};
     if (block->next != NULL) block->next->prev = block;
     blocks.next = block;
     sg_mem_note(address, block);
     if (pool == NULL) return block;
+    sg_mem_share(address, pool->devices);
     pool->blocks++;
     pool->used += bytes;
     if (pool->used > pool->used_high) pool->used_high = pool->used;
@@ -217,14 +219,16 @@ CUresult cuMemPoolSetAttribute(CUmemoryPool handle, int attribute, void *value) 
     }
 }
 
-/* Every device of the process may use the memory of every pool (cuDeviceCanAccessPeer is 1). */
+/* A device uses its own pools, and others after cuMemPoolSetAccess, which holds for memory that the
+ * pool gave before, too. */
 enum { ACCESS_NONE = 0, ACCESS_READ_WRITE = 3 };
 
 CUresult cuMemPoolSetAccess(CUmemoryPool handle, const CUmemAccessDesc *map, size_t count) {
     const CUresult result = enter(0, NULL);
     if (result != CUDA_SUCCESS) return result;
-    const Pool *pool = FIND(Pool, POOL, handle);
+    Pool *pool = FIND(Pool, POOL, handle);
     if (pool == NULL || (map == NULL && count > 0)) return leave(CUDA_ERROR_INVALID_VALUE);
+    uint32_t devices = pool->devices;
     for (size_t i = 0; i < count; i++) {
         if (map[i].location.type != CU_MEM_LOCATION_TYPE_DEVICE || map[i].location.id < 0 ||
             map[i].location.id >= driver.device_count)
@@ -233,18 +237,25 @@ CUresult cuMemPoolSetAccess(CUmemoryPool handle, const CUmemAccessDesc *map, siz
         if (map[i].flags != ACCESS_READ_WRITE &&
             (map[i].flags != ACCESS_NONE || map[i].location.id == pool->device))
             return leave(CUDA_ERROR_INVALID_VALUE);
+        const uint32_t bit = UINT32_C(1) << map[i].location.id;
+        devices = map[i].flags == ACCESS_NONE ? devices & ~bit : devices | bit;
     }
+    pool->devices = devices;
+    for (const Block *block = blocks.next; block != NULL; block = block->next)
+        if (block->pool == pool) sg_mem_share(block->address, devices);
     return leave(CUDA_SUCCESS);
 }
 
 CUresult cuMemPoolGetAccess(int *flags, CUmemoryPool handle, CUmemLocation *location) {
     const CUresult result = enter(0, NULL);
     if (result != CUDA_SUCCESS) return result;
-    if (FIND(Pool, POOL, handle) == NULL || flags == NULL || location == NULL ||
+    const Pool *pool = FIND(Pool, POOL, handle);
+    if (pool == NULL || flags == NULL || location == NULL ||
         location->type != CU_MEM_LOCATION_TYPE_DEVICE || location->id < 0 ||
         location->id >= driver.device_count)
         return leave(CUDA_ERROR_INVALID_VALUE);
-    *flags = ACCESS_READ_WRITE;
+    const bool may = location->id == pool->device || (pool->devices >> location->id & 1) != 0;
+    *flags = may ? ACCESS_READ_WRITE : ACCESS_NONE;
     return leave(CUDA_SUCCESS);
 }
 

@@ -152,12 +152,7 @@ static bool locate_global(Warp *w, const Rec *r, u64 a[LANES], u32 m, u32 size) 
         return false;
     }
     if (high > UINT64_MAX - size || !warp_range(w, low, high + size)) {
-        FOR_LANES if ((m >> l & 1) && !sg_mem_ok(a[l], size)) {
-            char text[320];
-            sg_mem_describe(a[l], size, text, sizeof text);
-            warp_fault(w, r, 700, 1u << l, "%s", text);
-            return false;
-        }
+        FOR_LANES if ((m >> l & 1) && !warp_may_use(w, r, l, a[l], size)) return false;
     }
     w->sectors += count_sectors(w, a, m, size, low, high);
     return true;
@@ -423,11 +418,7 @@ HANDLER(cp_async) {
             fault_misaligned(w, r, ACC_GLOBAL, src, 1u << l, bytes);
             return NULL;
         }
-        if (!sg_mem_ok(src[l], copy->take[l])) {
-            char text[320];
-            sg_mem_describe(src[l], copy->take[l], text, sizeof text);
-            return warp_fault(w, r, 700, 1u << l, "%s", text);
-        }
+        if (!warp_may_use(w, r, l, src[l], copy->take[l])) return NULL;
         if (!watch_access(w, r, ACC_GLOBAL, src, 1u << l, copy->take[l], ACC_READ)) return NULL;
         w->sectors++;
         footprint_touch(w->block->launch->footprint, src[l] >> 5, src[l] >> 5);

@@ -498,8 +498,25 @@ bool warp_range(Warp *w, uint64_t low, uint64_t high) {
         if (low >= w->ranges[i].low && high <= w->ranges[i].high) return true;
     const SgAllocation *const a = sg_mem_find(low);
     if (!a || !a->live || low < a->base || high > a->base + a->size || high < low) return false;
+    if (!sg_mem_reached(a, w->block->launch->user->reach)) return false;
     w->ranges[w->range_next++ % RANGES] = (AddressRange){a->base, a->base + a->size};
     return true;
+}
+
+bool warp_may_use(Warp *w, const Rec *r, int lane, uint64_t address, uint32_t size) {
+    char text[320];
+    const SgAllocation *const a = sg_mem_find(address);
+    const bool memory = sg_mem_ok(address, size);
+    if (memory && (!a || sg_mem_reached(a, w->block->launch->user->reach))) return true;
+    sg_mem_describe(address, size, text, sizeof text);
+    if (memory)
+        warp_fault(w, r, 700, 1u << lane,
+                   "%s of device %d, whose memory this context may not use: "
+                   "cuCtxEnablePeerAccess was not called",
+                   text, a->device);
+    else
+        warp_fault(w, r, 700, 1u << lane, "%s", text);
+    return false;
 }
 
 const Handler sg_control_handlers[] = {

@@ -28,9 +28,10 @@ typedef struct SgPtxas {
 } SgPtxas;
 
 /* Parses and checks `text` for `arch` (.target must not be newer). `driver_version` as of
- * cuDriverGetVersion (13000): a newer .version is refused. Errors name line and instruction. */
+ * cuDriverGetVersion (13000): a newer .version is refused. `device`: whose memory its variables are.
+ * Errors name line and instruction. */
 Status sg_module_load(const char *text, size_t size, const GpuArch *arch, int driver_version,
-                      SgModule **out, Error *err);
+                      int device, SgModule **out, Error *err);
 void sg_module_free(SgModule *module);
 const SgKernel *sg_module_kernel(const SgModule *module, const char *name);
 size_t sg_module_kernel_count(const SgModule *module);
@@ -118,6 +119,8 @@ typedef struct SgLaunch {
      * once it has executed `kill_after` warp instructions. */
     bool kill;
     uint64_t kill_block, kill_after;
+    /* Devices whose memory the kernel may use, a bit each (peer access); 0: all. */
+    uint32_t reach;
     /* How long memory may still be changed from outside (copies, other launches) once every block
      * waits for it; then it is a deadlock. 0: nobody else changes it. */
     int patience_ms;

@@ -65,7 +65,8 @@ static Status place_global(SgModule *m, const PtxVar *var, SgGlobal *out, Error 
     if (var->external)
         return err_set(err, ST_UNSUPPORTED, "variable '%s' is defined in another module",
                        var->name);
-    const Status st = sg_mem_alloc(0, m, var->size ? var->size : 1, UINT64_MAX, &out->address, err);
+    const Status st =
+        sg_mem_alloc(m->device, m, var->size ? var->size : 1, UINT64_MAX, &out->address, err);
     if (st == ST_OK && var->init)
         memcpy((void *)(uintptr_t)out->address, var->init, (size_t)var->size);
     /* Variables without an initialiser are zero (PTX ISA 5.4.4). */
@@ -215,7 +216,7 @@ static Status mma_from_environment(bool *exact, Error *err) {
 }
 
 Status sg_module_load(const char *text, size_t size, const GpuArch *arch, int driver_version,
-                      SgModule **out, Error *err) {
+                      int device, SgModule **out, Error *err) {
     Arena *const arena = arena_new();
     SgModule *const m = arena ? ARENA_NEW(arena, SgModule) : NULL;
     *out = NULL;
@@ -225,6 +226,7 @@ Status sg_module_load(const char *text, size_t size, const GpuArch *arch, int dr
     }
     m->arena = arena;
     m->arch = arch;
+    m->device = device;
     Status st = sg_checks_from_environment(&m->checks, err);
     if (st == ST_OK) st = mma_from_environment(&m->exact_mma, err);
     if (st == ST_OK) st = ptx_parse(text, size, arena, &m->ptx, err);

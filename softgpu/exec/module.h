@@ -77,6 +77,7 @@ typedef struct SgGlobal {
 struct SgModule {
     Arena *arena;
     const GpuArch *arch;
+    int device; /* of its variables */
     int target; /* number and suffix (a, f, 0) of the .target of the module */
     char target_suffix;
     SgChecks checks;

@@ -311,6 +311,8 @@ uint64_t warp_param_bytes(const Warp *w);
 
 /* True when [low, high) lies in one allocation; remembers it. */
 bool warp_range(Warp *w, uint64_t low, uint64_t high);
+/* May lane `lane` use these bytes of device memory? Else a fault. */
+bool warp_may_use(Warp *w, const Rec *r, int lane, uint64_t address, uint32_t size);
 
 /* Block.epoch after a look at whether the block changed memory since the last. */
 static inline uint64_t block_epoch(Block *b) {

@@ -13,7 +13,7 @@ static Status load(const char *text, size_t size, const GpuModel *model, const c
     SgModule *module = NULL;
     Error err = {.status = ST_OK, .message = ""};
     setenv("SOFTGPU_CHECKS", checks, 1);
-    const Status st = sg_module_load(text, size, model->arch, DRIVER, &module, &err);
+    const Status st = sg_module_load(text, size, model->arch, DRIVER, 0, &module, &err);
     check(st == ST_OK ? module != NULL : module == NULL && err.message[0]);
     check(st == ST_OK || st == err.status);
     for (int i = 0; st == ST_OK && i < module->kernel_count; i++) {

@@ -116,7 +116,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     setenv("SOFTGPU_CHECKS", size & 2 ? "all" : "none", 1);
     if (text && params) {
         memcpy(text, data, size);
-        const Status st = sg_module_load(text, size, model->arch, DRIVER, &module, &err);
+        const Status st = sg_module_load(text, size, model->arch, DRIVER, 0, &module, &err);
         check(st == ST_OK ? module != NULL : module == NULL && err.message[0]);
         check(st == ST_OK || st == err.status);
         if (st == ST_OK) use(module, model, whole, params, size);

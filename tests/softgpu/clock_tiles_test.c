@@ -139,7 +139,7 @@ static Result run_tile(const GenLibrary *library, const Nvrtc *nvrtc, const Tile
     must(gen_launches(&problem, &gpu, &config, steps, &count, &workspace, &err), &err);
     SgModule *module;
     CodeRegions regions;
-    must(sg_module_load(artifact.ptx, artifact.ptx_size, model->arch, 13000, &module, &err), &err);
+    must(sg_module_load(artifact.ptx, artifact.ptx_size, model->arch, 13000, 0, &module, &err), &err);
     const SgKernel *kernel = sg_module_kernel(module, "attn_prefill");
     const PtxFunc *func = sg_kernel_func(kernel);
     must(code_regions(func, NULL, arena, &regions, &err), &err);

@@ -51,14 +51,14 @@ static void a_module_is_loaded_with_the_checks_of_its_environment(void **state) 
     SgModule *module = NULL;
     setenv("SOFTGPU_CHECKS", "init,address", 1);
     assert_int_equal(
-        sg_module_load(text, strlen(text), gpu_arch_find("sm_80"), 13000, &module, &err), ST_OK);
+        sg_module_load(text, strlen(text), gpu_arch_find("sm_80"), 13000, 0, &module, &err), ST_OK);
     assert_int_equal(module->checks, SG_CHECK_INIT | SG_CHECK_ADDRESS);
     sg_module_free(module);
     setenv("SOFTGPU_CHECKS", "everything", 1);
     assert_non_null(strstr(load_error("sm_80", text, &err), "'everything' is no check"));
     unsetenv("SOFTGPU_CHECKS");
     assert_int_equal(
-        sg_module_load(text, strlen(text), gpu_arch_find("sm_80"), 13000, &module, &err), ST_OK);
+        sg_module_load(text, strlen(text), gpu_arch_find("sm_80"), 13000, 0, &module, &err), ST_OK);
     assert_int_equal(module->checks, SG_CHECK_NONE);
     sg_module_free(module);
 }

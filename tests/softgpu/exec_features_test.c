@@ -19,7 +19,7 @@ static const char *load(const char *code, int version, const char *target, Error
     const bool special = strchr(target, 'a') != NULL;
     (void)sg_module_load(text, strlen(text),
                          gpu_arch_find(special && strstr(target, "90") ? "sm_90a" : "sm_100a"),
-                         13000, &module, err);
+                         13000, 0, &module, err);
     sg_module_free(module);
     return err->message;
 }

@@ -60,7 +60,7 @@ void bench_open_unwritten(Bench *b, const char *arch, const char *text, uint64_t
     b->arena = arena_new();
     b->size = buffer_bytes;
     assert_non_null(b->arena);
-    if (sg_module_load(text, strlen(text), gpu_arch_find(arch), 13000, &b->module, &b->err) !=
+    if (sg_module_load(text, strlen(text), gpu_arch_find(arch), 13000, 0, &b->module, &b->err) !=
         ST_OK)
         fail_msg("%s", b->err.message);
     assert_int_equal(sg_mem_alloc(0, b->module, buffer_bytes, UINT64_MAX, &b->buffer, &b->err),
@@ -99,7 +99,7 @@ bool bench_run(Bench *b, const char *entry, uint32_t blocks, uint32_t threads) {
 const char *load_error(const char *arch, const char *text, Error *err) {
     SgModule *module = NULL;
     err->message[0] = '\0';
-    const Status st = sg_module_load(text, strlen(text), gpu_arch_find(arch), 13000, &module, err);
+    const Status st = sg_module_load(text, strlen(text), gpu_arch_find(arch), 13000, 0, &module, err);
     assert_int_not_equal(st, ST_OK);
     assert_null(module);
     return err->message;

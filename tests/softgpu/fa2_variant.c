@@ -187,7 +187,7 @@ static void run_open(Run *r, const Variant *v, const char *gpu, const Shape *s) 
     r->arena = arena_new();
     assert_non_null(model);
     r->text = read_text(v, model, r->arena);
-    must(sg_module_load(r->text, strlen(r->text), model->arch, 13000, &r->module, &err), &err);
+    must(sg_module_load(r->text, strlen(r->text), model->arch, 13000, 0, &r->module, &err), &err);
     const uint64_t bytes =
         (uint64_t)s->batch * (uint64_t)s->heads * (uint64_t)s->length * (uint64_t)v->head_dim * 2;
     r->q = device_array(r, bytes);

@@ -65,10 +65,11 @@ static void kernel_read(struct SgKernel *k, const char *line) {
 }
 
 Status sg_module_load(const char *text, size_t size, const GpuArch *arch, int driver_version,
-                      SgModule **out, Error *err) {
+                      int device, SgModule **out, Error *err) {
     (void)size;
     (void)arch;
     (void)driver_version;
+    (void)device;
     if (strstr(text, "syntax error") != NULL)
         return err_set(err, ST_SYNTAX, "line 3: syntax error");
     SgModule *module = mem_alloc(sizeof *module);

@@ -181,7 +181,7 @@ static const char seed_text[] = PTX_HEADER
 static void try_text(const char *text, size_t size) {
     Error err = {0};
     SgModule *module = NULL;
-    if (sg_module_load(text, size, gpu_arch_find("sm_80"), 13000, &module, &err) != ST_OK) {
+    if (sg_module_load(text, size, gpu_arch_find("sm_80"), 13000, 0, &module, &err) != ST_OK) {
         assert_true(err.message[0] != '\0');
         return;
     }
