@@ -79,22 +79,22 @@ rnn.step = {
   let("tensor", "batch_tile >= 8 and 1 or 0"),      -- mma.sync, or CUDA cores
   let("h_align", "streamed == 1 and 16 or (state * element % 16 == 0 and 16 or (state * element % 8 == 0 and 8 or (state * element % 4 == 0 and 4 or 2)))"),
   let("groups", "8 // k_splits"),                     -- warps side by side
-  let("block_units", "groups * warp_units"),
+  let("step_units", "groups * warp_units"),
   let("step_columns_", "max(1, batch_tile // 8)"),
   let("step_tiles_", "warp_units * gates // 16"),
   let("step_sums_", "cell == 'gru' and fused == 0 and 3 or 4"),
   let("step_threads", "256"),
   -- Sums of all k_splits meet in shared memory.
-  let("step_smem", "k_splits * block_units * batch_tile * (tensor == 1 and step_sums_ or 4) * 4"),
+  let("step_smem", "k_splits * step_units * batch_tile * (tensor == 1 and step_sums_ or 4) * 4"),
   -- 32-bit registers per lane: operands under way, sums, the units to finish, addresses of rows.
-  let("step_mma_regs", "depth * (step_tiles_ * 8 + step_columns_ * 4) + step_columns_ * warp_units // 8 * (gates + (cell == 'gru' and fused or 0)) * 2 + cdiv(block_units * batch_tile, step_threads) * 9 + step_columns_ * 2"),
+  let("step_mma_regs", "depth * (step_tiles_ * 8 + step_columns_ * 4) + step_columns_ * warp_units // 8 * (gates + (cell == 'gru' and fused or 0)) * 2 + cdiv(step_units * batch_tile, step_threads) * 9 + step_columns_ * 2"),
   let("step_gemv_regs", "depth * (warp_units * gates * 4 + batch_tile * 4) + warp_units * batch_tile * 4 + (batch_tile + 1) * 16 // element + 9 + batch_tile * 2"),
   let("step_regs", "tensor == 1 and step_mma_regs or step_gemv_regs"),
   let("step_launch_blocks", "max(1, min(gpu.smem_sm // (step_smem + 1024), gpu.regs_sm // (min(step_regs + 64, 255) * step_threads), gpu.warps_sm * 32 // step_threads))"),
   -- Workspace: lib rnn_step says of what.
   let("step_floats", "layer_norm == 1 and rows * (1 + fused) or (reset == 'before' and 2 * units_pad or 0)"),
   let("step_workspace", "directions * batch * (streamed * 2 * state_pitch * element + ((projection > 0 or reset == 'before') and cdiv(units_pad, 32) * 32 * element or 0) + step_floats * 4 + streamed * hidden * 4)"),
-  let("step_blocks", "cdiv(hidden, block_units) * cdiv(batch, batch_tile) * directions"),
+  let("step_blocks", "cdiv(hidden, step_units) * cdiv(batch, batch_tile) * directions"),
   -- Bytes of weights under way per SM that has a block, up to what hides the latency of memory, less
   -- for SMs without one and for reading the weights once per batch tile. It orders compilation only.
   let("step_flight", "min(min(step_launch_blocks, cdiv(step_blocks, gpu.sms)) * step_threads * depth * (tensor == 1 and step_tiles_ * 2 or warp_units * gates) * 16, 65536)"),
@@ -110,8 +110,8 @@ function rnn.step_rules(guard)
     r("tensor == 0 or dtype ~= 'f32'", "TF32 products miss what f32 users expect"),
     r("(tensor == 1) == (warp_units >= 8) and warp_units <= 16", "16 rows of tensor cores are gates of 8 or more units; CUDA cores take units one by one"),
     r("tensor == 0 or warp_units == 16 or cell == 'lstm'", "8 units of a GRU are one and a half tiles"),
-    r("block_units <= units_pad or k_splits == 8", "a block of more units than there are is idle in part"),
-    r("k_splits <= max(1, cdiv(state_pitch, tensor == 1 and 32 or 512 // element)) or 2 * block_units > units_pad", "every split has a part of k"),
+    r("step_units <= units_pad or k_splits == 8", "a block of more units than there are is idle in part"),
+    r("k_splits <= max(1, cdiv(state_pitch, tensor == 1 and 32 or 512 // element)) or 2 * step_units > units_pad", "every split has a part of k"),
     r("batch_tile == 1 or batch_tile // 2 < batch or batch_tile == 8", "sequences that do not exist cost registers"),
     r("step_regs <= 150", "with addresses and masks it spills"),
     r("h_align >= 4 and (fused == 0 or x_align >= 4) or depth * step_columns_ <= 2", "rows read element by element: more of them at a time only lengthen the code"),
@@ -126,11 +126,11 @@ function rnn.step_launches(guard, rounds)
                   smem = "smem", rounds = rounds, when = when }
   end
   return {
-    units("rnn_step", guard, "cdiv(hidden, block_units)"),
+    units("rnn_step", guard, "cdiv(hidden, step_units)"),
     step { entry = "rnn_norm", grid = { "batch", "1", "directions" }, block = { "threads" }, smem = "128", rounds = rounds,
            when = also .. "layer_norm == 1" },
-    units("rnn_reset_n", also .. "reset == 'before'", "cdiv(hidden, block_units)"),
-    units("rnn_project", also .. "projection > 0", "cdiv(state, block_units * gates)"),
+    units("rnn_reset_n", also .. "reset == 'before'", "cdiv(hidden, step_units)"),
+    units("rnn_project", also .. "projection > 0", "cdiv(state, step_units * gates)"),
   }
 end
 

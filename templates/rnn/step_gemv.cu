@@ -21,7 +21,7 @@
 enum : int {
     piece = 16 / element,
     values = warp_units * batch_tile * 4, // sums of a warp, [unit][sequence][sum]
-    block_items = block_units * batch_tile
+    block_items = step_units * batch_tile
 };
 static_assert(values <= 32, "a lane is left with one sum or less");
 static_assert(block_items <= threads, "a thread finishes one unit of one sequence");
@@ -187,7 +187,7 @@ struct Place {
 
 __device__ __forceinline__ Place place() {
     const int warp = int(threadIdx.x) / 32;
-    return Place{int(threadIdx.x) % 32, warp % groups, warp / groups, int(blockIdx.x) * block_units,
+    return Place{int(threadIdx.x) % 32, warp % groups, warp / groups, int(blockIdx.x) * step_units,
                  int(blockIdx.y) * batch_tile};
 }
 
@@ -229,8 +229,8 @@ extern "C" __global__ void __launch_bounds__(threads, step_launch_blocks)
     const Place at = place();
     const int unit = at.unit0 + at.group * warp_units;
     // The thread's own unit to finish; threads past the last have one that does not exist.
-    const int own_unit = int(threadIdx.x) % block_units,
-              own_sequence = int(threadIdx.x) / block_units;
+    const int own_unit = int(threadIdx.x) % step_units,
+              own_sequence = int(threadIdx.x) / step_units;
     StepUnit own = step_unit(p, own_sequence < batch_tile ? at.unit0 + own_unit : int(units_pad),
                              at.sequence0 + own_sequence);
     if constexpr (layer_norm && fused) x_step(p, shared, at, own, unit);
@@ -266,8 +266,8 @@ extern "C" __global__ void __launch_bounds__(threads, step_launch_blocks)
         publish(shared, sums, at);
     }
     __syncthreads(); // the sums of all splits are visible
-    const int own_unit = int(threadIdx.x) % block_units,
-              own_sequence = int(threadIdx.x) / block_units;
+    const int own_unit = int(threadIdx.x) % step_units,
+              own_sequence = int(threadIdx.x) / step_units;
     if (own_sequence < batch_tile && at.unit0 + own_unit < hidden)
         finish_n(p, at.unit0 + own_unit, at.sequence0 + own_sequence,
                  value_sum(shared, own_unit, own_sequence, 0));
@@ -281,7 +281,7 @@ extern "C" __global__ void __launch_bounds__(threads, step_launch_blocks)
     rnn_project(const __grid_constant__ RnnParams p) {
     const u32 shared = shared_base();
     const Place at = place();
-    const int first = int(blockIdx.x) * (block_units * gates);
+    const int first = int(blockIdx.x) * (step_units * gates);
     const int row0 = first + at.group * (warp_units * gates);
     if (row0 < state) {
         float sums[values];
@@ -291,7 +291,7 @@ extern "C" __global__ void __launch_bounds__(threads, step_launch_blocks)
     }
     __syncthreads(); // the sums of all splits are visible
     for (int i = int(threadIdx.x); i < block_items * gates; i += threads) {
-        const int row = i % (block_units * gates), sequence = i / (block_units * gates);
+        const int row = i % (step_units * gates), sequence = i / (step_units * gates);
         if (first + row < state)
             finish_projection(p, first + row, at.sequence0 + sequence,
                               value_sum(shared, row / gates, sequence, row % gates));

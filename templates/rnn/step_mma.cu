@@ -1,7 +1,7 @@
 // One step on tensor cores (lib rnn_step says of what): rows of weights are the m side, straight
 // from global memory, sequences the n side (lib rnn_tile).
 //
-// A block has block_units units of batch_tile sequences: `groups` warps side by side, warp_units
+// A block has step_units units of batch_tile sequences: `groups` warps side by side, warp_units
 // each, times k_splits warps that share out k in whole blocks of 32. Their sums meet in shared
 // memory and are added in the order of the splits, by the threads that then finish a unit of a
 // sequence each. Loads of `depth` blocks of k are under way at a time, since weights are read once
@@ -162,7 +162,7 @@ struct Item {
     int unit, sequence; // within the block of threads
 };
 
-enum : int { block_items = block_units * batch_tile };
+enum : int { block_items = step_units * batch_tile };
 
 __device__ __forceinline__ Item item_place(int item) {
     const int lane = item % 32, part = item / 64;
@@ -193,7 +193,7 @@ struct Place {
 
 __device__ __forceinline__ Place place() {
     const int warp = int(threadIdx.x) / 32;
-    return Place{int(threadIdx.x) % 32, warp % groups, warp / groups, int(blockIdx.x) * block_units,
+    return Place{int(threadIdx.x) % 32, warp % groups, warp / groups, int(blockIdx.x) * step_units,
                  int(blockIdx.y) * batch_tile};
 }
 
@@ -318,7 +318,7 @@ extern "C" __global__ void __launch_bounds__(threads, step_launch_blocks)
     rnn_project(const __grid_constant__ RnnParams p) {
     const u32 shared = shared_base();
     const Place at = place();
-    const int first = int(blockIdx.x) * (block_units * gates);
+    const int first = int(blockIdx.x) * (step_units * gates);
     const int row0 = first + at.group * (tiles * 16);
     if (row0 < state) {
         Sums<plain_rows> sums;
