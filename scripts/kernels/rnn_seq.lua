@@ -1,14 +1,15 @@
 -- rnn_seq: all steps of a recurrent layer and direction, from pre = W x + bias. Tiers by where R is:
 -- 1: in the registers and shared memory of one SM, a block for every batch tile.
+-- 2: in those of the whole GPU, blocks that wait for each other at every step (scripts/lib/rnn_grid.lua).
 -- 3: streamed from L2 or memory by a launch per step, any size.
-local rnn = require "rnn"
+local rnn, grid = require "rnn", require "rnn_grid"
 
 -- Tier 1's seeds, best first: many warps to hide latency, then as much of R in registers as goes.
 local seeds = {}
 for _, units in ipairs { 16, 8, 24, 32, 48, 64 } do
   for shared = 0, 8 do
     for split = 0, 1 do
-      seeds[#seeds + 1] = seed { tier = 1, batch_tile = 8, warp_units = units, shared_blocks = shared, split = split, chains = 1, k_splits = 1, depth = 1 }
+      seeds[#seeds + 1] = seed { tier = 1, batch_tile = 8, warp_units = units, shared_blocks = shared, split = split, chains = 1, k_splits = 1, depth = 1, part_units = 8 }
     end
   end
 end
@@ -19,18 +20,21 @@ kernel "rnn_seq" {
   problem = rnn.problem { op = "seq" },
   require = rnn.require,
   space = {
-    axis "tier"          { 1, 3 },                          -- where R is
+    axis "tier"          { 1, 2, 3 },                       -- where R is
     axis "batch_tile"    { 1, 2, 4, 8, 16, 32, 64 },        -- sequences of a block
     axis "warp_units"    { 1, 2, 8, 16, 24, 32, 48, 64 },   -- hidden units of a warp
     axis "shared_blocks" { 0, 1, 2, 3, 4, 5, 6, 7, 8 },     -- blocks of 32 k of R in shared memory, not in registers
     axis "split"         { 0, 1 },                          -- 1: a warp takes its units in passes
     axis "chains"        { 1, 2 },                          -- sums per output, over alternate blocks of k
-    axis "k_splits"      (rnn.step_splits),                 -- tier 3: warps that share out k
+    axis "k_splits"      { 1, 2, 4, 8, 16 },                -- tiers 2, 3: warps that share out k
     axis "depth"         (rnn.step_depths),                 -- tier 3: loads of weights under way
+    axis "part_units"    { 8, 16, 24, 32, 48, 64 },         -- tier 2: hidden units of a block
   },
   pipeline = rnn.lets({
     pipe "rnn/seq_block" { needs = { "mma_k16", "mma_bf16" }, when = "tier == 1" },
     pipe "rnn/seq_block" { needs = { "mma_k8" }, when = "tier == 1 and dtype ~= 'bf16'" },
+    pipe "rnn/seq_grid" { needs = { "mma_k16", "mma_bf16" }, when = "tier == 2" },
+    pipe "rnn/seq_grid" { needs = { "mma_k8" }, when = "tier == 2 and dtype ~= 'bf16'" },
   }, rnn.step_pipes("tier == 3")),
   derive = rnn.lets(rnn.shape, rnn.recurrent, {
     let("all_blocks", "state_pitch // 32"),
@@ -52,7 +56,7 @@ kernel "rnn_seq" {
     let("fused", "0"),
     let("streamed", "1"),
     let("x_align", "16"),
-  }, rnn.step),
+  }, grid.lets, rnn.step),
   rules = rnn.lets({
     rule("tier == 3 or (projection == 0 and layer_norm == 0 and reset == 'after')", "a second product or a norm of all units needs all of them"),
     rule("tier ~= 1 or (seq_warps * warp_units - units_pad) * 8 <= units_pad", "at most an eighth more rows than there are"),
@@ -64,23 +68,28 @@ kernel "rnn_seq" {
     rule("tier ~= 1 or split == 0 or (dtype ~= 'f32' and warp_units > pass_units)", "passes are parts of a warp's units"),
     rule("tier ~= 1 or live_regs + other_regs <= lane_limit", "R, sums and cells fill the registers: with addresses it spills"),
     rule("tier ~= 1 or (batch_tile >= 8 and batch_tile <= 32 and warp_units >= 8)", "sequences and units come in eights; more sums than of 32 sequences spill"),
-    rule("tier == 3 or (k_splits == 1 and depth == 1)", "R is not read again"),
+    rule("tier ~= 1 or k_splits == 1", "a warp has all k of its units"),
+    rule("tier == 3 or depth == 1", "R is not read again"),
+    rule("tier ~= 3 or k_splits <= 8", "a block has eight warps"),
     rule("tier ~= 3 or (shared_blocks == 0 and chains == 1 and split == 0)", "R is not kept"),
-  }, rnn.step_rules("tier ~= 3")),
+  }, grid.rules, rnn.step_rules("tier ~= 3")),
   resources = {
-    threads = "tier == 3 and step_threads or 32 * seq_warps",
-    smem = "tier == 3 and step_smem or seq_warps * (warp_units // 8) * gates * shared_blocks * (element // 2) * 512 + 2 * batch_tile * row_bytes + 16 * batch_tile",
-    regs = "tier == 3 and min(step_regs + 40, 255) or min(live_regs + other_regs, lane_limit)",
-    workspace = "tier == 3 and step_workspace or 0",
-    score = "tier == 3 and step_score // 1000 or 1000 - shared_blocks * 10 + min(seq_warps, 8) - chains + (batch_tile == 8 and 100 or 0)",
+    threads = "tier == 3 and step_threads or 32 * (tier == 2 and grid_warps or seq_warps)",
+    smem = "tier == 3 and step_smem or tier == 2 and grid_smem or seq_warps * (warp_units // 8) * gates * shared_blocks * (element // 2) * 512 + 2 * batch_tile * row_bytes + 16 * batch_tile",
+    regs = "tier == 3 and min(step_regs + 40, 255) or tier == 2 and min(grid_regs, grid_limit) or min(live_regs + other_regs, lane_limit)",
+    workspace = "tier == 3 and step_workspace or tier == 2 and grid_workspace or 0",
+    score = "tier == 3 and step_score // 1000 or tier == 2 and grid_score or 1000 - shared_blocks * 10 + min(seq_warps, 8) - chains + (batch_tile == 8 and 100 or 0)",
   },
   launch = rnn.lets({
     step { entry = "rnn_seq_block", grid = { "cdiv(batch, batch_tile)", "1", "directions" }, block = { "threads" }, smem = "smem", when = "tier == 1" },
+    step { entry = "rnn_reset", grid = { "cdiv(cdiv(batch, batch_tile) * batch_tile * state_pitch, threads)", "1", "directions" }, block = { "threads" }, when = "tier == 2" },
+    step { entry = "rnn_seq_grid", grid = { "grid_parts", "cdiv(batch, batch_tile)", "directions" }, block = { "threads" }, smem = "smem",
+           cooperative = true, when = "tier == 2" },
     step { entry = "rnn_step_begin", grid = { "cdiv(batch * state_pitch, threads)", "1", "directions" }, block = { "threads" }, when = "tier == 3" },
   }, rnn.step_launches("tier == 3", "steps")),
   params = "rnn",
   flops = "2 * steps * batch * directions * hidden * (cell == 'lstm' and 4 or 3) * (projection > 0 and projection or hidden)",
   bytes = "steps * batch * directions * (hidden * (cell == 'lstm' and 16 or 12) + (projection > 0 and projection or hidden) * (dtype == 'f32' and 4 or 2))",
-  seeds = rnn.lets(seeds, rnn.step_seeds { tier = 3, shared_blocks = 0, split = 0, chains = 1 }),
+  seeds = rnn.lets(seeds, grid.seeds, rnn.step_seeds { tier = 3, shared_blocks = 0, split = 0, chains = 1, part_units = 8 }),
   verify = { reference = "rnn_seq" },
 }

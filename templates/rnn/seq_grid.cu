@@ -1,13 +1,13 @@
 // A recurrent layer over all steps of a launch by blocks that wait for each other: R lies once in
-// the registers and shared memory of the whole GPU, block_units units with all their gates in each
+// the registers and shared memory of the whole GPU, part_units units with all their gates in each
 // block, and h goes round through L2.
 //
 // A block has `batch_tile` sequences; the blocks of a (batch tile, direction) share a counter and
-// two buffers of h, [sequence][state_pitch], in the workspace. Of a block, `k_split` warps share
+// two buffers of h, [sequence][state_pitch], in the workspace. Of a block, `k_splits` warps share
 // out the k of warp_units units, each with its part of R. Step s:
 //
 //   R h              each warp its k, straight from the one buffer in L2 to mma operands
-//   sums             with k_split > 1 through shared memory, added in the order of the warps;
+//   sums             with k_splits > 1 through shared memory, added in the order of the warps;
 //                    barrier 1: the parts are visible
 //   gates, c, h      each warp some 8x8 blocks of (unit, sequence); h to the other buffer
 //   barrier 2        all of the block's h is stored, and the parts have been read;
@@ -39,24 +39,23 @@ enum : int {
     row_tiles = row_groups / 2,       // m16 tiles
     column_tiles = batch_tile / 8,    // n8 tiles of sequences
     k_blocks = state_pitch / 32,
-    part_blocks = (k_blocks + k_split - 1) / k_split, // of a warp; the last part may have fewer
-    register_blocks = part_blocks - shared_blocks,
+    register_blocks = part_blocks - shared_blocks, // of part_blocks; the last part may have fewer
     lane_sums = row_groups * 2, // of eight sequences
-    cell_blocks = warp_blocks * column_tiles, // 8 units x 8 sequences, of k_split warps together
-    own_cells = (cell_blocks + k_split - 1) / k_split,
+    cell_blocks = warp_blocks * column_tiles, // 8 units x 8 sequences, of k_splits warps together
+    own_cells = (cell_blocks + k_splits - 1) / k_splits,
     // Blocks of k whose h is on its way at once.
     load_blocks = column_tiles >= 8 ? 1 : 8 / column_tiles,
     kept_chunks = row_groups * register_blocks * lane_chunks,
     warp_weight_bytes = row_groups * shared_blocks * lane_chunks * 512,
     sums_base = threads / 32 * warp_weight_bytes,
     cell_block_bytes = gates * 32 * 8, // of sums: two sequences per lane
-    warp_sum_bytes = k_split > 1 ? cell_blocks * cell_block_bytes : 0,
+    warp_sum_bytes = k_splits > 1 ? cell_blocks * cell_block_bytes : 0,
     h_bytes = batch_tile * state_pitch * element, // one buffer
     counter_bytes = 128,                          // a line of its own for each counter
     tile_bytes = counter_bytes + 2 * h_bytes
 };
 
-static_assert(block_units % warp_units == 0 && units_pad % block_units == 0, "whole warps");
+static_assert(part_units % warp_units == 0 && units_pad % part_units == 0, "whole warps");
 static_assert(dtype == dtype_f32 ? warp_blocks == 1 : row_groups % 2 == 0, "whole m16 tiles");
 static_assert(batch_tile % 8 == 0, "whole n8 tiles");
 static_assert(sums_base + threads / 32 * warp_sum_bytes == smem, "the spec counts shared memory");
@@ -236,7 +235,7 @@ __device__ __forceinline__ void add_parts(float (&product)[2][gates], u32 shared
         for (int e = 0; e < 2; ++e) {
             float sum = 0.0f;
 #pragma unroll
-            for (int part = 0; part < k_split; ++part)
+            for (int part = 0; part < k_splits; ++part)
                 sum += load_shared_f32(
                     sum_address(shared, warp0 + part, cell_block, gate, place.lane) + e * 4);
             product[e][gate] = sum;
@@ -259,8 +258,8 @@ struct Cell {
 
 __device__ __forceinline__ void begin_cell(Cell &cell_of, const RnnParams &p, const RnnDirection &d,
                                            const Place &place, int index) {
-    const int i = k_split == 1 ? index : place.part + index * k_split;
-    cell_of.used = k_split == 1 || i < cell_blocks;
+    const int i = k_splits == 1 ? index : place.part + index * k_splits;
+    cell_of.used = k_splits == 1 || i < cell_blocks;
     cell_of.unit = place.unit + i % warp_blocks * 8;
     cell_of.column = i / warp_blocks * 8 + place.lane % 4 * 2;
     cell_of.weights = UnitWeights{{0.0f, 0.0f, 0.0f}, 0.0f};
@@ -364,21 +363,21 @@ __device__ __forceinline__ int longest(const RnnParams &p, const Place &place) {
 
 // ---- kernels ----
 
-// The launch before: counters 0, the first buffer h_in, zeros in the second.
+// The launch before: counters 0, the first buffers h_in, zeros in the second. A thread per element.
 extern "C" __global__ void __launch_bounds__(threads)
     rnn_reset(const __grid_constant__ RnnParams p) {
-    const int tile = int(blockIdx.x), direction = int(blockIdx.z);
+    const int direction = int(blockIdx.z), index = int(blockIdx.x) * threads + int(threadIdx.x);
+    const int tile = index / (batch_tile * state_pitch), i = index % (batch_tile * state_pitch);
+    const int b = tile * batch_tile + i / state_pitch, k = i % state_pitch;
+    if (tile * batch_tile >= p.batch) return;
     const RnnDirection &d = p.dir[direction];
     const u64 counter = tile_counter(p, tile, direction), h = counter + counter_bytes;
-    for (int i = int(threadIdx.x); i < batch_tile * state_pitch; i += threads) {
-        const int b = tile * batch_tile + i / state_pitch, k = i % state_pitch;
-        float v = 0.0f;
-        if (b < p.batch && k < state && d.h_in != 0)
-            v = load_element(d.h_in + (u64(b) * state + k) * element);
-        store_element(h + u64(i) * element, v);
-        store_element(h + h_bytes + u64(i) * element, 0.0f);
-    }
-    if (threadIdx.x == 0) store_global_u32(counter, 0);
+    float v = 0.0f;
+    if (b < p.batch && k < state && d.h_in != 0)
+        v = load_element(d.h_in + (u64(b) * state + k) * element);
+    store_element(h + u64(i) * element, v);
+    store_element(h + h_bytes + u64(i) * element, 0.0f);
+    if (i == 0) store_global_u32(counter, 0);
 }
 
 // Warp 0 waits; true: every warp leaves.
@@ -408,13 +407,13 @@ __device__ __forceinline__ bool run_is_over(const RnnParams &p, const Place &pla
 extern "C" __global__ void __launch_bounds__(threads, 1)
     rnn_seq_grid(const __grid_constant__ RnnParams p) {
     const int warp = int(threadIdx.x) / 32, lane = int(threadIdx.x) % 32;
-    const int part = warp % k_split;
+    const int part = warp % k_splits;
     const Place place = {int(blockIdx.z),
                          int(blockIdx.y),
                          warp,
                          lane,
                          part,
-                         int(blockIdx.x) * block_units + warp / k_split * warp_units + lane / 4,
+                         int(blockIdx.x) * part_units + warp / k_splits * warp_units + lane / 4,
                          part * part_blocks};
     const RnnDirection &d = p.dir[place.direction];
     const u32 shared = shared_base(), blocks = gridDim.x;
@@ -440,7 +439,7 @@ extern "C" __global__ void __launch_bounds__(threads, 1)
             product_fma(sums, weights, h, place, columns);
         else
             product_mma(sums, weights, h, place);
-        if constexpr (k_split > 1) {
+        if constexpr (k_splits > 1) {
             store_sums(sums, shared, place);
             __syncthreads(); // 1: the parts are visible
         }
@@ -448,8 +447,8 @@ extern "C" __global__ void __launch_bounds__(threads, 1)
         for (int i = 0; i < own_cells; ++i) {
             if (!cells[i].used) continue;
             float product[2][gates];
-            if constexpr (k_split > 1) {
-                add_parts(product, shared, place, place.part + i * k_split);
+            if constexpr (k_splits > 1) {
+                add_parts(product, shared, place, place.part + i * k_splits);
             } else {
 #pragma unroll
                 for (int g = 0; g < 2 * gates; ++g)

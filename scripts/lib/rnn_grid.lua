@@ -1,0 +1,56 @@
+-- Tier 2 of rnn_seq (rnn/seq_grid.cu): R over the registers and shared memory of all SMs. Its own
+-- axis is part_units; shared_blocks counts blocks of k of a warp.
+local grid = {}
+
+grid.lets = {
+  let("part_blocks", "cdiv(all_blocks, k_splits)"),                 -- blocks of 32 k of a warp
+  let("grid_warps", "max(1, part_units // warp_units) * k_splits"),
+  let("grid_cells", "warp_units // 8 * (batch_tile // 8)"),        -- 8 units x 8 sequences, of k_splits warps
+  let("lane_grid_cells", "cdiv(grid_cells, k_splits)"),
+  -- 32-bit registers per lane: R; sums; h on its way; c, h, pre and places of cells.
+  let("grid_weight_regs", "warp_units * gates // 8 * element * 2 * max(0, part_blocks - shared_blocks)"),
+  let("grid_sum_regs", "warp_units * gates * batch_tile // 32 + (dtype == 'f32' and gates * 8 or 0)"),
+  let("grid_load_regs", "dtype == 'f32' and 16 + gates * 8 or max(32, batch_tile // 2)"),
+  let("grid_cell_regs", "lane_grid_cells * (10 + 2 * gates + (lengths == 'none' and 2 or 8))"),
+  let("grid_regs", "grid_weight_regs + grid_sum_regs + grid_load_regs + grid_cell_regs + 40"),
+  let("grid_limit", "min(255, gpu.regs_sm // (32 * grid_warps) // 8 * 8)"),
+  let("grid_smem", "grid_warps * (warp_units // 8 * gates * shared_blocks * (element // 2) * 512 + (k_splits > 1 and grid_cells * gates * 256 or 0))"),
+  let("grid_parts", "units_pad // part_units"),
+  let("grid_blocks", "grid_parts * tiles"),
+  let("grid_workspace", "tiles * (128 + 2 * batch_tile * state_pitch * element)"),
+  let("grid_score", "500 + min(grid_blocks, gpu.sms) - shared_blocks * 10 + min(grid_warps, 8)"),
+}
+
+grid.rules = {
+  rule("tier == 2 or part_units == 8", "part_units belong to tier 2"),
+  rule("tier ~= 2 or (split == 0 and chains == 1)", "tier 2 has one chain and one pass"),
+  rule("tier ~= 2 or (batch_tile >= 8 and warp_units >= 8)", "sequences and units come in eights"),
+  rule("tier ~= 2 or part_units % warp_units == 0", "every warp has whole blocks of units"),
+  rule("tier ~= 2 or units_pad % part_units == 0", "every block has whole warps"),
+  rule("tier ~= 2 or dtype == 'f32' or cell == 'lstm' or warp_units % 16 == 0", "8 units of a GRU are one and a half m16 tiles"),
+  rule("tier ~= 2 or dtype ~= 'f32' or (warp_units == 8 and batch_tile <= 16)", "FMA takes eight units of a warp at a time"),
+  rule("tier ~= 2 or grid_warps <= 32", "a block has at most 1024 threads"),
+  rule("tier ~= 2 or (k_splits <= all_blocks and shared_blocks <= part_blocks)", "no more parts and blocks of k than there are"),
+  rule("tier ~= 2 or grid_blocks <= gpu.sms", "blocks that wait for each other must all be on the GPU at once, one on an SM"),
+  rule("tier ~= 2 or grid_blocks >= 2", "one block has nobody to wait for: tier 1"),
+  rule("tier ~= 2 or steps * grid_parts < 2147483648", "the barrier's counter has 31 bits"),
+  rule("tier ~= 2 or grid_regs <= grid_limit", "R, sums and cells fill the registers"),
+}
+
+-- Blocks for more than half of the SMs, or the smallest ones; many warps first.
+grid.seeds = {}
+for _, k in ipairs { { 8, 0 }, { 16, 0 }, { 16, 2 }, { 4, 0 } } do
+  for _, units in ipairs { 8, 16, 32, 64 } do
+    for _, tile in ipairs { 8, 16, 32, 64 } do
+      for warp = 8, math.min(units, 16), 8 do
+        local blocks = ("cdiv(hidden, %d) * cdiv(batch, %d) * directions"):format(units, tile)
+        local smallest = tile == 8 and units == warp and "true" or "false"
+        grid.seeds[#grid.seeds + 1] = seed {
+          tier = 2, batch_tile = tile, warp_units = warp, part_units = units, k_splits = k[1], shared_blocks = k[2], split = 0, chains = 1, depth = 1,
+          when = ("hidden > 64 and %s <= gpu.sms and (%s or 2 * %s > gpu.sms)"):format(blocks, smallest, blocks) }
+      end
+    end
+  end
+end
+
+return grid
