@@ -56,6 +56,8 @@ const struct PtxFunc *sg_kernel_func(const SgKernel *kernel);
 /* Global variables of the module. False when unknown. */
 bool sg_module_global(const SgModule *module, const char *name, uint64_t *address, uint64_t *size);
 
+/* SG_TIMING: a sample of the blocks runs, unless they wait for each other (a cooperative launch, or
+ * a kernel with a loop that waits for memory which other blocks write). */
 typedef enum SgMode { SG_FULL, SG_TIMING } SgMode;
 
 /* What was executed, added up over blocks; the clock turns it into time. Warp instructions

@@ -444,7 +444,9 @@ Status sg_execute(SgLaunch *launch, Arena *arena, Error *err) {
     uint64_t order[TIMING_BLOCKS];
     launch->fault = (SgFault){0};
     sg_mem_launch();
-    if (!(k->module->checks & SG_CHECK_INIT) || launch->mode == SG_TIMING) sg_written_give_up();
+    /* Blocks that wait for each other cannot be sampled. */
+    const bool sampled = launch->mode == SG_TIMING && !k->waits && !launch->cooperative;
+    if (!(k->module->checks & SG_CHECK_INIT) || sampled) sg_written_give_up();
     launch->counters = (SgCounters){0};
     launch->warnings = NULL;
     launch->warning_count = 0;
@@ -464,7 +466,7 @@ Status sg_execute(SgLaunch *launch, Arena *arena, Error *err) {
     /* Both modes report the same blocks, so that both are timed alike. */
     l.sample_count = choose_samples(blocks, order);
     l.sample_of = order;
-    if (launch->mode == SG_TIMING && blocks > TIMING_BLOCKS) {
+    if (sampled && blocks > TIMING_BLOCKS) {
         l.block_total = l.sample_count;
         l.order = order;
     }

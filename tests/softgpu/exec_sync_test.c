@@ -395,6 +395,20 @@ static void a_killed_block_ends_and_the_others_time_out(void **state) {
     }
 }
 
+/* A sample of blocks that wait for each other would wait for those that are not in it. */
+static void blocks_that_wait_for_each_other_are_not_sampled(void **state) {
+    (void)state;
+    Bench b;
+    bench_open(&b, "sm_90", PATIENT_BARRIER(5), 4096);
+    b.launch = (SgLaunch){
+        .grid = {40, 1, 1}, .block = {32, 1, 1}, .resident = 108, .threads = 2, .mode = SG_TIMING};
+    if (bench_launch(&b, "t")) fail_msg("%s", b.launch.fault.text);
+    assert_int_equal(word(&b, 1), 0);
+    assert_int_equal(word(&b, 2), 40);
+    assert_int_equal(b.launch.counters.blocks_run, 40);
+    bench_close(&b);
+}
+
 static void a_grid_beyond_the_gpu_times_out(void **state) {
     (void)state;
     Bench b;
@@ -619,6 +633,7 @@ int main(void) {
         cmocka_unit_test(a_wait_counts_once_however_often_it_polls),
         cmocka_unit_test(a_killed_block_ends_and_the_others_time_out),
         cmocka_unit_test(a_grid_beyond_the_gpu_times_out),
+        cmocka_unit_test(blocks_that_wait_for_each_other_are_not_sampled),
         cmocka_unit_test(a_deadlock_names_address_allocation_and_value),
         cmocka_unit_test(a_deadlock_names_what_each_warp_waits_for),
         cmocka_unit_test(a_count_that_cannot_be_met_is_a_deadlock),
