@@ -150,7 +150,7 @@ CUresult cuGraphDestroy(CUgraph handle) {
 bool node_alive(const GraphNode *node) {
     if (node->work.kind == WORK_KERNEL)
         return object_find(node->work.u.kernel.function, OBJECT_FUNCTION) != NULL;
-    if (node->work.kind == WORK_EVENT)
+    if (node->work.kind == WORK_EVENT || node->work.kind == WORK_EVENT_WAIT)
         return object_find(node->work.u.event.event, OBJECT_EVENT) != NULL;
     return true;
 }
@@ -314,13 +314,21 @@ CUresult cuGraphLaunch(CUgraphExec handle, CUstream stream_handle) {
     if (!graph_prepare(exec, &work)) return leave(CUDA_ERROR_OUT_OF_MEMORY);
     work.u.graph.mode = stream->object.context->mode;
     const bool captured = stream->capture != NULL;
-    if (!captured && !events_prepare(exec, &work)) {
+    size_t count = graph_waits(exec, NULL, 0);
+    Ticket **waits = mem_alloc((count + 1) * sizeof(Ticket *)), *ticket;
+    if (waits != NULL) {
+        for (size_t i = graph_waits(exec, waits, count); i > 0; i--) ticket_hold(waits[i - 1]);
+        if (exec->last != NULL) waits[count++] = ticket_hold(exec->last);
+    }
+    if (waits == NULL || (!captured && !events_prepare(exec, &work))) {
         graph_abandon(&work, stream->now);
         work_free(&work);
-        return leave(CUDA_ERROR_OUT_OF_MEMORY);
+        result = CUDA_ERROR_OUT_OF_MEMORY;
+    } else {
+        result = stream_enqueue(stream, work, waits, count, &ticket);
     }
-    Ticket *ticket;
-    result = stream_enqueue(stream, work, &exec->last, exec->last != NULL, &ticket);
+    for (size_t i = 0; waits != NULL && i < count; i++) ticket_drop(waits[i]);
+    mem_free(waits);
     if (result == CUDA_SUCCESS && !captured) {
         ticket_drop(exec->last);
         exec->last = ticket;

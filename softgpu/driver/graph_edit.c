@@ -144,6 +144,7 @@ static void node_print(FILE *file, const GraphNode *node) {
                                         [WORK_HOST] = "host",
                                         [WORK_CALLBACK] = "host",
                                         [WORK_EVENT] = "event record",
+                                        [WORK_EVENT_WAIT] = "event wait",
                                         [WORK_GRAPH] = "graph",
                                         [WORK_FREE] = "free",
                                         [WORK_WAIT_VALUE] = "wait for value",

@@ -1,8 +1,8 @@
 /* Graphs built and asked by hand: nodes, their parameters, dependencies.
  *
  * A node takes a copy of its parameters, of kernels too, when it is made or set; what the caller's
- * pointers hold later changes nothing. Nodes that allocate memory, wait for events, decide or use
- * external semaphores are not played. */
+ * pointers hold later changes nothing. Nodes that wait for events, and those that are not played:
+ * graph_event.c. */
 #include "softgpu/driver/state.h"
 
 #include <stdio.h>
@@ -45,8 +45,8 @@ static CUresult needs_find(const Graph *graph, const CUgraphNode *needs, size_t 
 }
 
 /* Takes the work in every case. Called with the lock. */
-static CUresult node_add(CUgraphNode *out, CUgraph handle, const CUgraphNode *needs, size_t count,
-                         Work work) {
+CUresult node_add(CUgraphNode *out, CUgraph handle, const CUgraphNode *needs, size_t count,
+                  Work work) {
     Graph *graph = FIND(Graph, GRAPH, handle);
     size_t *indices = NULL;
     CUresult result = out == NULL || graph == NULL ? CUDA_ERROR_INVALID_VALUE
@@ -198,7 +198,7 @@ CUresult cuGraphChildGraphNodeGetGraph(CUgraphNode handle, CUgraph *out) {
 /* Parameters ------------------------------------------------------------------ */
 
 /* Replaces what the node does; its kind stays. Takes the work in every case. */
-static CUresult node_set(CUgraphNode handle, Work work) {
+CUresult node_set(CUgraphNode handle, Work work) {
     GraphNode *node = node_of_kind(handle, work.kind);
     if (node == NULL) {
         work_free(&work);
@@ -478,6 +478,7 @@ CUresult cuGraphNodeGetType(CUgraphNode handle, int *type) {
                                 [WORK_CALLBACK] = CU_GRAPH_NODE_TYPE_HOST,
                                 [WORK_GRAPH] = CU_GRAPH_NODE_TYPE_GRAPH,
                                 [WORK_EVENT] = CU_GRAPH_NODE_TYPE_EVENT_RECORD,
+                                [WORK_EVENT_WAIT] = CU_GRAPH_NODE_TYPE_WAIT_EVENT,
                                 [WORK_FREE] = CU_GRAPH_NODE_TYPE_MEM_FREE,
                                 [WORK_WAIT_VALUE] = CU_GRAPH_NODE_TYPE_BATCH_MEM_OP,
                                 [WORK_WRITE_VALUE] = CU_GRAPH_NODE_TYPE_BATCH_MEM_OP};

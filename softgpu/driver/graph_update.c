@@ -34,7 +34,7 @@ static GraphNode *exec_node(const Graph *exec, CUgraphNode origin) {
 }
 
 /* Takes the work in every case. Called with the lock. */
-static CUresult exec_set(CUgraphExec handle, CUgraphNode origin, Work work) {
+CUresult exec_set(CUgraphExec handle, CUgraphNode origin, Work work) {
     Graph *exec = FIND(Graph, EXEC, handle);
     const GraphNode *node = exec_node(exec, origin);
     CUresult result = CUDA_SUCCESS;

@@ -118,7 +118,8 @@ static CUresult ptx_load(Context *context, const char *ptx, Module *module, Erro
     const int driver_number = driver.version, device = context->device;
     /* Parsing needs nothing of the driver's; other streams go on meanwhile. */
     pthread_mutex_unlock(&driver.lock);
-    const Status st = sg_module_load(ptx, strlen(ptx), arch, driver_number, device, &module->module, err);
+    const Status st =
+        sg_module_load(ptx, strlen(ptx), arch, driver_number, device, &module->module, err);
     pthread_mutex_lock(&driver.lock);
     switch (st) {
     case ST_OK: break;

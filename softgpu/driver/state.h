@@ -131,6 +131,7 @@ typedef enum WorkKind {
     WORK_HOST,
     WORK_CALLBACK,
     WORK_EVENT,
+    WORK_EVENT_WAIT,
     WORK_GRAPH,
     WORK_FREE,
     WORK_WAIT_VALUE,
@@ -425,6 +426,14 @@ bool node_alive(const GraphNode *node); /* what it names still exists */
 GraphNode *graph_add(Graph *graph, Work work, const size_t *needs, size_t need_count);
 void graph_drop(Graph *graph);   /* one reference */
 void graph_remove(Graph *graph); /* its handles and the program's reference */
+/* graph_node.c, graph_update.c: a node of a graph by hand; what a node, or one of an exec, does from
+ * now on. They take the work in every case. With the lock. */
+CUresult node_add(CUgraphNode *out, CUgraph handle, const CUgraphNode *needs, size_t count,
+                  Work work);
+CUresult node_set(CUgraphNode handle, Work work);
+CUresult exec_set(CUgraphExec handle, CUgraphNode origin, Work work);
+/* graph_event.c: the tickets that a launch waits for, at most `room` of them; returns how many. */
+size_t graph_waits(const Graph *graph, Ticket **out, size_t room);
 double graph_execute(Context *context, Work *work, double start);
 /* Fills a launch of `graph` into *work and takes a reference; false: no memory, owns nothing. */
 bool graph_prepare(Graph *graph, Work *work);

@@ -204,7 +204,8 @@ double work_execute(Context *context, Work *work, double start) {
     case WORK_WAIT_VALUE: return wait_value_execute(context, work);
     case WORK_WRITE_VALUE: return write_value_execute(context, work);
     case WORK_EMPTY:
-    case WORK_EVENT: break;
+    case WORK_EVENT:
+    case WORK_EVENT_WAIT: break; /* the launch of its graph waited */
     }
     return 0;
 }

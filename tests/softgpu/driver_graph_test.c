@@ -345,6 +345,49 @@ static void a_node_made_by_hand_joins_a_capture(void **state) {
     OK(cuStreamDestroy_v2(stream));
 }
 
+/* Word 0 comes late, on another stream; the graph's copy of it to word 1 waits for the record that
+ * was made before the launch. */
+static void a_graph_waits_for_the_events_of_its_nodes(void **state) {
+    (void)state;
+    CUstream slow, own;
+    CUevent event, other, told = NULL;
+    CUgraph graph;
+    CUgraphNode wait = NULL;
+    int type = -1;
+    OK(cuStreamCreate(&slow, CU_STREAM_NON_BLOCKING));
+    OK(cuStreamCreate(&own, CU_STREAM_NON_BLOCKING));
+    OK(cuEventCreate(&event, 0));
+    OK(cuEventCreate(&other, 0));
+    OK(cuGraphCreate(&graph, 0));
+    OK(cuGraphAddEventWaitNode(&wait, graph, NULL, 0, other));
+    OK(cuGraphNodeGetType(wait, &type));
+    assert_int_equal(type, CU_GRAPH_NODE_TYPE_WAIT_EVENT);
+    OK(cuGraphEventWaitNodeSetEvent(wait, event));
+    OK(cuGraphEventWaitNodeGetEvent(wait, &told));
+    assert_ptr_equal(told, event);
+    (void)add_copy(graph, &wait, 1, 1, 0);
+    const CUgraphExec exec = instantiate(graph);
+    OK(cuGraphLaunch(exec, own)); /* never recorded: nothing to wait for */
+    OK(cuStreamSynchronize(own));
+    for (unsigned int value = 7; value < 10; value++) {
+        CUevent *const at = value == 9 ? &other : &event;
+        if (value == 9) OK(cuGraphExecEventWaitNodeSetEvent(exec, wait, other));
+        OK(fixture_run(&f, "sleep", slow));
+        OK(fixture_store(&f, f.buffer, value, slow));
+        OK(cuEventRecord(*at, slow));
+        OK(cuGraphLaunch(exec, own));
+        OK(cuStreamSynchronize(own));
+        assert_int_equal(word_at(f.buffer + 4), value);
+    }
+    OK(cuEventDestroy_v2(other));
+    assert_int_equal(cuGraphLaunch(exec, own), CUDA_ERROR_INVALID_HANDLE);
+    OK(cuEventDestroy_v2(event));
+    OK(cuGraphExecDestroy(exec));
+    OK(cuGraphDestroy(graph));
+    OK(cuStreamDestroy_v2(slow));
+    OK(cuStreamDestroy_v2(own));
+}
+
 static void a_graph_is_drawn(void **state) {
     (void)state;
     char path[] = "/tmp/softgpu-graph-XXXXXX", text[512] = "";
@@ -370,6 +413,7 @@ int main(void) {
         cmocka_unit_test(an_exec_is_updated_from_a_graph_of_the_same_shape),
         cmocka_unit_test(clones_and_children_are_copies),
         cmocka_unit_test(a_node_made_by_hand_joins_a_capture),
+        cmocka_unit_test(a_graph_waits_for_the_events_of_its_nodes),
         cmocka_unit_test(a_graph_is_drawn),
     };
     return cmocka_run_group_tests_name("softgpu graphs", tests, open_fixture, close_fixture);
