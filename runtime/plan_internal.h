@@ -22,7 +22,7 @@ typedef union PlanParams {
     RnnParams rnn;
 } PlanParams;
 
-enum { PLAN_MAX_CHILDREN = 6 };
+enum { PLAN_MAX_CHILDREN = 7 };
 
 struct seqtune_plan {
     seqtune_context *ctx;

@@ -5,6 +5,8 @@
 #ifndef SEQTUNE_RUNTIME_RNN_H
 #define SEQTUNE_RUNTIME_RNN_H
 
+#include <stdbool.h>
+
 #include "base/status.h"
 #include "runtime/seqtune.h"
 
@@ -44,5 +46,32 @@ int64_t rnn_input_parts(const seqtune_rnn_desc *d, int64_t layer);
 int64_t rnn_input_pitch(const seqtune_rnn_desc *d, int64_t layer);
 RnnBlock rnn_block(const seqtune_rnn_desc *d, int64_t layer, int64_t direction);
 int64_t rnn_weights_size(const seqtune_rnn_desc *d);
+
+/* Which layer a child of the plan serves; its kernels are child[2 * slot] (the input projection, or
+ * none) and child[2 * slot + 1] (the steps). */
+typedef enum RnnSlot { RNN_FIRST, RNN_INNER, RNN_LAST, RNN_SLOTS } RnnSlot;
+
+/* The child that does steps of two layers at once, or NULL. */
+enum { RNN_PAIR = 2 * RNN_SLOTS };
+
+RnnSlot rnn_slot(const seqtune_rnn_desc *d, int64_t layer);
+
+/* What a run needs to know beyond the description. */
+typedef struct RnnWork {
+    RnnShape shape;
+    int64_t chunk;     /* most steps of a launch */
+    int64_t pair;      /* most steps of a launch for two layers; 0: layer after layer */
+    int64_t inner_row; /* elements of a row of a lower layer's output */
+    bool may_wait;     /* some kernel has blocks that wait for each other */
+    /* Offsets in the workspace; sizes are rounded up to 256. */
+    int64_t error, pre, h[2], c, inner[2], kernel;
+} RnnWork;
+
+/* rnn_run.c: steps of a launch for two layers, in a run of `steps`, at most `most`; 0: not worth
+ * it. */
+int64_t rnn_pair_steps(int64_t steps, int64_t most);
+/* A run of a composed plan (PlanFamily). */
+Status rnn_run(const seqtune_plan *plan, const void *args, seqtune_device_ptr workspace,
+               seqtune_stream stream, Error *err);
 
 #endif

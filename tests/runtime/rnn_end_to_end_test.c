@@ -113,6 +113,25 @@ static void pieces_and_single_steps_give_the_bits_of_the_whole(void **state) {
         }
 }
 
+/* Three layers, the lower two as a wavefront of two pieces and a tail; pieces too short for one. */
+static void a_wavefront_gives_the_bits_of_layer_after_layer(void **state) {
+    (void)state;
+    for (int cell = SEQTUNE_LSTM; cell <= SEQTUNE_GRU; cell++)
+        for (int64_t layers = 2; layers <= 3; layers++) {
+            seqtune_rnn_desc d = layers_of((seqtune_rnn_cell)cell, SEQTUNE_F16, layers);
+            d.hidden = 32;
+            d.batch = 2;
+            d.max_steps = 129;
+            Bench b = bench_of(&d, NULL);
+            Result whole = run_whole(&b), pieces = run_pieces(&b, &d, 100);
+            check_reference(&b, &whole);
+            assert_same(&pieces, &whole);
+            result_end(&whole);
+            result_end(&pieces);
+            bench_end(&b);
+        }
+}
+
 static void steps_of_the_cell_kernel_agree_with_the_reference(void **state) {
     (void)state;
     for (int cell = SEQTUNE_LSTM; cell <= SEQTUNE_GRU; cell++) {
@@ -220,6 +239,7 @@ int main(void) {
         cmocka_unit_test(a_reverse_layer),
         cmocka_unit_test(chunks_of_the_plan_give_the_bits_of_the_whole),
         cmocka_unit_test(pieces_and_single_steps_give_the_bits_of_the_whole),
+        cmocka_unit_test(a_wavefront_gives_the_bits_of_layer_after_layer),
         cmocka_unit_test(steps_of_the_cell_kernel_agree_with_the_reference),
         cmocka_unit_test(what_is_not_wanted_is_not_written),
         cmocka_unit_test(a_captured_run_serves_other_lengths),

@@ -182,6 +182,71 @@ static void long_sequences_run_in_chunks_that_pass_the_state_on(void **state) {
     bench_end(b);
 }
 
+/* Pieces of 100 of 301 steps: in A, steps A; in A, in B, both; the same; in B, steps B; a tail of
+ * one step, A and B. */
+static void two_layers_run_as_a_wavefront(void **state) {
+    (void)state;
+    if (!have_nvrtc()) skip();
+    seqtune_rnn_desc d = lstm(64, 301);
+    d.layers = 2;
+    d.store_gates = 1;
+    const Bench b = bench_of(&d);
+    seqtune_rnn_args a = arguments();
+    a.gates = 0x50000000;
+    a.h_in = 0x60000000;
+    a.h_out = 0x70000000;
+    run(b.ctx, b.plan, &a);
+    assert_int_equal(fake->launches, 2 + 3 + 3 + 2 + 4);
+    const unsigned second = 2, both = 4;
+    const RnnParams one = params_of(1), in = params_of(second + 1), two = params_of(both);
+    const uint64_t gates = 301 * 3 * 256 * 2;
+    assert_int_equal(fake->launch[1].grid[2], 1);
+    assert_int_equal(fake->launch[both].grid[2], 2);
+    assert_int_equal(in.x, one.dir[0].y); /* the lower layer's output */
+    assert_int_equal(in.first_step, 0);
+    assert_int_equal(in.pre, two.pre + 100 * 3 * 256 * 4);
+    assert_int_equal(two.first_step, 100);
+    assert_int_equal(two.steps, 100);
+    assert_int_equal(two.dir[0].y, one.dir[0].y);
+    assert_int_equal(two.dir[0].h_in, one.dir[0].h_out);
+    assert_int_equal(two.dir[0].gates, a.gates);
+    /* The upper layer is at step 0: what is told apart by step is moved back by 100. */
+    assert_int_equal(two.dir[1].y, a.y - 100 * 3 * 64 * 2);
+    assert_int_equal(two.dir[1].gates, a.gates + gates - 100 * 3 * 256 * 2);
+    assert_int_equal(two.dir[1].h_in, a.h_in + 3 * 64 * 2);
+    assert_int_not_equal(two.dir[1].h_out, two.dir[0].h_out);
+    const RnnParams next = params_of(both + 3), last = params_of(9), tail = params_of(13);
+    assert_int_equal(next.dir[1].h_in, two.dir[1].h_out);
+    assert_int_equal(last.dir[0].h_in, next.dir[1].h_out);
+    assert_int_equal(last.first_step, 200);
+    assert_int_equal(last.dir[0].y, a.y);
+    assert_int_equal(tail.first_step, 300);
+    assert_int_equal(tail.steps, 1);
+    assert_int_equal(tail.dir[0].h_in, last.dir[0].h_out);
+    assert_int_equal(tail.dir[0].h_out, a.h_out + 3 * 64 * 2);
+    a.steps = 127; /* not worth two pieces: layer after layer */
+    run(b.ctx, b.plan, &a);
+    assert_int_equal(fake->launches, 4);
+    bench_end(b);
+}
+
+static void layers_that_fill_the_gpu_run_one_after_the_other(void **state) {
+    (void)state;
+    if (!have_nvrtc()) skip();
+    for (int i = 0; i < 4; i++) {
+        seqtune_rnn_desc d = lstm(i == 0 ? 60 : i == 1 ? 128 : 64, 130);
+        d.layers = 2; /* hidden 60: other strides than the caller's y; 128: 128 blocks that wait */
+        d.device_lengths = i == 2;
+        d.direction = i == 3 ? SEQTUNE_RNN_REVERSE : SEQTUNE_RNN_FORWARD;
+        const Bench b = bench_of(&d);
+        seqtune_rnn_args a = arguments();
+        a.lens = i == 2 ? 0xa0000000 : 0;
+        run(b.ctx, b.plan, &a);
+        assert_int_equal(fake->launches, i == 1 ? 6 : 4);
+        bench_end(b);
+    }
+}
+
 static void steps_that_run_in_rounds_are_launched_one_by_one(void **state) {
     (void)state;
     if (!have_nvrtc()) skip();
@@ -438,7 +503,7 @@ static void memory_that_runs_out_while_planning_is_an_error_without_leaks(void *
     if (!have_nvrtc()) skip();
     reset();
     seqtune_context *ctx = open_fake();
-    seqtune_rnn_desc d = lstm(50, 7);
+    seqtune_rnn_desc d = lstm(64, 130); /* with a kernel for two layers */
     d.layers = 3;
     seqtune_plan_destroy(plan_of(ctx, &d)); /* compiled and cached */
     seqtune_status st = SEQTUNE_NO_MEMORY;
@@ -477,6 +542,8 @@ int main(void) {
         cmocka_unit_test(a_sequence_is_an_input_projection_and_its_steps),
         cmocka_unit_test(layers_pass_their_outputs_through_two_buffers_in_turn),
         cmocka_unit_test(long_sequences_run_in_chunks_that_pass_the_state_on),
+        cmocka_unit_test(two_layers_run_as_a_wavefront),
+        cmocka_unit_test(layers_that_fill_the_gpu_run_one_after_the_other),
         cmocka_unit_test(steps_that_run_in_rounds_are_launched_one_by_one),
         cmocka_unit_test(blocks_that_wait_are_launched_cooperatively_with_an_error_word),
         cmocka_unit_test(a_grid_that_cannot_be_resident_is_refused_with_the_numbers),

@@ -481,11 +481,10 @@ static void mistakes_are_refused_with_their_names(void **state) {
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         Weights bad = w;
         const float *p = numbers;
-        memcpy((char *)&bad + rows[i].offset, &p, sizeof p);
-        if (rows[i].offset == offsetof(Weights, forget_bias)) {
-            bad = w;
-            bad.forget_bias = 1;
-        }
+        if (rows[i].offset < offsetof(Weights, forget_bias)) /* a pointer, or the size */
+            memcpy((char *)&bad + rows[i].offset, &p, sizeof p);
+        if (rows[i].offset == offsetof(Weights, forget_bias)) bad.forget_bias = 1;
+        if (rows[i].offset == offsetof(Weights, update_new)) bad.update_new = 2;
         const seqtune_status st = seqtune_rnn_pack_weights(rows[i].d, rows[i].layout, &bad, out);
         assert_true(st == SEQTUNE_INVALID || st == SEQTUNE_UNSUPPORTED);
         assert_has(seqtune_open_error(), "seqtune_rnn_pack_weights");
