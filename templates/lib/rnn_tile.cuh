@@ -33,15 +33,20 @@ enum : int {
 };
 static_assert(state_pitch % 32 == 0, "whole blocks of k");
 
-// Offset of the 16-byte chunk that holds element `k` of a sequence's h, in shared memory.
-__device__ constexpr int h_chunk(int sequence, int k) {
-    if (element == 4) return sequence * h_row_bytes + k / 4 * 16;
-    const int chunk = k / 8;
-    return sequence * h_row_bytes + chunk / 4 * 64 + (chunk % 4 ^ (sequence / 2 & 3)) * 16;
+// Bytes of a row of shared memory with room for `k` elements.
+__device__ constexpr int operand_row_bytes(int k) {
+    return element == 4 ? (k + 31) / 32 * 128 + 16 : ((k + 31) / 32 | 1) * 64;
 }
 
-__device__ constexpr int h_offset(int sequence, int k) {
-    return h_chunk(sequence, k) + k * element % 16;
+// Offset of the 16-byte chunk that holds element `k` of a sequence's h, in shared memory.
+template <int row_bytes = h_row_bytes> __device__ constexpr int h_chunk(int sequence, int k) {
+    if (element == 4) return sequence * row_bytes + k / 4 * 16;
+    const int chunk = k / 8;
+    return sequence * row_bytes + chunk / 4 * 64 + (chunk % 4 ^ (sequence / 2 & 3)) * 16;
+}
+
+template <int row_bytes = h_row_bytes> __device__ constexpr int h_offset(int sequence, int k) {
+    return h_chunk<row_bytes>(sequence, k) + k * element % 16;
 }
 
 // ---- 16-bit operands ----
@@ -60,8 +65,9 @@ __device__ __forceinline__ WeightBlock load_weights(u64 matrix, int pitch, int t
 }
 
 // A lane's part of 8 sequences x 32 k of h in shared memory: sequence lane / 4, the same k.
+template <int row_bytes = h_row_bytes>
 __device__ __forceinline__ Bytes16 load_h(u32 h, int sequence0, int block, int lane) {
-    return load_shared_16(h + h_chunk(sequence0 + lane / 4, block * 32 + lane % 4 * 8));
+    return load_shared_16(h + h_chunk<row_bytes>(sequence0 + lane / 4, block * 32 + lane % 4 * 8));
 }
 
 // 16 rows x 8 sequences += weights h over 32 k.
@@ -104,12 +110,13 @@ __device__ __forceinline__ WeightRow load_weight_row(u64 matrix, int pitch, int 
 }
 
 // The lane's 8 of 32 k of one sequence's h in shared memory.
+template <int row_bytes = h_row_bytes>
 __device__ __forceinline__ WeightRow load_h_f32(u32 h, int sequence, int block, int lane) {
     WeightRow v;
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
         const Bytes16 part =
-            load_shared_16(h + h_chunk(sequence, block * 32 + lane % 4 * 8 + i * 4));
+            load_shared_16(h + h_chunk<row_bytes>(sequence, block * 32 + lane % 4 * 8 + i * 4));
 #pragma unroll
         for (int j = 0; j < 4; ++j) v.k[i * 4 + j] = __uint_as_float(part.word[j]);
     }

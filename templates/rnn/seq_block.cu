@@ -1,22 +1,25 @@
 // A recurrent layer over all steps of a launch by one block per `batch_tile` sequences and
-// direction: R stays on the SM, `register_blocks` blocks of 32 k of it in registers and the rest in
-// shared memory, c and h in registers, and a step costs one barrier.
+// direction: R stays on the SM (lib rnn_resident), c in registers, h in shared memory.
 //
 // A warp has warp_units units with all their gates, and of them every lane whole cells (lib
-// rnn_tile), so that nothing but h crosses lanes. h has two buffers in shared memory. Step s:
+// rnn_tile), so that nothing but h crosses lanes. A step is two slots. `cells` makes what cells
+// give from the buffer `from` (h of the step before) in the buffer `to`; `output` makes h of it:
 //
-//   R h                 from the one buffer, which the barrier of step s - 1 made visible
-//   y of step s - 1     from that buffer, in 16-byte pieces while the product is under way
-//   gates, c, h         in registers; what step s + 1 needs of `pre` is loaded as soon as a unit's
-//                       has been used, so that its way from memory lies under barrier and product
-//   h to the other buffer
-//   barrier             h is visible; and the first buffer has been read by all, so that step s + 1
-//                       may write it
+//   cells    plain         R h, cells; h to the other buffer
+//            reset_before  two products with a barrier between (GRU)
+//            norm          barriers where layer norm adds over warps
+//   output   direct        what cells give is h: the buffers change places
+//            projection    a barrier, a second product, h to the buffer where it was
+//
+// and a barrier at the end of each. In the plain case that is the only one: it makes h visible, and
+// says that all have read the old h, whose buffer step s + 1 may write. What step s + 1 needs of
+// `pre` is loaded as soon as a cell has used its own, so that its way from memory lies under
+// barrier and product; y of step s - 1 leaves in 16-byte pieces while the product of step s is
+// under way.
 //
 // With `split` a warp takes its units in passes, each product followed by its cells: fewer sums are
-// live, and R has more registers. The shared part of R is read by the very lanes that wrote it: no
-// barrier concerns it. Steps end with the longest sequence of the block; then y of padded tokens is
-// zeroed. Sequences past the batch are computed with pre = 0 and stored nowhere.
+// live, and R has more registers. Steps end with the longest sequence of the block; then y of
+// padded tokens is zeroed. Sequences past the batch are computed with pre = 0 and stored nowhere.
 //% lib types
 //% lib convert
 //% lib shuffle
@@ -32,35 +35,40 @@
 enum : int {
     warp_blocks = warp_units / 8,     // blocks of eight units of a warp
     row_groups = warp_blocks * gates, // of eight rows: one gate of a block
-    column_tiles = batch_tile / 8,    // n8 tiles of sequences
     k_blocks = state_pitch / 32,
-    register_blocks = k_blocks - shared_blocks,
     // A pass is whole m16 tiles: one block of units of an LSTM, two of a GRU. FMA knows no tiles.
     pass_blocks = dtype == dtype_f32 ? 1
                   : split            ? 2 - (gates + 1) % 2
                                      : warp_blocks,
-    pass_groups = pass_blocks * gates,
-    pass_tiles = pass_groups / 2,
-    pass_sums = pass_groups * 2, // a lane's, of eight sequences
-    kept_chunks = row_groups * register_blocks * lane_chunks,
-    warp_weight_bytes = row_groups * shared_blocks * lane_chunks * 512,
-    h_base = threads / 32 * warp_weight_bytes,
-    h_bytes = batch_tile * h_row_bytes,
-    table_base = h_base + 2 * h_bytes, // 16 bytes for every sequence of the block
-    row_elements = 16 / element,       // of a piece of y
+    cell_elements = projection > 0 ? int(units_pad) : int(state), // of a row of the buffer `to`
+    warp_count = threads / 32,
+    row_elements = 16 / element, // of a piece of y
     row_pieces = (state + row_elements - 1) / row_elements,
     one_piece = batch_tile * row_pieces <= threads, // at most, of the block's rows, for a thread
-    ragged = threads / 32 * warp_units != units_pad // the last warp has fewer units
+    ragged = warp_count * warp_units != units_pad   // the last warp has fewer units
 };
 
 static_assert(warp_units % 8 == 0 && warp_blocks % pass_blocks == 0, "whole passes");
-static_assert(dtype == dtype_f32 || pass_groups % 2 == 0, "whole m16 tiles");
 static_assert(batch_tile % 8 == 0, "whole n8 tiles");
-static_assert(table_base + batch_tile * 16 == smem, "the spec counts shared memory as it is used");
 
-using Sums = float[column_tiles][pass_sums];
-using Gates = float[column_tiles][2][warp_blocks][gates];
+//% lib rnn_resident
+
+using Weights = Resident<row_groups, k_blocks, k_blocks - shared_blocks>;
+
+// Shared memory: R, h, what cells give (or the other h), the sequences, the slots' own.
+enum : int {
+    cell_row_bytes = operand_row_bytes(cell_elements),
+    h_base = warp_count * Weights::shared_bytes,
+    h_bytes = batch_tile * h_row_bytes,
+    cells_base = h_base + h_bytes,
+    cells_bytes = batch_tile * cell_row_bytes,
+    table_base = cells_base + cells_bytes, // 16 bytes for every sequence of the block
+    slots_base = table_base + batch_tile * 16
+};
+static_assert(h_row_bytes == operand_row_bytes(state_pitch), "rows of h");
+
 using Cells = float[column_tiles][warp_blocks][2];
+using Gates = float[column_tiles][2][warp_blocks][gates];
 
 // The thread's piece of y, where it has at most one: y of the next active step.
 struct Piece {
@@ -71,171 +79,29 @@ struct Piece {
 };
 
 // Who a lane is and what it carries. Its sequences are columns n * 8 + 2 * (lane % 4) + e of the
-// block; those past the batch have no steps.
+// block.
 struct Lane {
     int direction, warp, lane;
     int unit;                 // of the warp's first block
     int sequence;             // of column (0, 0)
+    int columns;              // sequences that the block has
     int end[column_tiles][2]; // of the steps of each, within this launch; -1: past the batch
-    u32 table;
+    u32 shared, table;
     Piece piece;
     UnitWeights units[warp_blocks];
     Cells c;
     Gates pre; // of the step to come
 };
 
-// Whether there is such a unit: where not, its sums are 0 and it has no place in a buffer of h.
+// Whether there is such a unit: where not, its sums are 0 and it has no place in a buffer.
 __device__ __forceinline__ bool has_unit(const Lane &own, int b) {
     return !ragged || own.unit + b * 8 < units_pad;
 }
 
-// Offset in a buffer of h of the lane's unit in block b, column (n, e).
+// Offset of the lane's unit in block b, column (n, e), in a buffer of h or of what cells give.
+template <int row_bytes>
 __device__ __forceinline__ u32 cell_offset(const Lane &own, int n, int b, int e) {
-    return u32(h_offset(n * 8 + own.lane % 4 * 2 + e, own.unit + b * 8));
-}
-
-// ---- R ----
-
-struct Weights {
-    Bytes16 kept[kept_chunks > 0 ? kept_chunks : 1];
-    u32 shared; // this lane's first 16 bytes
-};
-
-__device__ constexpr int kept_index(int group, int block, int part) {
-    return (group * register_blocks + block) * lane_chunks + part;
-}
-
-// Chunk `part` of the lane's 8 of 32 k of row lane / 4 of a group. `block` counts those in shared
-// memory.
-__device__ __forceinline__ u32 shared_chunk(const Weights &w, int group, int block, int part) {
-    return w.shared + u32((block * row_groups + group) * lane_chunks + part) * 512;
-}
-
-template <bool in_shared>
-__device__ __forceinline__ Bytes16 weight_chunk(const Weights &w, int group, int block, int part) {
-    if constexpr (in_shared) return load_shared_16(shared_chunk(w, group, block, part));
-    return w.kept[kept_index(group, block, part)];
-}
-
-__device__ __forceinline__ void load_all_weights(Weights &w, u64 r, u32 shared, int warp,
-                                                 int lane) {
-    w.shared = shared + warp * warp_weight_bytes + lane * 16;
-    const u64 at =
-        r + u64((warp * row_groups * 8 + lane / 4) * state_pitch + lane % 4 * 8) * element;
-#pragma unroll
-    for (int group = 0; group < row_groups; ++group) {
-#pragma unroll
-        for (int block = 0; block < k_blocks; ++block) {
-#pragma unroll
-            for (int part = 0; part < lane_chunks; ++part) {
-                Bytes16 v = {{0, 0, 0, 0}};
-                if (!ragged || warp * row_groups + group < rows / 8)
-                    v = load_global_16(
-                        at + u64((group * 8 * state_pitch + block * 32) * element + part * 16));
-                if (block < register_blocks)
-                    w.kept[kept_index(group, block, part)] = v;
-                else
-                    store_shared_16(shared_chunk(w, group, block - register_blocks, part), v);
-            }
-        }
-    }
-}
-
-// ---- the product ----
-
-// Sums of a pass; blocks of k in turn go to each of `chains` chains.
-using Chains = float[chains][column_tiles][pass_sums];
-
-template <bool in_shared>
-__device__ __forceinline__ void mma_block(Chains &chain, const Weights &w, u32 h, int group0,
-                                          int block, int which, int lane) {
-    Bytes16 column[column_tiles];
-    const int k_block = block + (in_shared ? register_blocks : 0);
-#pragma unroll
-    for (int n = 0; n < column_tiles; ++n) column[n] = load_h(h, n * 8, k_block, lane);
-#pragma unroll
-    for (int tile = 0; tile < pass_tiles; ++tile) {
-        const int group = group0 + tile * 2;
-        const WeightBlock tile_rows = {weight_chunk<in_shared>(w, group, block, 0),
-                                       weight_chunk<in_shared>(w, group + 1, block, 0)};
-#pragma unroll
-        for (int n = 0; n < column_tiles; ++n)
-            mma_32(tile_sums(chain[which][n], tile), tile_rows, column[n]);
-    }
-}
-
-__device__ __forceinline__ void product_mma(Sums &sums, const Weights &w, u32 h, int group0,
-                                            int lane) {
-    Chains chain;
-#pragma unroll
-    for (int i = 0; i < chains * column_tiles * pass_sums; ++i) (&chain[0][0][0])[i] = 0.0f;
-#pragma unroll
-    for (int block = 0; block < register_blocks; ++block)
-        mma_block<false>(chain, w, h, group0, block, block % chains, lane);
-        // A loop, since ptxas moves all loads of a basic block to its head, and spills for them.
-#pragma unroll 1
-    for (int block = 0; block < shared_blocks; block += loop_blocks) {
-#pragma unroll
-        for (int i = 0; i < loop_blocks; ++i)
-            if (shared_blocks % loop_blocks == 0 || block + i < shared_blocks)
-                mma_block<true>(chain, w, h, group0, block + i, i % chains, lane);
-    }
-#pragma unroll
-    for (int n = 0; n < column_tiles; ++n)
-#pragma unroll
-        for (int i = 0; i < pass_sums; ++i)
-            sums[n][i] = chains == 1 ? chain[0][n][i] : chain[0][n][i] + chain[chains - 1][n][i];
-}
-
-__device__ __forceinline__ WeightRow row_of_chunks(const Bytes16 &low, const Bytes16 &high) {
-    WeightRow row;
-#pragma unroll
-    for (int i = 0; i < 8; ++i) row.k[i] = __uint_as_float(i < 4 ? low.word[i] : high.word[i - 4]);
-    return row;
-}
-
-template <bool in_shared>
-__device__ __forceinline__ void fma_block(float (&parts)[gates][8], const Weights &w, u32 h,
-                                          int group0, int block, int column0, int columns,
-                                          int lane) {
-    WeightRow row[gates];
-#pragma unroll
-    for (int gate = 0; gate < gates; ++gate)
-        row[gate] =
-            row_of_chunks(weight_chunk<in_shared>(w, group0 + gate, block, 0),
-                          weight_chunk<in_shared>(w, group0 + gate, block, lane_chunks - 1));
-    const int k_block = block + (in_shared ? register_blocks : 0);
-#pragma unroll
-    for (int column = 0; column < 8; ++column) {
-        if (column0 + column >= columns) break;
-        const WeightRow v = load_h_f32(h, column0 + column, k_block, lane);
-#pragma unroll
-        for (int gate = 0; gate < gates; ++gate) fma_8(parts[gate][column], row[gate], v);
-    }
-}
-
-// `columns`: sequences that there are; the others' sums are 0.
-__device__ __forceinline__ void product_fma(Sums &sums, const Weights &w, u32 h, int group0,
-                                            int columns, int lane) {
-#pragma unroll
-    for (int n = 0; n < column_tiles; ++n) {
-        float parts[gates][8];
-#pragma unroll
-        for (int i = 0; i < gates * 8; ++i) (&parts[0][0])[i] = 0.0f;
-#pragma unroll
-        for (int block = 0; block < register_blocks; ++block)
-            fma_block<false>(parts, w, h, group0, block, n * 8, columns, lane);
-#pragma unroll 1
-        for (int block = 0; block < shared_blocks; ++block)
-            fma_block<true>(parts, w, h, group0, block, n * 8, columns, lane);
-#pragma unroll
-        for (int gate = 0; gate < gates; ++gate) {
-            float kept[2];
-            quad_columns(kept, parts[gate], lane);
-            sums[n][gate * 2] = kept[0];
-            sums[n][gate * 2 + 1] = kept[1];
-        }
-    }
+    return u32(h_offset<row_bytes>(n * 8 + own.lane % 4 * 2 + e, own.unit + b * 8));
 }
 
 // ---- sequences and rows ----
@@ -346,44 +212,24 @@ __device__ __forceinline__ void store_gate_rows(const RnnParams &p, const RnnDir
         store_element(at + u64(((n * 8 + e) * rows + (b * gates + i) * 8) * element), gate[i]);
 }
 
-// Gates, c and h of a pass's cells from their sums, h to buffer `to`; `pre` of the next step.
-// Where a sequence has ended, c and h (in buffer `from`) stay.
-__device__ __forceinline__ void finish_cells(const RnnParams &p, const RnnDirection &d, Lane &own,
-                                             const Sums &sums, u32 from, u32 to, int block0,
-                                             int step) {
-    const u64 next_pre = pre_address(p, own, step + 1);
-#pragma unroll
-    for (int i = 0; i < column_tiles * 2 * pass_blocks; ++i) {
-        const int n = i / (2 * pass_blocks), e = i / pass_blocks % 2, in_pass = i % pass_blocks;
-        const int b = block0 + in_pass;
-        const bool active = lengths == lengths_none || step < own.end[n][e];
-        const u32 at = cell_offset(own, n, b, e);
-        float product[gates], pre[gates], gate[gates];
-#pragma unroll
-        for (int j = 0; j < gates; ++j) {
-            product[j] = sums[n][(in_pass * gates + j) * 2 + e];
-            pre[j] = own.pre[n][e][b][j];
-        }
-        load_pre(own, next_pre, step + 1, n, b, e);
-        float h = 0.0f, c = own.c[n][b][e];
-        const bool exists = has_unit(own, b);
-        if (exists && (cell == cell_gru || lengths != lengths_none))
-            h = load_shared_element(from + at);
-        const float next = unit_step(gate, product, pre, c, h, own.units[b], p.cell_clip);
-        if (active) own.c[n][b][e] = c;
-        if (exists) store_shared_element(to + at, active ? next : h);
-        if (store_gates && exists && step < own.end[n][e])
-            store_gate_rows(p, d, own, step, n, b, e, gate);
-    }
+// Whether the cell's values of this step count: else c and h stay as they are.
+__device__ __forceinline__ bool takes_step(const Lane &own, int n, int e, int step) {
+    return lengths == lengths_none || step < own.end[n][e];
 }
+
+//% slot cells
+//% slot output
+
+static_assert(slots_base + cells_bytes_own + output_bytes == smem,
+              "the spec counts shared memory as it is used");
 
 // ---- begin and end ----
 
-// Both buffers of h to zeros, then the first to h_in; c_in. Past the last unit all stays zero.
+// Both buffers to zeros, then h_in and c_in. Past the last element of a row all stays zero.
 __device__ __forceinline__ void begin_state(const RnnParams &p, const RnnDirection &d, Lane &own,
                                             u32 h) {
     write_table(p, own.table);
-    for (int i = int(threadIdx.x) * 16; i < 2 * h_bytes; i += threads * 16)
+    for (int i = int(threadIdx.x) * 16; i < h_bytes + cells_bytes; i += threads * 16)
         store_shared_16(h + i, Bytes16{{0, 0, 0, 0}});
     __syncthreads(); // zeros and the table are written
     find_piece(p, d, own);
@@ -396,14 +242,17 @@ __device__ __forceinline__ void begin_state(const RnnParams &p, const RnnDirecti
     for (int i = 0; i < column_tiles * 2 * warp_blocks; ++i) {
         const int n = i / (2 * warp_blocks), e = i / warp_blocks % 2, b = i % warp_blocks;
         const int unit = own.unit + b * 8, sequence = own.sequence + n * 8 + e;
-        const bool exists = sequence < p.batch;
         own.c[n][b][e] = 0.0f;
-        if (exists && unit < hidden && d.c_in != 0 && cell == cell_lstm)
+        if (sequence < p.batch && unit < hidden && d.c_in != 0 && cell == cell_lstm)
             own.c[n][b][e] = load_f32(d.c_in + (u64(sequence) * hidden + unit) * 4);
-        if (exists && unit < state && d.h_in != 0)
-            store_shared_element(h + cell_offset(own, n, b, e),
-                                 load_element(d.h_in + (u64(sequence) * state + unit) * element));
     }
+    if (d.h_in != 0)
+        for (int i = int(threadIdx.x); i < batch_tile * state; i += threads) {
+            const int column = i / state, k = i % state;
+            const u64 at = u64(int(blockIdx.x) * batch_tile + column) * state + k;
+            if (column < own.columns)
+                store_shared_element(h + h_offset(column, k), load_element(d.h_in + at * element));
+        }
     __syncthreads(); // h_in is visible
 }
 
@@ -428,21 +277,26 @@ __device__ __forceinline__ void end_state(const RnnParams &p, const RnnDirection
 
 extern "C" __global__ void __launch_bounds__(threads, 1)
     rnn_seq_block(const __grid_constant__ RnnParams p) {
-    const u32 shared = shared_base();
     Lane own;
     own.direction = int(blockIdx.z);
     own.warp = int(threadIdx.x) / 32;
     own.lane = int(threadIdx.x) % 32;
     own.unit = own.warp * warp_units + own.lane / 4;
     own.sequence = int(blockIdx.x) * batch_tile + own.lane % 4 * 2;
-    own.table = shared + table_base;
+    own.columns = p.batch - int(blockIdx.x) * batch_tile;
+    own.shared = shared_base();
+    own.table = own.shared + table_base;
     const RnnDirection &d = p.dir[own.direction];
     Weights weights;
-    load_all_weights(weights, d.r, shared, own.warp, own.lane);
+    load_resident(weights, d.r, state_pitch, own.warp * row_groups, rows / 8,
+                  own.shared + u32(own.warp * Weights::shared_bytes), own.lane);
 #pragma unroll
     for (int b = 0; b < warp_blocks; ++b)
         own.units[b] = unit_weights(d, has_unit(own, b) ? own.unit + b * 8 : 0);
-    u32 h = shared + h_base, other = h + h_bytes;
+    cells_begin(d, own);
+    Output output;
+    output_begin(output, d, own);
+    u32 h = own.shared + h_base, other = own.shared + cells_base;
     begin_state(p, d, own, h);
 
     const int launch_end = p.first_step + p.steps;
@@ -454,23 +308,11 @@ extern "C" __global__ void __launch_bounds__(threads, 1)
     for (int i = 0; i < column_tiles * 2 * warp_blocks; ++i)
         load_pre(own, first_pre, p.first_step, i / (2 * warp_blocks), i % warp_blocks,
                  i / warp_blocks % 2);
-    const int columns_here = p.batch - int(blockIdx.x) * batch_tile;
 #pragma unroll 1
     for (int step = p.first_step; step < end; ++step) {
-#pragma unroll
-        for (int b = 0; b < warp_blocks; b += pass_blocks) {
-            Sums sums;
-            if constexpr (dtype == dtype_f32)
-                product_fma(sums, weights, h, b * gates, columns_here, own.lane);
-            else
-                product_mma(sums, weights, h, b * gates, own.lane);
-            if (b == 0 && step > p.first_step) store_y(p, d, own, h, step - 1);
-            finish_cells(p, d, own, sums, h, other, b, step);
-        }
-        __syncthreads(); // h is visible, the old h has been read
-        const u32 swap = h;
-        h = other;
-        other = swap;
+        make_cells(p, d, own, weights, h, other, step);
+        make_output(output, own, h, other, step);
+        __syncthreads(); // h is visible, the old h and what made h have been read
     }
     const int last = max(end, p.first_step); // past the block's last step all is zero
 #pragma unroll 1
