@@ -185,13 +185,15 @@ static void sparse(double *to, int64_t rows, int64_t columns, Random *rng) {
     int64_t stride = 1;
     for (size_t i = 0; i < sizeof primes / sizeof *primes && stride == 1; i++)
         if (!divides(primes[i], columns)) stride = primes[i];
+    double several = 1; /* a power of two from the numbers of a row on: sums stay small */
+    while (several * (double)rows < (double)columns) several *= 2;
     memset(to, 0, (size_t)(rows * columns) * sizeof *to);
     for (int64_t row = 0; row < rows; row++)
         for (int64_t turn = row; turn < columns || turn == row; turn += rows) {
             const int64_t eighths = 8 + random_below(rng, 8);
             const double sign = random_below(rng, 2) ? 1 : -1;
             to[row * columns + (turn * stride + row / columns) % columns] =
-                sign * (double)eighths / 8;
+                sign * (double)eighths / 8 / several;
         }
 }
 
@@ -255,9 +257,13 @@ static Status fill_norm(RnnRun *r, int64_t d, Random *rng) {
     RefRnnWeights *k = &r->ref[d].weights;
     const int64_t rows = r->pack.gates * r->hidden;
     float *to = image(r, RNN_AT_NORM, d);
-    k->norm_gain = vector(r, 2 * rows, DTYPE_F32, 1, 0.3, rng);
+    double *gain = vector(r, 2 * rows, DTYPE_F32, 1, 0.3, rng);
+    k->norm_gain = gain;
     k->norm_shift = ARENA_ARRAY(r->check->arena, double, (size_t)(2 * rows));
-    if (!k->norm_gain || !k->norm_shift) return ST_NO_MEMORY;
+    if (!gain || !k->norm_shift) return ST_NO_MEMORY;
+    /* R h of any size becomes one of size 1, errors with it: with gains of 1 the layer would be
+     * chaotic, and no rule could tell right from wrong after some steps. */
+    normals(gain + rows, (size_t)rows, DTYPE_F32, 0.3, 0.1, rng);
     rnn_pack_rows(&r->pack, k->norm_gain, to);
     rnn_pack_rows(&r->pack, k->norm_gain + rows, to + r->pack.rows);
     if (r->gru) return ST_OK;
