@@ -68,6 +68,39 @@ static void a_reverse_layer(void **state) {
     check_case(&d, lens);
 }
 
+/* Every kind of cell, in two layers, as a sequence and by single steps. */
+static void every_kind_of_cell(void **state) {
+    (void)state;
+    const struct {
+        seqtune_rnn_cell cell;
+        int peephole, projection, layer_norm, reset_before;
+        float clip;
+    } rows[] = {
+        {SEQTUNE_LSTM, 1, 0, 0, 0, 0},     {SEQTUNE_LSTM, 0, 12, 0, 0, 0},
+        {SEQTUNE_LSTM, 0, 0, 1, 0, 0},     {SEQTUNE_LSTM, 0, 0, 0, 0, 0.25f},
+        {SEQTUNE_LSTM, 1, 12, 1, 0, 0.5f}, {SEQTUNE_GRU, 0, 0, 0, 1, 0},
+        {SEQTUNE_GRU, 0, 0, 1, 0, 0},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        seqtune_rnn_desc d = layers_of(rows[i].cell, SEQTUNE_F16, 2);
+        d.max_steps = 4;
+        d.peephole = rows[i].peephole;
+        d.projection = rows[i].projection;
+        d.layer_norm = rows[i].layer_norm;
+        d.reset_before = rows[i].reset_before;
+        d.cell_clip = rows[i].clip;
+        seqtune_rnn_desc step = d;
+        step.max_steps = 1;
+        Bench b = bench_of(&d, NULL);
+        Result whole = run_whole(&b), steps = run_pieces(&b, &step, 1);
+        check_reference(&b, &whole);
+        check_reference(&b, &steps);
+        result_end(&whole);
+        result_end(&steps);
+        bench_end(&b);
+    }
+}
+
 /* ---- against each other ---- */
 
 static void chunks_of_the_plan_give_the_bits_of_the_whole(void **state) {
@@ -237,6 +270,7 @@ int main(void) {
         cmocka_unit_test(two_bidirectional_layers_of_packed_sequences),
         cmocka_unit_test(three_layers_of_odd_sizes_in_f32),
         cmocka_unit_test(a_reverse_layer),
+        cmocka_unit_test(every_kind_of_cell),
         cmocka_unit_test(chunks_of_the_plan_give_the_bits_of_the_whole),
         cmocka_unit_test(pieces_and_single_steps_give_the_bits_of_the_whole),
         cmocka_unit_test(a_wavefront_gives_the_bits_of_layer_after_layer),

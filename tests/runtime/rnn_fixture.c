@@ -56,10 +56,28 @@ static void make_block(Bench *b, int64_t block) {
     const int64_t layer = block / b->directions, n = b->gates * b->d.hidden;
     const int64_t input = layer == 0 ? b->d.input : b->directions * b->state;
     const double range = 1 / sqrt((double)b->d.hidden);
-    const int64_t sizes[4] = {n * input, n * b->state, n, n};
-    for (int i = 0; i < 4; i++) {
-        b->exact[block][i] = numbers(i < 2 ? b->type : DTYPE_F32, sizes[i], 2 * range);
-        b->host[block][i] = as_floats(b->exact[block][i], sizes[i]);
+    const bool norm = b->d.layer_norm, lstm = b->gates == 4;
+    const struct {
+        int64_t n;
+        double range, around;
+    } sizes[WEIGHTS] = {
+        [W] = {n * input, 2 * range, 0},
+        [R] = {n * b->state, 2 * range, 0},
+        [BIAS_W] = {n, 2 * range, 0},
+        [BIAS_R] = {n, 2 * range, 0},
+        [PEEPHOLE] = {b->d.peephole ? 3 * b->d.hidden : 0, 0.5, 0},
+        [PROJECTION] = {b->d.projection * b->d.hidden, 2 * range, 0},
+        [GAINS] = {norm ? 2 * n : 0, 0.5, 1},
+        [GAIN_C] = {norm && lstm ? b->d.hidden : 0, 0.5, 1},
+        [SHIFT_C] = {norm && lstm ? b->d.hidden : 0, 0.5, 0},
+    };
+    for (int i = 0; i < WEIGHTS; i++) {
+        const bool matrix = i == W || i == R || i == PROJECTION;
+        if (sizes[i].n == 0) continue;
+        b->exact[block][i] = numbers(matrix ? b->type : DTYPE_F32, sizes[i].n, sizes[i].range);
+        for (int64_t k = 0; k < sizes[i].n && sizes[i].around != 0; k++)
+            b->exact[block][i][k] = (float)(b->exact[block][i][k] + sizes[i].around);
+        b->host[block][i] = as_floats(b->exact[block][i], sizes[i].n);
     }
 }
 
@@ -69,10 +87,16 @@ static void make_weights(Bench *b) {
     for (int64_t k = 0; k < b->blocks; k++) {
         make_block(b, k);
         w[k] = (seqtune_rnn_weights)SEQTUNE_RNN_WEIGHTS_INIT;
-        w[k].w = b->host[k][0];
-        w[k].r = b->host[k][1];
-        w[k].bias_w = b->host[k][2];
-        w[k].bias_r = b->host[k][3];
+        w[k].w = b->host[k][W];
+        w[k].r = b->host[k][R];
+        w[k].bias_w = b->host[k][BIAS_W];
+        w[k].bias_r = b->host[k][BIAS_R];
+        w[k].peephole = b->host[k][PEEPHOLE];
+        w[k].projection = b->host[k][PROJECTION];
+        w[k].norm_w = b->host[k][GAINS];
+        w[k].norm_r = b->d.layer_norm ? b->host[k][GAINS] + b->gates * b->d.hidden : NULL;
+        w[k].norm_c = b->host[k][GAIN_C];
+        w[k].norm_c_shift = b->host[k][SHIFT_C];
     }
     assert_int_equal(seqtune_rnn_weights_bytes(&b->d, &bytes), SEQTUNE_OK);
     void *packed = make(bytes);
@@ -130,6 +154,7 @@ Bench bench_of(const seqtune_rnn_desc *d, const int64_t *lens) {
     b.state = d->projection > 0 ? d->projection : d->hidden;
     b.directions = d->direction == SEQTUNE_RNN_BIDIRECTIONAL ? 2 : 1;
     b.blocks = d->layers * b.directions;
+    b.zeros = make((size_t)(2 * b.gates * b.d.hidden) * sizeof(double));
     make_weights(&b);
     make_inputs(&b);
     return b;
@@ -139,10 +164,11 @@ void bench_end(Bench *b) {
     const seqtune_device_ptr all[] = {b->weights, b->at_x, b->at_h, b->at_c, b->at_lens, b->at_cu};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) CHECK(seqtune_device_free(ctx, all[i]));
     for (int64_t k = 0; k < b->blocks; k++)
-        for (int i = 0; i < 4; i++) {
+        for (int i = 0; i < WEIGHTS; i++) {
             free(b->host[k][i]);
             free(b->exact[k][i]);
         }
+    free(b->zeros);
     free(b->x);
     free(b->h_in);
     free(b->c_in);
@@ -287,16 +313,25 @@ void check_reference(const Bench *b, const Result *r) {
     double *h = make((size_t)(states * b->state) * sizeof *h);
     double *c = make((size_t)(states * b->d.hidden) * sizeof *c);
     for (int64_t k = 0; k < b->blocks; k++)
-        w[k] = (RefRnnWeights){.w = b->exact[k][0],
-                               .r = b->exact[k][1],
-                               .bias = b->exact[k][2],
-                               .hidden_bias = b->exact[k][3]};
+        w[k] = (RefRnnWeights){.w = b->exact[k][W],
+                               .r = b->exact[k][R],
+                               .bias = b->exact[k][BIAS_W],
+                               .hidden_bias = b->exact[k][BIAS_R],
+                               .peephole = b->exact[k][PEEPHOLE],
+                               .projection = b->exact[k][PROJECTION],
+                               .norm_gain = b->exact[k][GAINS],
+                               .norm_shift = b->d.layer_norm ? b->zeros : NULL,
+                               .cell_gain = b->exact[k][GAIN_C],
+                               .cell_shift = b->exact[k][SHIFT_C]};
     const RefRnnStack stack = {.first = {.gru = b->gates == 3,
                                          .batch = b->d.batch,
                                          .steps = b->d.max_steps,
                                          .input = b->d.input,
                                          .hidden = b->d.hidden,
                                          .projection = b->d.projection,
+                                         .reset_before = b->d.reset_before,
+                                         .cell_clip = b->d.cell_clip,
+                                         .norm_eps = 1e-5,
                                          .lens = b->lens,
                                          .x = b->x},
                                .layers = b->d.layers,

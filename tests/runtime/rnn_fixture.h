@@ -13,6 +13,8 @@
         if ((call) != SEQTUNE_OK) fail_msg("%s: %s", #call, seqtune_last_error(ctx));              \
     } while (0)
 
+enum Weight { W, R, BIAS_W, BIAS_R, PEEPHOLE, PROJECTION, GAINS, GAIN_C, SHIFT_C, WEIGHTS };
+
 enum { MAX_BLOCKS = 6, GUARD = 64 }; /* layers * directions; bytes behind each output */
 
 /* A description, its weights for packing and for the reference, inputs and results. */
@@ -21,10 +23,11 @@ typedef struct Bench {
     const int64_t *lens; /* NULL: all steps */
     Dtype type;
     int64_t gates, state, directions, blocks, tokens;
-    float *host[MAX_BLOCKS][4];   /* w, r, bias_w, bias_r */
-    double *exact[MAX_BLOCKS][4]; /* the same in double */
-    double *x;                    /* [batch, steps, input] */
-    double *h_in, *c_in;          /* [blocks, batch, state / hidden] */
+    float *host[MAX_BLOCKS][WEIGHTS]; /* what the description has not: NULL */
+    double *exact[MAX_BLOCKS][WEIGHTS];
+    double *zeros;       /* shifts of layer norm that are in the bias */
+    double *x;           /* [batch, steps, input] */
+    double *h_in, *c_in; /* [blocks, batch, state / hidden] */
     seqtune_device_ptr weights, at_x, at_h, at_c, at_lens, at_cu;
 } Bench;
 
