@@ -32,20 +32,9 @@ typedef struct Order {
     { d, m, n, w, false, true }
 
 static const Order orders[] = {
-    {"a100", TILE(64, 128, 128, 4), TILE(64, 128, 128, 8), 1.18, false},
-    {"a100", TILE(64, 128, 128, 4), TILE(64, 128, 128, 2), 1.05, false},
-    {"a100", TILE(64, 128, 128, 4), TILE(64, 64, 256, 4), 1.27, false},
-    {"a100", TILE(64, 128, 128, 4), TILE(64, 256, 64, 4), 1.85, false},
-    {"a100", TILE(128, 128, 64, 4), TILE(128, 128, 128, 8), 1.28, false},
-    {"a100", TILE(128, 128, 64, 4), TILE(128, 256, 64, 8), 1.28, false},
-    {"a100", TILE(96, 128, 64, 4), TILE_Q(96, 128, 128, 4), 0, false},
-    {"a100", TILE(96, 128, 64, 4), TILE_Q(96, 64, 128, 4), 0, false},
-    {"a100", TILE(256, 128, 64, 8), TILE(256, 64, 64, 4), 0, false},
-    {"rtx4090", TILE(128, 128, 32, 4), TILE(128, 128, 64, 4), 0, false},
-    {"rtx4090", TILE(128, 128, 32, 4), TILE(128, 64, 64, 4), 0, false},
-    {"rtx4090", TILE(128, 128, 32, 4), TILE(128, 128, 128, 8), 0, false},
-    {"rtx4090", TILE(96, 128, 64, 4), TILE(96, 64, 64, 4), 0, false},
-    {"h100", TILE(256, 64, 64, 4), TILE(256, 128, 64, 8), 0, true},
+#define ORDER(gpu, faster, slower, ratio, open) {gpu, faster, slower, ratio, open},
+#include "tests/softgpu/fa2_orders.def"
+#undef ORDER
 };
 enum { ORDERS = sizeof orders / sizeof *orders };
 

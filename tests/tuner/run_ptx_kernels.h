@@ -15,7 +15,7 @@
 #include "tests/tuner/program.h"
 #include "tuner/options.h"
 
-static void put(const char *name, const char *text) {
+static inline void put(const char *name, const char *text) {
     FILE *f = fopen(name, "w"); /* the group runs in its own home */
     assert_non_null(f);
     assert_true(fputs(text, f) >= 0);
@@ -63,13 +63,13 @@ static const char kernels[] =
     "  st.global.u32 [%d1], %r0;\n  ret;\n}\n";
 
 /* Runs one description on `kernels`; the GPU is the software GPU. */
-static Ran run_desc(const char *desc, const char *options) {
+static inline Ran run_desc(const char *desc, const char *options) {
     put("k.ptx", kernels);
     put("d.lua", desc);
     return program_run("run-ptx k.ptx --launch d.lua --gpu soft:a100 %s", options);
 }
 
-static void expect_run(const char *desc, const char *options, int code, const char *text) {
+static inline void expect_run(const char *desc, const char *options, int code, const char *text) {
     Ran ran = run_desc(desc, options);
     program_expect(&ran, code, text);
     program_free(&ran);
