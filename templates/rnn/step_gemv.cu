@@ -145,18 +145,22 @@ __device__ __forceinline__ void all_products(const RnnParams &p, float (&sums)[v
     for (; turn < end; ++turn) products<source, part, false, 1>(p, sums, o, turn, lane);
 }
 
+// One exchange: of 2 * half sums of two lanes each is left with half, those of both.
+template <int half> __device__ __forceinline__ void scatter(float (&v)[values], int lane) {
+    constexpr int distance = 32 * half / values;
+    const bool upper = (lane & distance) != 0;
+#pragma unroll
+    for (int i = 0; i < half; ++i) {
+        const float own = upper ? v[half + i] : v[i];
+        const float other = upper ? v[i] : v[half + i];
+        v[i] = own + shuffle_xor(other, distance);
+    }
+    if constexpr (half > 1) scatter<half / 2>(v, lane);
+}
+
 // Sums of the warp: lane 32 / values * i (and those after it) is left with value i.
 __device__ __forceinline__ float scattered_sum(float (&v)[values], int lane) {
-#pragma unroll
-    for (int half = values / 2, distance = 16; half > 0; half /= 2, distance /= 2) {
-        const bool upper = (lane & distance) != 0;
-#pragma unroll
-        for (int i = 0; i < half; ++i) {
-            const float own = upper ? v[half + i] : v[i];
-            const float other = upper ? v[i] : v[half + i];
-            v[i] = own + shuffle_xor(other, distance);
-        }
-    }
+    scatter<values / 2>(v, lane);
 #pragma unroll
     for (int distance = 16 / values; distance > 0; distance /= 2)
         v[0] += shuffle_xor(v[0], distance);
