@@ -282,22 +282,6 @@ template <int source> __device__ constexpr int source_align() {
     return source == from_x ? int(x_align) : (source == from_h ? int(h_align) : 16);
 }
 
-// A sequence's row; 0: nothing is read, all zeros.
-template <int source> __device__ __forceinline__ u64 source_row(const RnnParams &p, int sequence) {
-    const int direction = int(blockIdx.z);
-    if (sequence >= p.batch) return 0;
-    if constexpr (source == from_x) {
-        const RnnSequence s = rnn_sequence(p, sequence);
-        if (!rnn_active(s, this_step(p))) return 0;
-        return p.x + u64(rnn_x_row(p, s, direction, this_step(p)) * element);
-    } else if constexpr (source == from_h) {
-        const StepState h = state_before(p, direction);
-        return h.address == 0 ? 0 : h.address + u64(i64(sequence) * h.pitch * element);
-    } else { // of an inactive sequence nothing was written
-        return step_active(p, sequence) ? product_row(p, direction, sequence) : 0;
-    }
-}
-
 // The matrix: its address and elements per row.
 template <int source> __device__ __forceinline__ StepState source_weights(const RnnParams &p) {
     const RnnDirection &d = p.dir[blockIdx.z];
@@ -305,6 +289,29 @@ template <int source> __device__ __forceinline__ StepState source_weights(const 
     if constexpr (source == from_product && projection > 0)
         return StepState{d.projection, unit_pitch};
     return StepState{d.r, state_pitch};
+}
+
+// A sequence's row. Where there is none to read (past the batch, of an inactive step) a row of the
+// matrix stands in, which is as long: sequences do not mix, and what comes of it is not used.
+template <int source> __device__ __forceinline__ u64 source_row(const RnnParams &p, int sequence) {
+    const int direction = int(blockIdx.z);
+    const u64 other = source_weights<source>(p).address;
+    if (sequence >= p.batch) return other;
+    if constexpr (source == from_x) {
+        const RnnSequence s = rnn_sequence(p, sequence);
+        if (!rnn_active(s, this_step(p))) return other;
+        return p.x + u64(rnn_x_row(p, s, direction, this_step(p)) * element);
+    } else if constexpr (source == from_h) {
+        const StepState h = state_before(p, direction);
+        return h.address + u64(i64(sequence) * h.pitch * element);
+    } else {
+        return step_active(p, sequence) ? product_row(p, direction, sequence) : other;
+    }
+}
+
+// No h: the product is 0.
+template <int source> __device__ __forceinline__ bool source_missing(const RnnParams &p) {
+    return source == from_h && state_before(p, int(blockIdx.z)).address == 0;
 }
 
 // Where R stands in for P: its rows of n contract over r h, whose rows are unit_pitch long.

@@ -57,7 +57,7 @@ template <int source> __device__ constexpr int sum_of(int i) {
 struct Operands {
     u64 weights;
     int pitch;
-    u64 sequence[batch_tile]; // 0: zeros
+    u64 sequence[batch_tile];
 };
 
 template <int source>
@@ -68,10 +68,8 @@ __device__ __forceinline__ Operands operands(const RnnParams &p, int row0, int s
     o.pitch = w.pitch;
     o.weights = w.address + u64(i64(row0) * w.pitch * element) + lane * 16;
 #pragma unroll
-    for (int n = 0; n < batch_tile; ++n) {
-        o.sequence[n] = source_row<source>(p, sequence0 + n);
-        if (o.sequence[n] != 0) o.sequence[n] += lane * 16;
-    }
+    for (int n = 0; n < batch_tile; ++n)
+        o.sequence[n] = source_row<source>(p, sequence0 + n) + lane * 16;
     return o;
 }
 
@@ -96,8 +94,8 @@ __device__ __forceinline__ void products(const RnnParams &p, float (&sums)[value
 #pragma unroll
         for (int n = 0; n < batch_tile; ++n) {
             const int left = whole ? int(piece) : k < o.pitch ? elements_left<source>(p, k) : 0;
-            row[i][n] = load_piece<source_align<source>()>(
-                o.sequence[n] + u64(turn + i) * (32 * 16), o.sequence[n] != 0 ? left : 0);
+            row[i][n] =
+                load_piece<source_align<source>()>(o.sequence[n] + u64(turn + i) * (32 * 16), left);
         }
     }
 #pragma unroll
@@ -126,6 +124,7 @@ __device__ __forceinline__ void products(const RnnParams &p, float (&sums)[value
 template <int source, int part>
 __device__ __forceinline__ void all_products(const RnnParams &p, float (&sums)[values], int row0,
                                              int sequence0, int split, int lane) {
+    if (source_missing<source>(p)) return;
     const Operands o = operands<source>(p, row0, sequence0, lane);
     const int turns = ceil_div(o.pitch, 32 * piece);
     const int each = ceil_div(turns, k_splits);

@@ -51,8 +51,8 @@ template <int part> __device__ __forceinline__ void zero(Sums<part> &sums) {
 struct Operands {
     u64 weights;
     int pitch;
-    int rows_left;       // from row0 on; of P only: the other matrices end with a warp's rows
-    u64 column[columns]; // 0: zeros
+    int rows_left; // from row0 on; of P only: the other matrices end with a warp's rows
+    u64 column[columns];
 };
 
 template <int source>
@@ -64,10 +64,9 @@ __device__ __forceinline__ Operands operands(const RnnParams &p, int row0, int s
     o.rows_left = (state + 15) / 16 * 16 - row0;
     o.weights = w.address + u64((i64(row0 + lane / 4) * w.pitch + lane % 4 * 8) * element);
 #pragma unroll
-    for (int n = 0; n < columns; ++n) {
-        o.column[n] = source_row<source>(p, sequence0 + n * 8 + lane / 4);
-        if (o.column[n] != 0) o.column[n] += lane % 4 * (8 * element);
-    }
+    for (int n = 0; n < columns; ++n)
+        o.column[n] =
+            source_row<source>(p, sequence0 + n * 8 + lane / 4) + lane % 4 * (8 * element);
     return o;
 }
 
@@ -75,8 +74,7 @@ __device__ __forceinline__ Operands operands(const RnnParams &p, int row0, int s
 template <int source, bool whole>
 __device__ __forceinline__ Bytes16 load_column(const RnnParams &p, u64 row, int block, int lane) {
     const int count = whole ? 8 : elements_left<source>(p, block * 32 + lane % 4 * 8);
-    const u64 at = row + u64(block) * (32 * element);
-    return load_piece<source_align<source>()>(at, row != 0 ? count : 0);
+    return load_piece<source_align<source>()>(row + u64(block) * (32 * element), count);
 }
 
 // `count` blocks of k from `block` on.
@@ -115,6 +113,7 @@ __device__ __forceinline__ void products(const RnnParams &p, Sums<part> &sums, c
 template <int source, int part>
 __device__ __forceinline__ void all_products(const RnnParams &p, Sums<part> &sums, int row0,
                                              int sequence0, int split, int lane) {
+    if (source_missing<source>(p)) return;
     const Operands o = operands<source>(p, row0, sequence0, lane);
     const int each = (o.pitch / 32 + k_splits - 1) / k_splits;
     int block = split * each;
