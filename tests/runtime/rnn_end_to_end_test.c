@@ -3,6 +3,8 @@
  * against each other bit for bit. */
 #include "tests/runtime/rnn_fixture.h"
 
+#include <dlfcn.h>
+
 static seqtune_rnn_desc layers_of(seqtune_rnn_cell cell, seqtune_dtype dtype, int64_t layers) {
     seqtune_rnn_desc d = SEQTUNE_RNN_DESC_INIT;
     d.cell = cell;
@@ -238,24 +240,74 @@ static void a_captured_run_serves_other_lengths(void **state) {
     bench_end(&b);
 }
 
-/* A launch per step, and blocks that wait for each other, as the sizes make the plan choose. */
-static void larger_layers_give_the_same_bits_in_pieces(void **state) {
+/* A block of the grid dies: the others give up, the word says in which step, the layer above does
+ * not wait again, and the next run is as if nothing had been. */
+static void a_dead_block_ends_in_the_error_word(void **state) {
     (void)state;
-    static const int64_t sizes[] = {288, 1040};
-    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-        seqtune_rnn_desc d = layers_of(i == 0 ? SEQTUNE_GRU : SEQTUNE_LSTM, SEQTUNE_F16, 1);
-        seqtune_rnn_desc step = d;
-        d.batch = step.batch = 2;
-        d.hidden = step.hidden = sizes[i];
+    int (*kill_block)(const char *, unsigned long long, unsigned long long) = NULL;
+    void *symbol = dlsym(ctx->driver->handle, "softgpuKillBlock");
+    memcpy(&kill_block, &symbol, sizeof symbol);
+    if (kill_block == NULL) skip(); /* a real GPU */
+    seqtune_rnn_desc d = layers_of(SEQTUNE_LSTM, SEQTUNE_F16, 2);
+    d.hidden = 288;
+    Bench b = bench_of(&d, NULL);
+    Rig rig = rig_of(&b, &d);
+    seqtune_plan_info info = SEQTUNE_PLAN_INFO_INIT;
+    CHECK(seqtune_plan_get_info(rig.plan, &info));
+    assert_has(info.config, "tier=2");
+    seqtune_rnn_args a = args_of(&b, &rig, 0, d.max_steps, 0);
+    int32_t words[3] = {0}, fill = 77;
+    a.error = to_device(&fill, sizeof fill);
+    for (int run = 0; run < 3; run++) {
+        assert_int_equal(kill_block(run == 1 ? "rnn_seq_grid" : NULL, 3, 2000), 0);
+        CHECK(seqtune_run_rnn(rig.plan, &a, rig.workspace, NULL));
+        CHECK(seqtune_device_synchronize(ctx));
+        CHECK(seqtune_device_download(ctx, &words[run], a.error, 4));
+    }
+    assert_int_equal(words[0], 0);
+    assert_in_range(words[1], 1, d.max_steps);
+    assert_int_equal(words[2], 0);
+    Result r = fetch(&b, &rig, 0);
+    check_reference(&b, &r);
+    result_end(&r);
+    CHECK(seqtune_device_free(ctx, a.error));
+    rig_end(&rig);
+    bench_end(&b);
+}
+
+static void every_tier_gives_the_same_bits_in_pieces(void **state) {
+    (void)state;
+    const struct {
+        seqtune_rnn_cell cell;
+        int64_t hidden, projection;
+        const char *tier; /* that the default has on an A100 */
+    } rows[] = {
+        {SEQTUNE_GRU, 64, 0, "tier=1"},
+        {SEQTUNE_GRU, 288, 0, "tier=2"},
+        {SEQTUNE_LSTM, 288, 0, "tier=2"},
+        {SEQTUNE_LSTM, 250, 100, "tier=3"},
+    };
+    const bool soft = getenv("SEQTUNE_TEST_GPU") == NULL;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        seqtune_rnn_desc d = layers_of(rows[i].cell, SEQTUNE_F16, 1);
+        d.batch = 2;
+        d.hidden = rows[i].hidden;
+        d.projection = rows[i].projection;
         d.max_steps = 4;
-        Bench b = bench_of(&d, NULL);
-        Result whole = run_whole(&b), pieces = run_pieces(&b, &d, 3);
-        check_reference(&b, &whole);
-        assert_same(&pieces, &whole);
+        seqtune_rnn_desc step = d;
         step.max_steps = 1;
         step.flags = SEQTUNE_RNN_SEQUENCE_ORDER;
         step.order_steps = d.max_steps;
+        Bench b = bench_of(&d, NULL);
+        Rig rig = rig_of(&b, &d);
+        seqtune_plan_info info = SEQTUNE_PLAN_INFO_INIT;
+        CHECK(seqtune_plan_get_info(rig.plan, &info));
+        if (soft) assert_has(info.config, rows[i].tier);
+        rig_end(&rig);
+        Result whole = run_whole(&b), pieces = run_pieces(&b, &d, 3);
         Result steps = run_pieces(&b, &step, 1);
+        check_reference(&b, &whole);
+        assert_same(&pieces, &whole);
         assert_same(&steps, &whole);
         result_end(&whole);
         result_end(&pieces);
@@ -277,7 +329,8 @@ int main(void) {
         cmocka_unit_test(steps_of_the_cell_kernel_agree_with_the_reference),
         cmocka_unit_test(what_is_not_wanted_is_not_written),
         cmocka_unit_test(a_captured_run_serves_other_lengths),
-        cmocka_unit_test(larger_layers_give_the_same_bits_in_pieces),
+        cmocka_unit_test(a_dead_block_ends_in_the_error_word),
+        cmocka_unit_test(every_tier_gives_the_same_bits_in_pieces),
     };
     return cmocka_run_group_tests(tests, rnn_setup, rnn_teardown);
 }

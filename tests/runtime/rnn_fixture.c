@@ -24,7 +24,7 @@ static size_t element(const Bench *b) {
     return dtype_bytes(b->type);
 }
 
-static seqtune_device_ptr to_device(const void *data, size_t bytes) {
+seqtune_device_ptr to_device(const void *data, size_t bytes) {
     seqtune_device_ptr out = 0;
     CHECK(seqtune_device_alloc(ctx, bytes, &out));
     CHECK(seqtune_device_upload(ctx, out, data, bytes));

@@ -48,6 +48,7 @@ extern seqtune_context *ctx;
 int rnn_setup(void **state); /* opens ctx */
 int rnn_teardown(void **state);
 
+seqtune_device_ptr to_device(const void *data, size_t bytes);
 /* A dirty buffer is 0xa5 everywhere, which is a number in every type. */
 Bench bench_of(const seqtune_rnn_desc *d, const int64_t *lens); /* d is normalised but strides */
 void bench_end(Bench *b);
