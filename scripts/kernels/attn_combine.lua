@@ -18,22 +18,27 @@ kernel "attn_combine" {
   space = {
     axis "vec"           { 2, 4, 8 },          -- elements per thread
     axis "block_threads" { 64, 128, 256 },
+    axis "slices"        { 1, 2, 4, 8, 16 },   -- threads that share an element's parts
   },
   pipeline = { pipe "attn/combine" { needs = {} } },
   derive = {
     let("units", "head_dim // vec"),
-    let("rows_per_block", "block_threads // max(units, 1)"),
+    let("rows_per_block", "block_threads // slices // max(units, 1)"),
+    -- What the GPU holds of them at once, of 1024 threads per SM.
+    let("busy", "rows * units * slices * 100 // (gpu.sms * 1024)"),
   },
   rules = {
-    rule("units <= block_threads", "a row fits one block"),
+    rule("units * slices <= block_threads", "a row fits one block"),
+    rule("slices == 1 or slices * 2 <= parts", "a slice has two parts or more"),
+    rule("slices == 1 or busy <= 100", "more threads than the GPU holds wait for each other"),
     rule("vec >= 4 or head_dim <= 256", "narrow accesses only for short rows"),
   },
   resources = {
     threads = "block_threads",
-    smem = "0",
+    smem = "slices > 1 and block_threads * (vec + 2) * 4 or 0",
     regs = "min(40 + vec * 6, 128)",
     workspace = "0",
-    score = "vec * 16 - block_threads // 64",
+    score = "slices > 1 and 100 + slices * 4 - block_threads // 64 or vec * 4 - block_threads // 64",
   },
   launch = {
     step { entry = "attn_combine", grid = { "cdiv(rows, rows_per_block)" }, block = { "threads" }, smem = "smem" },
@@ -43,9 +48,12 @@ kernel "attn_combine" {
   flops = "rows * head_dim * parts * 2",
   bytes = "rows * (head_dim * (parts * (part_type == 'f32' and 4 or 2) + 2) + parts * 4 + 4)",
   seeds = {
-    seed { vec = 8, block_threads = 128 },
-    seed { vec = 8, block_threads = 64 },
-    seed { vec = 4, block_threads = 256 },
+    seed { vec = 8, block_threads = 256, slices = 16, when = "parts >= 32" },
+    seed { vec = 8, block_threads = 256, slices = 4, when = "parts >= 8" },
+    seed { vec = 8, block_threads = 256, slices = 2, when = "parts >= 8" },
+    seed { vec = 8, block_threads = 128, slices = 1 },
+    seed { vec = 8, block_threads = 64, slices = 1 },
+    seed { vec = 4, block_threads = 256, slices = 1 },
   },
   verify = { reference = "merge" },
 }

@@ -63,6 +63,7 @@ static_assert(KV_offset(8, 0) == 8 * kv_row_bytes, "the swizzle repeats every 8 
 
 struct KvPipe {
     KvPlace place;
+    u32 page;        // of this lane's token in the tile that is copied next
     u32 ring;        // this warp's buffers
     u32 write, read; // byte offset of the buffer that is filled or read next
 };
@@ -85,14 +86,22 @@ struct TileRows {
 
 enum : int { together = kv == kv_dense || page_size % warp_keys == 0 };
 
+__device__ __forceinline__ int own_token(int key0, int lane) {
+    return together ? key0 : key0 + lane % warp_keys;
+}
+
+// Reads the page ids of a tile before its copy is due, so that nobody waits for them then.
+__device__ __forceinline__ void expect(const AttnParams &p, KvPipe &pipe, int tile, int end,
+                                       int lane) {
+    const int token = own_token(tile * warp_keys, lane);
+    if (kv == kv_paged && tile < end && (together || token < p.len_kv))
+        pipe.page = kv_page(pipe.place, token);
+}
+
 __device__ __forceinline__ TileRows tile_rows(const AttnParams &p, const KvPipe &pipe, int key0,
                                               int lane) {
-    TileRows rows = {{0, 0}, p.k_token * kv_element, p.v_token * kv_element};
-    if constexpr (together)
-        rows.own = kv_row(p, pipe.place, key0);
-    else if (lane < warp_keys && key0 + lane < p.len_kv)
-        rows.own = kv_row(p, pipe.place, key0 + lane);
-    return rows;
+    return {kv_row(p, pipe.place, pipe.page, own_token(key0, lane)), p.k_token * kv_element,
+            p.v_token * kv_element};
 }
 
 __device__ __forceinline__ u64 tile_row(u64 own, i64 step, int row) {
@@ -132,9 +141,9 @@ __device__ __forceinline__ void copy_tile(u32 to, u64 own, i64 step, int rows_le
     }
 }
 
-// Tile `tile` when it is below `end`; always closes one group.
-__device__ __forceinline__ void issue_tile(const AttnParams &p, KvPipe &pipe, int tile, int end,
-                                           int lane) {
+// Tile `tile` when it is below `end`; always closes one group. `step`: from one tile to the next.
+__device__ __forceinline__ void issue_tile(const AttnParams &p, KvPipe &pipe, int tile, int step,
+                                           int end, int lane) {
     if (tile < end) {
         const int key0 = tile * warp_keys;
         const TileRows rows = tile_rows(p, pipe, key0, lane);
@@ -144,6 +153,7 @@ __device__ __forceinline__ void issue_tile(const AttnParams &p, KvPipe &pipe, in
     }
     pipe.write = next_buffer(pipe.write);
     if constexpr (HAS_cp_async) copy_async_commit();
+    expect(p, pipe, tile + step, end, lane);
 }
 
 // Q by all threads of the block; rows past the last are zeros. For 8-bit K elements 4c, 4c+2 of 16
@@ -336,6 +346,16 @@ extern "C" __global__ void __launch_bounds__(threads, launch_blocks)
     const u32 shared = shared_base();
     const int warp = int(threadIdx.x) / 32;
     const int lane = int(threadIdx.x) % 32;
+    // Tiles of this warp, counted in warp_keys keys. The first are on their way before Q is read.
+    const PartTiles part_of_keys = part_tiles(split, part);
+    const int begin = part_of_keys.begin * warps + warp;
+    const int step = part_of_keys.step * warps;
+    const int end = min(part_of_keys.end * warps, ceil_div(p.len_kv, warp_keys));
+    KvPipe pipe = {kv_place(p, work.batch, work.head_kv), 0,
+                   shared + warp * (stages * buffer_bytes), 0, 0};
+    expect(p, pipe, begin, end, lane);
+#pragma unroll
+    for (int i = 0; i < stages - 1; ++i) issue_tile(p, pipe, begin + i * step, step, end, lane);
     copy_q(p, work, shared + q_base);
     __syncthreads(); // Q is visible
     Query query;
@@ -346,8 +366,6 @@ extern "C" __global__ void __launch_bounds__(threads, launch_blocks)
             ldmatrix_x4(query.regs[i], query.tile + Q_offset(i / dim_steps * 16 + lane % 16,
                                                              i % dim_steps * 16 + lane / 16 * 8));
     }
-    KvPipe pipe = {kv_place(p, work.batch, work.head_kv), shared + warp * (stages * buffer_bytes),
-                   0, 0};
     LaneRows lane_rows_of_kv;
 #pragma unroll
     for (int i = 0; i < span_pairs; ++i)
@@ -361,16 +379,10 @@ extern "C" __global__ void __launch_bounds__(threads, launch_blocks)
     RowState rows;
     softmax_begin(rows);
 
-    // Tiles of this warp, counted in warp_keys keys.
-    const int begin = (split.first + part * split.chunk) * warps + warp;
-    const int part_end = min(split.first + (part + 1) * split.chunk, split.end) * warps;
-    const int end = min(part_end, ceil_div(p.len_kv, warp_keys));
-#pragma unroll
-    for (int i = 0; i < stages - 1; ++i) issue_tile(p, pipe, begin + i * warps, end, lane);
 #pragma unroll 1
-    for (int tile = begin; tile < end; tile += warps) {
+    for (int tile = begin; tile < end; tile += step) {
         __syncwarp(); // A
-        issue_tile(p, pipe, tile + (stages - 1) * warps, end, lane);
+        issue_tile(p, pipe, tile + (stages - 1) * step, step, end, lane);
         if constexpr (HAS_cp_async) copy_async_wait<stages - 1>();
         __syncwarp(); // B
         float s[S_regs];

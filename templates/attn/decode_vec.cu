@@ -94,7 +94,8 @@ __device__ __forceinline__ void load_tile(const AttnParams &p, const KvPlace &pl
 #pragma unroll
     for (int i = 0; i < group_keys; ++i) {
         const bool exists = key + i * groups < p.len_kv;
-        from[i] = kv_row(p, place, exists ? key + i * groups : key < p.len_kv ? key : 0);
+        const int token = exists ? key + i * groups : key < p.len_kv ? key : 0;
+        from[i] = kv_row(p, place, kv_page(place, token), token);
     }
 #pragma unroll
     for (int i = 0; i < group_keys; ++i) {
@@ -226,11 +227,11 @@ extern "C" __global__ void __launch_bounds__(threads, launch_blocks)
     Rows rows;
     rows_begin(p, work, rows, lane % lanes_per_key * lane_dims);
 
-    const int begin = (split.first + part * split.chunk) * warps + warp;
-    const int part_end = min(split.first + (part + 1) * split.chunk, split.end) * warps;
-    const int end = min(part_end, ceil_div(p.len_kv, warp_keys));
+    const PartTiles part_of_keys = part_tiles(split, part);
+    const int step = part_of_keys.step * warps;
+    const int end = min(part_of_keys.end * warps, ceil_div(p.len_kv, warp_keys));
 #pragma unroll 1
-    for (int at = begin; at < end; at += warps) {
+    for (int at = part_of_keys.begin * warps + warp; at < end; at += step) {
         const int key = at * warp_keys + group;
         Tile tile;
         load_tile(p, place, tile, key, lane % lanes_per_key * 16);

@@ -86,7 +86,8 @@ __device__ __forceinline__ void query_load(Query &query, int lane) {
     }
 }
 
-// Tiles to be copied: the next one and the one after it, negative for none.
+// Tiles whose K is copied: the next one, negative for none, and the one after it, which there is
+// in any case: past the end the last one again.
 struct Copies {
     int next, later;
 };
@@ -202,7 +203,7 @@ struct Warp {
 template <bool cut>
 __device__ __forceinline__ void step(const AttnParams &p, const Warp &warp, const Query &query,
                                      KvPipe &kv, RowState &rows, float (&o)[O_regs], int tile,
-                                     Copies v, Copies k) {
+                                     int v, Copies k) {
     float s[S_regs];
     LaneRows k_rows = warp.k_rows;
     opaque(k_rows);
@@ -234,8 +235,8 @@ __device__ __forceinline__ BlockWork block_work(const AttnParams &p) {
     return work;
 }
 
-__device__ __forceinline__ Copies whole_copies(int tile, int end) {
-    return {tile < end ? tile : -1, tile + 1 < end ? tile + 1 : -1};
+__device__ __forceinline__ int below(int tile, int end) {
+    return tile < end ? tile : -1;
 }
 
 // Rows of Q, and later of O, of one warp.
@@ -275,22 +276,24 @@ extern "C" __global__ void __launch_bounds__(threads, launch_blocks)
         kv_begin(p, work, tiles, kv, query, shared, warp.row, warp.lane);
 #pragma unroll 1
         for (int i = tiles.begin; i < cut_visits_end(tiles); ++i)
-            step<true>(p, warp, query, kv, rows, o, tile_at(tiles, i),
-                       {tile_at(tiles, i + v_ahead), tile_at(tiles, i + v_ahead + 1)},
-                       {tile_at(tiles, i + k_ahead), tile_at(tiles, i + k_ahead + 1)});
+            step<true>(p, warp, query, kv, rows, o, tile_at(tiles, i), tile_at(tiles, i + v_ahead),
+                       {tile_at(tiles, i + k_ahead), later_tile(tiles, i + k_ahead + 1)});
         const int end = tiles.whole_end;
 #pragma unroll 1
         for (int tile = tiles.whole; tile < end; ++tile)
-            step<false>(p, warp, query, kv, rows, o, tile, whole_copies(tile + v_ahead, end),
-                        whole_copies(tile + k_ahead, end));
+            step<false>(p, warp, query, kv, rows, o, tile, below(tile + v_ahead, end),
+                        {below(tile + k_ahead, end), min(tile + k_ahead + 1, end - 1)});
         // With q_in_regs the output tile lies over K/V, which other warps may still read.
         if constexpr (q_in_regs) __syncthreads();
     }
     softmax_end(rows);
-    int thread = int(threadIdx.x);
+    // Where the results go is found again: the loops have no registers for it.
+    int thread = int(threadIdx.x), batch = int(blockIdx.y);
     opaque(thread);
-    const BlockWork done = block_work(p);
+    opaque(batch);
+    const AttnParams &to = p;
+    const BlockWork done = block_work(to);
     const int row = done.first_row + thread / 32 * rows_per_warp;
-    store_lse(p, done, row, thread % 32, rows);
-    store_output(p, done, row, thread % 32, query_tile(shared, thread / 32), o, rows);
+    store_lse(to, done, row, thread % 32, rows);
+    store_output(to, done, row, thread % 32, query_tile(shared, thread / 32), o, rows);
 }

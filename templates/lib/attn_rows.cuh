@@ -51,7 +51,7 @@ __device__ __forceinline__ u64 lse_address(const AttnParams &p, const BlockWork 
 __device__ __forceinline__ int thread_row() {
     int thread = int(threadIdx.x);
     opaque(thread); // not kept through the loop
-    return thread / span_chunks;
+    return int(u32(thread) / span_chunks);
 }
 __device__ __forceinline__ int thread_chunk() {
     return int(threadIdx.x) % span_chunks;
@@ -91,4 +91,9 @@ __device__ __forceinline__ int tile_at(const TileList &t, int visit) {
     if (visit >= t.end) return -1;
     if (visit >= cut_visits_end(t)) return visit - (t.end - t.whole_end);
     return visit < t.whole ? visit : visit + (t.whole_end - t.whole);
+}
+
+// The same, past the end the last one.
+__device__ __forceinline__ int later_tile(const TileList &t, int visit) {
+    return tile_at(t, min(visit, t.end - 1));
 }

@@ -89,13 +89,12 @@ __device__ __forceinline__ void combine_parts(const AttnParams &all, const AttnP
     Merged<4> m;
     merge_begin(m);
     const i64 first = part_row(p, work, row_room, 0, row);
-#pragma unroll 8
-    for (int part = 0; part < parts; ++part) {
-        const i64 index = first + i64(part) * row_room;
-        float o[4];
-        load_floats(o, part_output(p, index) + u64(column) * 4);
-        merge_add(m, o, __int_as_float(load_global_i32(part_lse(p, row_room, index))));
-    }
+    const u64 o_at = part_output(p, first) + u64(column) * 4, lse_at = part_lse(p, row_room, first);
+    merge_parts<8>(m, parts, [=](int part, float(&o)[4], float &lse) {
+        const u32 rows = u32(part * row_room);
+        load_floats(o, o_at + u64(rows) * (head_dim * 4));
+        lse = __int_as_float(load_global_i32(lse_at + u64(rows) * 4));
+    });
     const float lse = merge_end(m);
     store_row_piece(output_address(p, work, row) + u64(column) * 2, m.o);
     if (p.lse != 0 && column == 0) store_global_f32(lse_address(p, work, row), lse);

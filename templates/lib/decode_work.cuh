@@ -1,10 +1,12 @@
 // Which rows and which keys a block of attn_decode has. Rows are (token, head in group) pairs of
 // one K/V head, row = token * group + head in group, so that K and V are read once for all of them.
 //
-// The keys that any query of a sequence sees are cut into parts of whole tiles (block_n keys), one
-// part per block. How many tiles a part has follows from the sequence's own length on the device
-// (or is fixed_chunk keys): one captured launch, whose grid has p.splits parts per sequence, serves
-// every length, and blocks beyond a sequence's last part have nothing to do.
+// The keys that any query of a sequence sees are cut into tiles of block_n keys and dealt out to
+// parts, one part per block: part i of n has tiles i, i + n, i + 2n ..., so that neighbours in
+// memory are read at the same time and no part has more than one tile more than another. How many
+// parts there are follows from the sequence's own length on the device: one captured launch, whose
+// grid has p.splits parts per sequence, serves every length, and blocks beyond a sequence's last
+// part have nothing to do. A batch-invariant plan has parts of fixed_chunk neighbouring keys.
 //% lib types
 //% lib math
 //% lib key_bounds
@@ -12,10 +14,15 @@
 // Slot mask, whose text comes after the libs.
 __device__ __forceinline__ KeyBounds key_bounds(const AttnParams &p, int token);
 
-// Tiles [first, end) of the sequence, `chunk` of them per part.
+// Tiles [first, end) of the sequence.
 struct KeySplit {
-    int first, end, chunk;
+    int first, end;
     int parts; // at least 1: a sequence without keys has an empty one, which writes its rows
+};
+
+// The tiles of one part: begin, begin + step ... below end.
+struct PartTiles {
+    int begin, end, step;
 };
 
 struct DecodeWork {
@@ -24,34 +31,41 @@ struct DecodeWork {
 };
 
 __device__ __forceinline__ int token_of_row(const AttnParams &p, int row) {
-    return row / p.group;
+    return p.len_q == 1 ? 0 : int(u32(row) / u32(p.group)); // a division costs 20 instructions
 }
 
+enum : int { chunk_tiles = fixed_chunk / block_n }; // of a part; 0: by the length
+
 __device__ __forceinline__ KeySplit key_split(const AttnParams &p) {
-    KeySplit s = {0, 0, 1, 1};
+    KeySplit s = {0, 0, 1};
     const KeyBounds low = key_bounds(p, 0), high = key_bounds(p, p.len_q - 1);
     if (high.last < low.first) return s;
     s.first = low.first / block_n;
     s.end = high.last / block_n + 1;
     const int tiles = s.end - s.first;
-    s.chunk = fixed_chunk > 0 ? fixed_chunk / block_n : max(ceil_div(tiles, p.splits), least_tiles);
-    s.parts = ceil_div(tiles, s.chunk);
+    s.parts = chunk_tiles > 0 ? ceil_div(tiles, chunk_tiles)
+                              : min(ceil_div(tiles, least_tiles), p.splits);
     return s;
+}
+
+__device__ __forceinline__ PartTiles part_tiles(const KeySplit &s, int part) {
+    if constexpr (chunk_tiles == 0) return {s.first + part, s.end, s.parts};
+    const int begin = s.first + part * chunk_tiles;
+    return {begin, min(begin + chunk_tiles, s.end), 1};
 }
 
 // grid: (parts, row blocks of every K/V head, sequences).
 __device__ __forceinline__ DecodeWork decode_work(const AttnParams &p) {
-    const int row_tiles = int(gridDim.y) / p.heads_kv;
-    DecodeWork work;
-    work.batch = int(blockIdx.z);
-    work.head_kv = int(blockIdx.y) / row_tiles;
-    work.first_row = int(blockIdx.y) % row_tiles * block_m;
-    work.rows = p.len_q * p.group;
+    DecodeWork work = {int(blockIdx.z), int(blockIdx.y), 0, p.len_q * p.group};
+    if (int(gridDim.y) == p.heads_kv) return work;
+    const u32 row_tiles = gridDim.y / u32(p.heads_kv);
+    work.head_kv = int(blockIdx.y / row_tiles);
+    work.first_row = int(blockIdx.y % row_tiles) * block_m;
     return work;
 }
 
 __device__ __forceinline__ int head_of_row(const AttnParams &p, const DecodeWork &work, int row) {
-    return work.head_kv * p.group + row % p.group;
+    return work.head_kv * p.group + row - token_of_row(p, row) * p.group;
 }
 
 __device__ __forceinline__ u64 query_address(const AttnParams &p, const DecodeWork &work, int row) {

@@ -1,8 +1,9 @@
-// Where the token of a sequence lies in K and V: by strides, or in pages (token t is token t %
-// page_size of page table[t / page_size]; any page size). Offsets are 64-bit throughout. Table
-// entries of tokens that do not exist are not read.
+// Where the token of a sequence lies in K and V: by strides, or in pages of any size. Table entries
+// of tokens that do not exist are not read.
 //% lib types
-//% lib global
+//% lib kv_pages
+
+enum : u32 { page_tokens = page_size > 0 ? page_size : 1 };
 
 struct KvPlace {
     u64 k, v;  // dense: token 0 of the sequence; paged: token 0 of page 0
@@ -19,21 +20,26 @@ __device__ __forceinline__ KvPlace kv_place(const AttnParams &p, int batch, int 
     const i64 v = i64(head_kv) * p.v_head + (paged ? 0 : i64(batch) * p.v_batch);
     KvPlace place = {p.k + u64(k * kv_element), p.v + u64(v * kv_element), 0};
     if constexpr (kv == kv_paged) {
-        const i64 entry = p.page_indptr != 0 ? i64(load_global_i32(p.page_indptr + u64(batch) * 4))
-                                             : i64(batch) * p.table_stride;
+        const i64 entry = first_page_entry(p.page_indptr, p.table_stride, batch);
         place.table = p.pages + u64(entry * 4);
     }
     return place;
 }
 
-// The row of an existing token.
-__device__ __forceinline__ KvRow kv_row(const AttnParams &p, const KvPlace &place, int token) {
+// The page of an existing token; dense: nothing.
+__device__ __forceinline__ u32 kv_page(const KvPlace &place, int token) {
+    if constexpr (kv == kv_paged) return page_id(place.table, u32(token) / page_tokens);
+    return 0;
+}
+
+// The row of a token whose page kv_page has said.
+__device__ __forceinline__ KvRow kv_row(const AttnParams &p, const KvPlace &place, u32 page,
+                                        int token) {
     if constexpr (kv == kv_paged) {
-        const u32 size = page_size > 0 ? page_size : 1;
-        const i64 id = load_global_i32(place.table + u64(u32(token) / size) * 4);
-        const i64 in_page = u32(token) % size;
-        return {place.k + u64((id * p.k_batch + in_page * p.k_token) * kv_element),
-                place.v + u64((id * p.v_batch + in_page * p.v_token) * kv_element)};
+        const i64 id = int(page);
+        const i64 in_page = u32(token) % page_tokens;
+        return {place.k + u64(place_in_pages(id, in_page, p.k_batch, p.k_token) * kv_element),
+                place.v + u64(place_in_pages(id, in_page, p.v_batch, p.v_token) * kv_element)};
     } else {
         return {place.k + u64(token * p.k_token * kv_element),
                 place.v + u64(token * p.v_token * kv_element)};

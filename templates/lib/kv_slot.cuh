@@ -2,11 +2,12 @@
 // position, where the sequence is found by bisection of cu_seqlens.
 //% lib types
 //% lib global
+//% lib kv_pages
 //% lib vector
 
 struct KvSlot {
-    bool token;   // the token belongs to a sequence (by slots: always)
-    bool exists;  // and has a slot
+    bool token;  // the token belongs to a sequence (by slots: always)
+    bool exists; // and has a slot
     i64 page, in_page;
     i64 position; // for RoPE
 };
@@ -35,13 +36,11 @@ __device__ __forceinline__ void page_of_position(const KvParams &p, int batch, i
         slot.page = batch;
         return;
     }
-    i64 first = i64(batch) * p.table_stride, count = p.table_stride;
-    if (p.page_indptr != 0) {
-        first = load_global_i32(p.page_indptr + u64(batch) * 4);
-        count = load_global_i32(p.page_indptr + u64(batch) * 4 + 4) - first;
-    }
+    const i64 first = first_page_entry(p.page_indptr, p.table_stride, batch);
+    i64 count = p.table_stride;
+    if (p.page_indptr != 0) count = load_global_i32(p.page_indptr + u64(batch) * 4 + 4) - first;
     slot.exists = index < count; // entries of others are not read
-    if (slot.exists) slot.page = load_global_i32(p.pages + u64((first + index) * 4));
+    if (slot.exists) slot.page = int(page_id(p.pages + u64(first * 4), u32(index)));
 }
 
 __device__ __forceinline__ KvSlot kv_slot(const KvParams &p, int token) {
@@ -68,9 +67,9 @@ __device__ __forceinline__ KvSlot kv_slot(const KvParams &p, int token) {
 // Element 0 of a head of K (kind k) or V in the cache.
 __device__ __forceinline__ u64 cache_row(const KvParams &p, const KvSlot &slot, bool is_k,
                                          int head) {
-    const i64 element = is_k
-                            ? slot.page * p.k_batch + slot.in_page * p.k_token + head * p.k_head
-                            : slot.page * p.v_batch + slot.in_page * p.v_token + head * p.v_head;
+    const i64 token = is_k ? place_in_pages(slot.page, slot.in_page, p.k_batch, p.k_token)
+                           : place_in_pages(slot.page, slot.in_page, p.v_batch, p.v_token);
+    const i64 element = token + head * (is_k ? p.k_head : p.v_head);
     return (is_k ? p.k : p.v) + u64(element * kv_element);
 }
 

@@ -1,4 +1,6 @@
-// Approximate functions, written where they are meant: nothing is compiled with --use_fast_math.
+// Approximate functions, written where they are meant (nothing is compiled with --use_fast_math),
+// and integer arithmetic that C spells badly.
+//% lib types
 
 __device__ __forceinline__ float ln2() {
     return 0.69314718055994530942f;
@@ -34,4 +36,12 @@ __device__ __forceinline__ float reciprocal_approx(float x) {
 
 __device__ __forceinline__ int ceil_div(int a, int b) {
     return (a + b - 1) / b;
+}
+
+// The whole product of two 32-bit numbers, in one instruction. Where it moves out of a loop, C's
+// u64(a) * b becomes a product of 64-bit factors, which is four. PTX ISA 9.7.1.3 (mul.wide).
+__device__ __forceinline__ u64 product_u64(u32 a, u32 b) {
+    u64 d;
+    asm("mul.wide.u32 %0, %1, %2;" : "=l"(d) : "r"(a), "r"(b));
+    return d;
 }

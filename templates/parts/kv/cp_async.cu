@@ -65,7 +65,7 @@ __device__ __forceinline__ void copy_tile(u32 to, RowWalk from, int rows_left) {
 }
 
 // Copies a tile (none when negative) of K or V into one buffer; always closes one group. `later`:
-// the tile that will be copied after it.
+// the tile whose K will be copied next.
 template <bool cut>
 __device__ __forceinline__ void issue_k(const AttnParams &p, KvPipe &kv, int tile, int later,
                                         u32 buffer) {
@@ -74,19 +74,17 @@ __device__ __forceinline__ void issue_k(const AttnParams &p, KvPipe &kv, int til
         copy_tile<cut>(kv.to + buffer, k_walk(p, kv.rows, first), p.len_kv - first - thread_row());
     }
     copy_async_commit();
-    k_expect(p, kv.rows, later);
+    expect(p, kv.rows, later);
 }
 
 template <bool cut>
-__device__ __forceinline__ void issue_v(const AttnParams &p, KvPipe &kv, int tile, int later,
-                                        u32 buffer) {
+__device__ __forceinline__ void issue_v(const AttnParams &p, KvPipe &kv, int tile, u32 buffer) {
     if (tile >= 0) {
         const int first = tile * block_n;
         copy_tile<cut>(kv.to + (v_base - k_base) + buffer, v_walk(p, kv.rows, first),
                        p.len_kv - first - thread_row());
     }
     copy_async_commit();
-    v_expect(p, kv.rows, later);
 }
 
 // Q by the warp that will read it. Rows past the end are zero: their scores stay finite.
@@ -111,13 +109,12 @@ __device__ __forceinline__ void kv_begin(const AttnParams &p, const BlockWork &w
                                          const TileList &tiles, KvPipe &kv, Query &query,
                                          u32 shared, int warp_row, int lane) {
     kv.rows = kv_rows(p, work);
-    k_expect(p, kv.rows, tile_at(tiles, tiles.begin));
-    v_expect(p, kv.rows, tile_at(tiles, tiles.begin));
+    expect(p, kv.rows, tile_at(tiles, tiles.begin));
     kv.to = shared + k_base + KV_offset(thread_row(), thread_chunk() * 8);
     kv.k_read = kv.v_read = 0;
     copy_q(p, work, query.tile, warp_row, lane);
     if constexpr (q_in_regs) copy_async_commit();
-    issue_k<true>(p, kv, tile_at(tiles, tiles.begin), tile_at(tiles, tiles.begin + 1), 0);
+    issue_k<true>(p, kv, tile_at(tiles, tiles.begin), later_tile(tiles, tiles.begin + 1), 0);
     if constexpr (q_in_regs) {
         copy_async_wait<1>();
         __syncwarp(); // a warp reads only the rows of Q that its own lanes copied
@@ -126,18 +123,18 @@ __device__ __forceinline__ void kv_begin(const AttnParams &p, const BlockWork &w
     }
 #pragma unroll
     for (int i = 0; i < stages - 2; ++i) {
-        const int next = tile_at(tiles, tiles.begin + i + 1);
-        issue_v<true>(p, kv, tile_at(tiles, tiles.begin + i), next, u32(i) * KV_bytes);
-        issue_k<true>(p, kv, next, tile_at(tiles, tiles.begin + i + 2), u32(i + 1) * KV_bytes);
+        issue_v<true>(p, kv, tile_at(tiles, tiles.begin + i), u32(i) * KV_bytes);
+        issue_k<true>(p, kv, tile_at(tiles, tiles.begin + i + 1),
+                      later_tile(tiles, tiles.begin + i + 2), u32(i + 1) * KV_bytes);
     }
 }
 
 // `cut`: the tile copied now may be ragged.
 template <bool cut>
-__device__ __forceinline__ void kv_before_scores(const AttnParams &p, KvPipe &kv, Copies v) {
+__device__ __forceinline__ void kv_before_scores(const AttnParams &p, KvPipe &kv, int v) {
     copy_async_wait<stages == 3 ? 1 : 0>();
     __syncthreads();
-    issue_v<cut>(p, kv, v.next, v.later, ring(kv.v_read, v_ahead, v_buffers));
+    issue_v<cut>(p, kv, v, ring(kv.v_read, v_ahead, v_buffers));
 }
 
 template <bool cut>

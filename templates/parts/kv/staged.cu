@@ -64,14 +64,13 @@ __device__ __forceinline__ void load_k(const AttnParams &p, KvPipe &kv, int tile
     if (tile < 0) return;
     const int first = tile * block_n;
     load_tile<cut>(kv, k_walk(p, kv.rows, first), p.len_kv - first - thread_row());
-    k_expect(p, kv.rows, later);
+    expect(p, kv.rows, later);
 }
 
 template <bool cut>
-__device__ __forceinline__ void load_v(const AttnParams &p, KvPipe &kv, int tile, int later) {
+__device__ __forceinline__ void load_v(const AttnParams &p, KvPipe &kv, int tile) {
     const int first = tile * block_n;
     load_tile<cut>(kv, v_walk(p, kv.rows, first), p.len_kv - first - thread_row());
-    v_expect(p, kv.rows, later);
 }
 
 // Q by the warp that will read it. Rows past the end are zero: their scores stay finite.
@@ -98,11 +97,10 @@ __device__ __forceinline__ void kv_begin(const AttnParams &p, const BlockWork &w
                                          const TileList &tiles, KvPipe &kv, Query &query,
                                          u32 shared, int warp_row, int lane) {
     kv.rows = kv_rows(p, work);
-    k_expect(p, kv.rows, tile_at(tiles, tiles.begin));
-    v_expect(p, kv.rows, tile_at(tiles, tiles.begin));
+    expect(p, kv.rows, tile_at(tiles, tiles.begin));
     kv.to = shared + k_base + KV_offset(thread_row(), thread_chunk() * 8);
     copy_q(p, work, query.tile, warp_row, lane);
-    load_k<true>(p, kv, tile_at(tiles, tiles.begin), tile_at(tiles, tiles.begin + 1));
+    load_k<true>(p, kv, tile_at(tiles, tiles.begin), later_tile(tiles, tiles.begin + 1));
     if constexpr (q_in_regs) {
         __syncwarp(); // a warp reads only the rows of Q that its own lanes copied
         query_load(query, lane);
@@ -111,10 +109,10 @@ __device__ __forceinline__ void kv_begin(const AttnParams &p, const BlockWork &w
 }
 
 template <bool cut>
-__device__ __forceinline__ void kv_before_scores(const AttnParams &p, KvPipe &kv, Copies v) {
+__device__ __forceinline__ void kv_before_scores(const AttnParams &p, KvPipe &kv, int v) {
     store_tile(kv, kv.to);
     __syncthreads();
-    load_v<cut>(p, kv, v.next, v.later);
+    load_v<cut>(p, kv, v);
 }
 
 template <bool cut>

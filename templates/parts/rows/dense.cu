@@ -15,8 +15,7 @@ __device__ __forceinline__ KvRows kv_rows(const AttnParams &p, const BlockWork &
 }
 
 // Nothing to look up.
-__device__ __forceinline__ void k_expect(const AttnParams &, KvRows &, int) {}
-__device__ __forceinline__ void v_expect(const AttnParams &, KvRows &, int) {}
+__device__ __forceinline__ void expect(const AttnParams &, KvRows &, int) {}
 
 // A thread's chunks of one tile: rows thread_row(), + copy_rows, + 2 * copy_rows ... of it.
 struct RowWalk {
