@@ -97,7 +97,7 @@ kernel "attn_decode" {
   },
   params = "attn",
   flops = "4 * batch * heads_q * pairs * head_dim",
-  bytes = "batch * head_dim * (4 * heads_q * len_q + 2 * heads_kv * len_kv * (kv_dtype == 'same' and 2 or 1))",
+  bytes = "batch * head_dim * (4 * heads_q * len_q + 2 * heads_kv * keys_seen * (kv_dtype == 'same' and 2 or 1))",
   seeds = {
     -- As many bytes under way as shared memory holds. Where the sequences and heads alone fill the
     -- GPU, several rounds of parts even out its last one; else one round, whose parts are long.

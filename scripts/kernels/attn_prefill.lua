@@ -110,7 +110,7 @@ kernel "attn_prefill" {
   },
   params = "attn",
   flops = "4 * batch * heads_q * pairs * head_dim",
-  bytes = "2 * batch * head_dim * 2 * (heads_q * len_q + heads_kv * len_kv)",
+  bytes = "2 * batch * head_dim * 2 * (heads_q * len_q + heads_kv * keys_seen)",
   seeds = {
     -- 64 KB of shared memory per SM, K/V staged in registers: 16 rows per warp, and two blocks per SM.
     seed { block_m = 64, block_n = 32, warps = 4, stages = 1, q_in_regs = 1, pack_group = 0, when = "gpu.cc == 75" },

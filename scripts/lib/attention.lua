@@ -48,6 +48,8 @@ function attention.problem(o)
   add(dim "left_end"    { derive = "shift + len_q - reach_left - 1", key = "ignore" })
   add(dim "pairs"       { derive = T("right_end") .. " - " .. T("(right_end - len_q)") .. " - " .. T("left_end") .. " + " .. T("(left_end - len_q)"),
                           key = "ignore" })
+  -- Keys that some query sees: those that are read.
+  add(dim "keys_seen"   { derive = "len_q == 0 and 0 or max(min(right_end, len_kv) - max(left_end - len_q + 1, 0), 0)", key = "ignore" })
   return dims
 end
 
