@@ -20,7 +20,7 @@ static const double most_naive_bytes = 8e9; /* of scores; beyond it the baseline
 typedef struct Row {
     const GenWorkItem *item;
     int64_t batch, len_kv, page_size;
-    bool decode;
+    bool decode, device;         /* device: lengths are read there, as with pages */
     double seconds, rate, share; /* rate: FLOP/s, of decode bytes/s; share of the model's */
 } Row;
 
@@ -105,15 +105,16 @@ static Status time_row(Attention *a, const GenWorkItem *item, Error *err) {
                .batch = dim(p, "batch"),
                .len_kv = dim(p, "len_kv"),
                .page_size = dim(p, "page_size"),
-               .decode = strcmp(gen_spec_name(p->spec), "attn_decode") == 0};
+               .decode = strcmp(gen_spec_name(p->spec), "attn_decode") == 0,
+               .device = strcmp(gen_problem_word(p, "lengths"), "device") == 0};
     if (!fits(a, p)) {
-        printf("%-32s K and V do not fit %.0f GiB\n", item->label,
+        printf("%-50s K and V do not fit %.0f GiB\n", item->label,
                (double)a->model->dram_bytes / 1073741824.0);
         return ST_OK;
     }
     Status st = gen_problem_flops(p, &flops, &bytes, err);
     if (!st) st = time_problem(a, p, 0, config, sizeof config, &r->seconds, err);
-    if (!st && !r->decode) {
+    if (!st && !r->decode && !r->device) {
         const Status other = time_naive(a, p, &naive, err);
         if (!other) snprintf(ratio, sizeof ratio, "%.2fx", naive / r->seconds);
         if (other != ST_UNSUPPORTED) st = other;
@@ -121,7 +122,7 @@ static Status time_row(Attention *a, const GenWorkItem *item, Error *err) {
     if (st) return st;
     r->rate = (r->decode ? bytes : flops) / r->seconds;
     r->share = r->rate / (r->decode ? 1e9 * a->model->dram_gbs : tensor_peak(a->model));
-    printf("%-32s %10.2f us modelled  %7.1f %-8s %5.1f %%  %8s  %s\n", item->label,
+    printf("%-50s %10.2f us modelled  %7.1f %-8s %5.1f %%  %8s  %s\n", item->label,
            1e6 * r->seconds, r->rate / (r->decode ? 1e9 : 1e12), r->decode ? "GB/s" : "TFLOP/s",
            100 * r->share, ratio, config);
     fflush(stdout);
@@ -131,11 +132,14 @@ static Status time_row(Attention *a, const GenWorkItem *item, Error *err) {
 
 /* --- what decoding is held to --- */
 
-static const Row *find_row(const Attention *a, int64_t batch, int64_t len_kv, int64_t page_size) {
-    for (size_t i = 0; i < a->count; i++)
-        if (a->rows[i].decode && a->rows[i].batch == batch && a->rows[i].len_kv == len_kv &&
-            a->rows[i].page_size == page_size)
-            return &a->rows[i];
+/* The row of `r`'s kernel, batch and length where K and V lie so; dense: page_size 0. */
+static const Row *row_like(const Attention *a, const Row *r, int64_t page_size, bool device) {
+    for (size_t i = 0; i < a->count; i++) {
+        const Row *const x = &a->rows[i];
+        if (x->decode == r->decode && x->batch == r->batch && x->len_kv == r->len_kv &&
+            x->page_size == page_size && x->device == device)
+            return x;
+    }
     return NULL;
 }
 
@@ -151,30 +155,56 @@ static void print_bandwidth(const Attention *a) {
                100 * worst->share, worst->item->label);
 }
 
-static void print_pages(const Attention *a, int64_t page_size, const char *goal) {
+static const int64_t page_sizes[] = {1, 16, 64, 128, 256};
+enum { PAGE_SIZES = sizeof page_sizes / sizeof *page_sizes };
+
+/* What pages cost, per kernel, batch and length. Pages come with lengths on the device, so that is
+ * what their dense counterpart has, too; the first column tells what those cost by themselves. */
+static void print_page_table(const Attention *a) {
+    printf("%-12s %-9s %14s %15s %s\n", "ratio", "keys", "device lengths", "over uniform |",
+           "pages of 1, 16, 64, 128, 256 over dense with device lengths");
+    for (size_t i = 0; i < a->count; i++) {
+        const Row *const dense = &a->rows[i];
+        const Row *const device = row_like(a, dense, 0, true);
+        if (dense->device || !device) continue;
+        printf("%-8s%3lld  %-9lld %29.3f |", dense->decode ? "decode" : "prefill",
+               (long long)dense->batch, (long long)dense->len_kv, device->seconds / dense->seconds);
+        for (size_t k = 0; k < PAGE_SIZES; k++) {
+            const Row *const paged = row_like(a, dense, page_sizes[k], true);
+            if (paged)
+                printf("  %lld: %.3f", (long long)page_sizes[k], paged->seconds / device->seconds);
+        }
+        printf("\n");
+    }
+}
+
+static void print_pages(const Attention *a, int64_t page_size) {
     const Row *worst = NULL;
     double most = 0;
     for (size_t i = 0; i < a->count; i++) {
         const Row *const r = &a->rows[i];
-        const Row *const dense = find_row(a, r->batch, r->len_kv, 0);
-        if (!r->decode || r->page_size != page_size || !dense) continue;
+        const Row *const dense = row_like(a, r, 0, true);
+        if (r->page_size != page_size || !dense) continue;
         if (worst && r->seconds / dense->seconds <= most) continue;
         worst = r;
         most = r->seconds / dense->seconds;
     }
     if (worst)
-        printf("pages of %lld against dense, modelled: at most %.3fx%s, in '%s'\n",
-               (long long)page_size, most, goal, worst->item->label);
+        printf("pages of %lld against dense, lengths on the device in both, modelled: at most "
+               "%.3fx (goal 1.05x), in '%s'\n",
+               (long long)page_size, most, worst->item->label);
 }
 
 /* A plan of GROWTH times the keys that every sequence has, against the plan made for those. */
 static Status time_growth(Attention *a, const Row *row, double *worst, Error *err) {
-    const Row *const large = find_row(a, row->batch, GROWTH * row->len_kv, row->page_size);
+    Row wanted = *row;
+    wanted.len_kv *= GROWTH;
+    const Row *const large = row_like(a, &wanted, row->page_size, true);
     double seconds = 0;
     if (!large) return ST_OK;
     Status st = time_problem(a, &large->item->problem, row->len_kv, NULL, 0, &seconds, err);
     if (st) return st;
-    printf("%-32s %10.2f us modelled by the plan for %lld, %.3fx\n", row->item->label,
+    printf("%-50s %10.2f us modelled by the plan for %lld, %.3fx\n", row->item->label,
            1e6 * seconds, (long long)large->len_kv, seconds / row->seconds);
     *worst = fmax(*worst, seconds / row->seconds);
     return ST_OK;
@@ -184,12 +214,12 @@ static Status print_goals(Attention *a, Error *err) {
     double worst = 0;
     Status st = ST_OK;
     for (size_t i = 0; i < a->count && !st; i++)
-        if (a->rows[i].decode && a->rows[i].page_size > 0)
+        if (a->rows[i].decode && (a->rows[i].page_size == 1 || a->rows[i].page_size == 16))
             st = time_growth(a, &a->rows[i], &worst, err);
     if (st) return st;
+    print_page_table(a);
     print_bandwidth(a);
-    print_pages(a, 16, " (goal 1.05x)");
-    print_pages(a, 1, "");
+    for (size_t k = 0; k < PAGE_SIZES; k++) print_pages(a, page_sizes[k]);
     if (worst > 0)
         printf("plans of capacity %d x the length, modelled: at most %.3fx (goal 1.3x)\n", GROWTH,
                worst);
@@ -210,7 +240,7 @@ static Status bench(Attention *a, const char *workload, const char *database, Er
     printf("%s, modelled, %s; peaks of the model: %.0f TFLOP/s, %.0f GB/s (%.0f by data sheet)\n",
            a->workload.title, a->model->full_name, 1e-12 * tensor_peak(a->model),
            a->model->dram_gbs, a->model->dram_peak_gbs);
-    printf("%-32s %23s  %16s %7s  %8s  %s\n", "problem", "time", "rate", "peak", "vs naive",
+    printf("%-50s %23s  %16s %7s  %8s  %s\n", "problem", "time", "rate", "peak", "vs naive",
            "configuration");
     for (size_t i = 0; i < a->workload.count && !st; i++)
         st = time_row(a, &a->workload.items[i], err);
