@@ -8,11 +8,6 @@
 #include "tuner/verify/dtype.h"
 #include "tuner/verify/reference.h"
 
-struct seqtune_plan {
-    seqtune_context *ctx;
-    PlanDesc desc;
-};
-
 /* ---- device and plans ---- */
 
 seqtune_status seqtune_device_alloc(seqtune_context *ctx, size_t bytes, seqtune_device_ptr *out) {
@@ -56,10 +51,15 @@ const char *seqtune_last_error(const seqtune_context *ctx) {
 }
 
 Status plan_desc_of_problem(const GenProblem *problem, PlanDesc *out, Error *err) {
+    static const struct {
+        const char *reference;
+        PlanKind kind;
+    } kinds[] = {{"rope", PLAN_ROPE}, {"merge", PLAN_MERGE}, {"kv", PLAN_KV}};
     (void)err;
-    *out =
-        (PlanDesc){.kind = strcmp(gen_spec_reference(problem->spec), "rope") == 0 ? PLAN_ROPE
-                                                                                  : PLAN_ATTENTION};
+    *out = (PlanDesc){.kind = PLAN_ATTENTION};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (strcmp(gen_spec_reference(problem->spec), kinds[i].reference) == 0)
+            out->kind = kinds[i].kind;
     return ST_OK;
 }
 
@@ -302,19 +302,7 @@ seqtune_status seqtune_run_rope(const seqtune_plan *plan, const seqtune_rope_arg
     return SEQTUNE_OK;
 }
 
-/* ---- families without a stand-in: their checks are proved by mutants ---- */
-
-seqtune_status seqtune_run_merge(const seqtune_plan *plan, const seqtune_merge_args *args,
-                                 seqtune_device_ptr workspace, seqtune_stream stream) {
-    (void)plan, (void)args, (void)workspace, (void)stream;
-    return SEQTUNE_INTERNAL;
-}
-
-seqtune_status seqtune_run_kv(const seqtune_plan *plan, const seqtune_kv_args *args,
-                              seqtune_device_ptr workspace, seqtune_stream stream) {
-    (void)plan, (void)args, (void)workspace, (void)stream;
-    return SEQTUNE_INTERNAL;
-}
+/* ---- recurrent cells: no stand-in, their checks are proved by mutants ---- */
 
 /* As in runtime/plan_internal.h, whose plans and contexts are others than those here. */
 struct RnnKernelArgs;

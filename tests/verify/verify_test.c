@@ -44,6 +44,38 @@ static const char *const ropes[] = {
     "dtype=bf16 style=interleaved head_dim=80 rotary_dim=32",
 };
 
+static const char *const merges[] = {
+    "dtype=f16 head_dim=64 part_type=f32",
+    "dtype=bf16 head_dim=24 part_type=same",
+};
+
+static const char *const appends[] = {
+    "dtype=f16 head_dim=64 heads_q=3 heads_kv=2",
+    "dtype=bf16 head_dim=40 heads_q=2 heads_kv=2 kv_dtype=int8",
+    "dtype=f16 head_dim=64 heads_q=2 heads_kv=2 kv_dtype=e4m3",
+};
+
+static void must_pass(const char *spec_name, const char *text, VerifyLevel level) {
+    VerifyResult result;
+    Error err = {0};
+    if (verify(spec_name, text, DEFECT_NONE, level, &result, &err)) fail_msg("%s", err.message);
+    assert_true(result.cases > 0 && result.worst_ratio <= 1);
+    assert_string_equal(result.failed_case, "");
+}
+
+static void right_merges_and_moves_pass_at_both_levels(void **state) {
+    (void)state;
+    for (int level = VERIFY_QUICK; level <= VERIFY_FULL; level++) {
+        for (size_t i = 0; i < sizeof merges / sizeof *merges; i++)
+            must_pass("attn_combine", merges[i], (VerifyLevel)level);
+        for (size_t i = 0; i < sizeof appends / sizeof *appends; i++)
+            must_pass("kv_append", appends[i], (VerifyLevel)level);
+        must_pass("kv_gather", "dtype=f16 head_dim=64 heads_kv=2", (VerifyLevel)level);
+        must_pass("kv_gather", "dtype=f16 head_dim=64 heads_kv=2 kv_dtype=int8",
+                  (VerifyLevel)level);
+    }
+}
+
 static void right_kernels_pass_at_both_levels(void **state) {
     (void)state;
     VerifyResult result;
@@ -140,6 +172,33 @@ static void every_defect_of_rope_is_caught(void **state) {
     }
 }
 
+/* At every level from `lowest` on. */
+static void expect_wrong(const char *spec_name, const char *text, Defect defect,
+                         VerifyLevel lowest) {
+    for (int level = (int)lowest; level <= VERIFY_FULL; level++) {
+        VerifyResult result;
+        Error err = {0};
+        const Status status = verify(spec_name, text, defect, (VerifyLevel)level, &result, &err);
+        if (status != ST_WRONG)
+            fail_msg("defect %d of %s passed at level %d", (int)defect, spec_name, level);
+    }
+}
+
+static void every_defect_of_a_merge_is_caught(void **state) {
+    (void)state;
+    for (int d = DEFECT_MERGE_LAST_PART_LEFT_OUT; d <= DEFECT_MERGE_LAST; d++)
+        for (size_t i = 0; i < sizeof merges / sizeof *merges; i++)
+            expect_wrong("attn_combine", merges[i], (Defect)d, VERIFY_QUICK);
+}
+
+static void every_defect_of_the_cache_is_caught(void **state) {
+    (void)state;
+    for (int d = DEFECT_KV_SKIPPED_SLOT_WRITTEN; d <= DEFECT_KV_LAST; d++)
+        /* Only the cases of FULL hold every code. */
+        expect_wrong("kv_append", appends[0], (Defect)d,
+                     d == DEFECT_KV_NAN_LOSES_ITS_BITS ? VERIFY_FULL : VERIFY_QUICK);
+}
+
 static void a_fault_of_the_device_names_the_case(void **state) {
     (void)state;
     VerifyResult result;
@@ -191,6 +250,9 @@ int main(void) {
         cmocka_unit_test(quick_verification_catches_what_it_is_for),
         cmocka_unit_test(full_verification_catches_every_defect),
         cmocka_unit_test(every_defect_of_rope_is_caught),
+        cmocka_unit_test(right_merges_and_moves_pass_at_both_levels),
+        cmocka_unit_test(every_defect_of_a_merge_is_caught),
+        cmocka_unit_test(every_defect_of_the_cache_is_caught),
         cmocka_unit_test(a_fault_of_the_device_names_the_case),
         cmocka_unit_test(a_variant_without_any_case_is_unsupported_not_right),
     };
