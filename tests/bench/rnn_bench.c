@@ -1,7 +1,8 @@
 /* Modelled time per step of recurrent layers on one GPU model, as a plan of this database runs
  * them: for each sequence of workload `rnn` the tier, the time of a step, the share of the tier's
  * floor (rnn_floor.h) and the ratio to what others published; the tiers side by side over hidden
- * and batch; recurrence against attention of equal length. Prints tables; judges nothing.
+ * and batch; two layers as a wavefront (rnn_layers.h); recurrence against attention of equal
+ * length. Prints tables; judges nothing.
  *
  * No time here is measured. Published times are measured on the GPU named, by their authors; a
  * ratio of a modelled to a measured time is what it is called. */
@@ -13,6 +14,7 @@
 #include "base/mem.h"
 #include "runtime/context.h"
 #include "tests/bench/rnn_floor.h"
+#include "tests/bench/rnn_layers.h"
 #include "tuner/layer_time.h"
 
 enum { TIERS = 3, MAX_SEEDS = 256 };
@@ -302,6 +304,7 @@ static Status bench(RnnBench *b, const char *database, Error *err) {
     st = sequence_rows(b, err);
     if (st == ST_OK) st = launch_rows(b, err);
     if (st == ST_OK) st = crossover(b, err);
+    if (st == ST_OK) st = rnn_layers(b->ctx, err);
     return st == ST_OK ? against_attention(b, err) : st;
 }
 
