@@ -230,6 +230,60 @@ static void every_bad_field_of_the_cache_is_named(void **state) {
     refuse_each("kv_append", &good, rows, sizeof rows / sizeof rows[0]);
 }
 
+static void every_bad_field_of_a_recurrent_kernel_is_named(void **state) {
+    (void)state;
+    const PlanDesc good = {
+        .kind = PLAN_RNN_KERNEL,
+        .u.rnn_kernel = {
+            .size = sizeof(RnnKernelDesc), .op = RNN_SEQ, .batch = 4, .hidden = 64, .steps = 9}};
+    static const BadField rows[] = {
+#define BAD(field, type, value, part) {offsetof(RnnKernelDesc, field), type, value, part}
+        BAD(size, I64, 8, "rnn kernel description"),
+        BAD(op, INT, 3, "op is 3"),
+        BAD(op, INT, RNN_INPUT, "rnn_input: input is 0"),
+        BAD(op, INT, RNN_CELL, "rnn_cell: steps is 9: must be 1"),
+        BAD(gru, INT, 2, "gru is 2"),
+        BAD(dtype, INT, 4, "dtype is 4"),
+        BAD(batch, I64, 0, "batch (number of sequences) is 0"),
+        BAD(input, I64, 8, "rnn_seq: input is 8: steps of a sequence take pre"),
+        BAD(hidden, I64, 16385, "must be 1..16384"),
+        BAD(projection, I64, -1, "projection"),
+        BAD(steps, I64, -1, "steps (steps of a run) is -1"),
+        BAD(directions, I64, 3, "must be 1..2"),
+        BAD(parts, I64, 3, "must be 1..2"),
+        BAD(packed, INT, 2, "packed is 2"),
+        BAD(lengths, INT, 2, "lengths is 2"),
+        BAD(peephole, INT, 2, "peephole is 2"),
+        BAD(layer_norm, INT, 2, "layer_norm is 2"),
+        BAD(reset_before, INT, 1, "reset_before is a GRU's"),
+        BAD(store_gates, INT, 2, "store_gates is 2"),
+        BAD(clip, INT, -1, "clip is -1"),
+        BAD(y_stride_step, I64, -3, "y_stride_step is -3"),
+#undef BAD
+    };
+    refuse_each("rnn_seq", &good, rows, sizeof rows / sizeof rows[0]);
+    PlanDesc gru = good;
+    GenProblem unused;
+    Error err = {0};
+    gru.u.rnn_kernel.gru = gru.u.rnn_kernel.clip = 1;
+    assert_int_equal(plan_problem(gen_spec_find(library, "rnn_seq"), &gru, &unused, &err),
+                     ST_INVALID);
+    assert_has(err.message, "are an LSTM's, the cell is a GRU");
+}
+
+static void f32_is_for_recurrent_cells_alone(void **state) {
+    (void)state;
+    Error err = {0};
+    GenProblem unused;
+    seqtune_attention_desc a = attention();
+    seqtune_rope_desc r = rope();
+    a.dtype = r.dtype = SEQTUNE_F32;
+    assert_int_equal(problem_of_attention(&a, &unused, &err), ST_INVALID);
+    assert_has(err.message, "dtype is 3: must be SEQTUNE_F16 or SEQTUNE_BF16");
+    assert_int_equal(problem_of_rope(&r, &unused, &err), ST_INVALID);
+    assert_has(err.message, "dtype is 3: must be SEQTUNE_F16 or SEQTUNE_BF16");
+}
+
 static void a_window_open_on_both_sides_is_no_window(void **state) {
     (void)state;
     seqtune_attention_desc d = attention();
@@ -420,6 +474,14 @@ static void a_problem_described_and_planned_is_the_same_problem(void **state) {
         {"kv_append", "rope=interleaved rotary_dim=64 qk_norm=1 heads_q=12 batch=4"},
         {"kv_append", "rope=neox rotary_dim=8 head_dim=8 tokens=0"},
         {"kv_gather", "dtype=bf16 kv_dtype=int8 head_dim=96 batch=2"},
+        {"rnn_input", "cell=gru dtype=f32 hidden=100 input=64 parts=2 lengths=packed directions=2"},
+        {"rnn_input", "dtype=bf16 hidden=7 input=9 align=1 batch=3 steps=0"},
+        {"rnn_input", "input=24 align=8 lengths=padded"},
+        {"rnn_seq", "hidden=192 peephole=1 clip=1 store_gates=1 batch=31 steps=512"},
+        {"rnn_seq", "cell=gru reset=before dtype=f32 hidden=341 lengths=padded"},
+        {"rnn_seq", "projection=64 layer_norm=1 hidden=128 directions=2 lengths=packed"},
+        {"rnn_cell", "hidden=1024 input=80 align=4 batch=2 directions=2"},
+        {"rnn_cell", "cell=gru hidden=33 input=0 fused=0"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         Error err = {0};
@@ -471,6 +533,8 @@ int main(void) {
         cmocka_unit_test(every_bad_field_of_rope_is_named),
         cmocka_unit_test(every_bad_field_of_a_merge_is_named),
         cmocka_unit_test(every_bad_field_of_the_cache_is_named),
+        cmocka_unit_test(every_bad_field_of_a_recurrent_kernel_is_named),
+        cmocka_unit_test(f32_is_for_recurrent_cells_alone),
         cmocka_unit_test(a_window_open_on_both_sides_is_no_window),
         cmocka_unit_test(masks_and_windows_become_the_specs_dimensions),
         cmocka_unit_test(pages_and_ragged_sequences_become_dimensions_and_strides),
