@@ -103,6 +103,16 @@ static double spill_rate(const SgKernelInfo *info, const SgText *text) {
     return bytes / 4.0 / (double)units;
 }
 
+/* How often each instruction was executed, polls left out: what a wait costs is no work. */
+static const uint64_t *without_polls(const SgLaunch *launch, const PtxFunc *func, Arena *arena) {
+    const size_t n = (size_t)func->instr_count;
+    uint64_t *work = launch->counters.waits > 0 ? ARENA_ARRAY(arena, uint64_t, n + 1) : NULL;
+    if (launch->counters.waits == 0) return launch->visits;
+    for (size_t i = 0; work != NULL && i < n; i++)
+        work[i] = sg_kernel_polls(launch->kernel, i) ? 0 : launch->visits[i];
+    return work;
+}
+
 static Status time_code(const SgLaunch *launch, const SgKernelInfo *info, const SgText *text,
                         int slots, Arena *arena, CodeTime *code, Error *err) {
     const PtxFunc *func = launch->kernel == NULL ? NULL : sg_kernel_func(launch->kernel);
@@ -119,7 +129,9 @@ static Status time_code(const SgLaunch *launch, const SgKernelInfo *info, const 
         .blocks = slots,
         .wavefronts = free > 0 ? (int)lround(16 * (double)c->shared_wavefronts / free) : 16,
     };
-    return code_time(text->code, func, launch->visits, &key, arena, code, err);
+    const uint64_t *work = without_polls(launch, func, arena);
+    if (work == NULL) return err_no_memory(err, sizeof *work);
+    return code_time(text->code, func, work, &key, arena, code, err);
 }
 
 typedef enum Method { BOUND, ESTIMATE, MEAN, LOW, HIGH, METHODS } Method;
@@ -131,13 +143,27 @@ typedef struct Grid {
     int slots;
 } Grid;
 
+/* Cycles from the moment when the last of the blocks that one waits for has stored its data until
+ * the wait is over, in round trips to L2: its stores are acknowledged before the release goes out
+ * (1, 0 when they had arrived); the release gets there (1/2); the poll that finds it gets there a
+ * part of a poll's round trip later (1/2 on average, 0 to 1) and back (1/2). Source of the
+ * latency: base/gpus.def; of the path: PTX ISA, memory consistency model (a release makes all
+ * earlier stores visible first), a poll is sent when the one before has come back. */
+static double wait_cycles(const GpuModel *m, Method method) {
+    static const double trips[METHODS] = {
+        [BOUND] = 1, [ESTIMATE] = 2.5, [MEAN] = 2.5, [LOW] = 1.5, [HIGH] = 3};
+    return trips[method] * m->l2_latency;
+}
+
 /* Cycles a block takes while n of them share an SM. To the demands come the latency of its first
  * and last trip to DRAM; the issue model has them, so a bound beside it goes without. */
 static double block_cycles(const Grid *g, const Demand *demand, int n, Method method) {
     static const int together[METHODS] = {
         [MEAN] = TOGETHER, [LOW] = TOGETHER_LOW, [HIGH] = TOGETHER_HIGH};
     const GpuModel *m = g->launch->model;
-    const double start = m->block_us * m->clock_mhz, trips = 2.0 * m->dram_latency;
+    /* Waits are round trips that were measured: the factor is not on them. */
+    const double waits = demand->cycles[WAITS] * wait_cycles(m, method) / m->factor;
+    const double start = m->block_us * m->clock_mhz + waits, trips = 2.0 * m->dram_latency;
     if (method == BOUND) return n * demand_largest(demand) + start + (g->code ? 0 : trips);
     if (method == ESTIMATE || !g->code) return n * demand_norm(demand) + start + trips;
     const double share = g->slots > 1 ? (n - 1.0) / (g->slots - 1) : 1;
@@ -186,10 +212,13 @@ static void fill(SgTime *time, const Grid *g, const double cycles[METHODS]) {
     time->seconds = time->mean;
     time->cycles = cycles[MEAN] * m->factor;
     const double body = time->mean - launch_s;
-    time->bound = launch_s > body  ? "launch"
-                  : dram_s >= body ? "dram"
-                  : l2_s >= body   ? "l2"
-                                   : busiest(g->profile);
+    const double waits = c->blocks_run > 0 ? (double)c->waits / (double)c->blocks_run : 0;
+    const double waits_s = waits * wait_cycles(m, MEAN) / (m->clock_mhz * 1e6);
+    time->bound = launch_s > body       ? "launch"
+                  : 2 * waits_s >= body ? "waits"
+                  : dram_s >= body      ? "dram"
+                  : l2_s >= body        ? "l2"
+                                        : busiest(g->profile);
 }
 
 /* Where the cycles went: each region's, as often as it was executed, with as many blocks on an SM
@@ -216,6 +245,10 @@ static void cycles_fill(SgTime *time, const Grid *g, const CodeTime *code) {
         }
         time->part[t->one.count > 0 ? SG_CYCLE_ISSUE : SG_CYCLE_UNTOLD] += issued;
     }
+    const double waits = (double)g->launch->counters.waits * warps_of(g->launch) *
+                         wait_cycles(g->launch->model, MEAN) / g->launch->model->factor;
+    sum += waits;
+    time->part[SG_CYCLE_BARRIER] += waits;
     for (int i = 0; i < SG_CYCLES; i++) time->part[i] = sum > 0 ? time->part[i] / sum : 0;
     if (sum <= 0) time->part[SG_CYCLE_UNTOLD] = 1;
 }

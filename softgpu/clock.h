@@ -37,7 +37,7 @@ void sg_text_close(SgText *text);
 /* What the cycles of a sub-core go to, as the issue model has it. */
 typedef enum SgCycle {
     SG_CYCLE_ISSUE,      /* a warp issues */
-    SG_CYCLE_BARRIER,    /* none does, they wait for other warps of their block; */
+    SG_CYCLE_BARRIER,    /* none does, they wait for other warps of their block or other blocks; */
     SG_CYCLE_ASYNC,      /* for async copies; */
     SG_CYCLE_MEMORY,     /* for results of loads, ldmatrix, shuffles, spills; */
     SG_CYCLE_DEPENDENCE, /* for other results; */

@@ -39,7 +39,9 @@ static Demand by_counters(const DemandSource *s, const SgCounters *c) {
 }
 
 static Demand demand_of(const DemandSource *s, const SgCounters *c, const uint64_t *visits) {
-    return s->code->count > 0 && visits != NULL ? by_code(s, visits) : by_counters(s, c);
+    Demand d = s->code->count > 0 && visits != NULL ? by_code(s, visits) : by_counters(s, c);
+    d.cycles[WAITS] = (double)c->waits;
+    return d;
 }
 
 static Demand demand_scale(const Demand *a, double factor) {

@@ -6,8 +6,9 @@
 #include "softgpu/exec/exec.h"
 
 /* Behind the pipes: cycles that a block takes by the issue model, on an SM of its own and among as
- * many as fit, and the least and the most of the ensemble. 0 without code. */
-enum { ALONE = PIPES, TOGETHER, TOGETHER_LOW, TOGETHER_HIGH, DEMANDS };
+ * many as fit, and the least and the most of the ensemble; 0 without code. WAITS: how often it waits
+ * for other blocks, no cycles. */
+enum { ALONE = PIPES, TOGETHER, TOGETHER_LOW, TOGETHER_HIGH, WAITS, DEMANDS };
 
 typedef struct Demand {
     double cycles[DEMANDS]; /* of one SM */

@@ -53,6 +53,9 @@ typedef struct SgKernelInfo {
 const SgKernelInfo *sg_kernel_info(const SgKernel *kernel);
 /* The parsed entry, which lives as long as the module. */
 const struct PtxFunc *sg_kernel_func(const SgKernel *kernel);
+/* Does instruction `i` of the entry stand in a loop that only waits for what other blocks write?
+ * Such loops are executed as often as somebody waits, not as often as they poll. */
+bool sg_kernel_polls(const SgKernel *kernel, size_t i);
 /* Global variables of the module. False when unknown. */
 bool sg_module_global(const SgModule *module, const char *name, uint64_t *address, uint64_t *size);
 

@@ -275,6 +275,10 @@ const SgKernelInfo *sg_kernel_info(const SgKernel *kernel) {
     return &kernel->info;
 }
 
+bool sg_kernel_polls(const SgKernel *kernel, size_t i) {
+    return kernel->spins && kernel->polls[kernel->instr_block[i]];
+}
+
 const PtxFunc *sg_kernel_func(const SgKernel *kernel) {
     return kernel->func;
 }

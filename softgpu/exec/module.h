@@ -62,7 +62,8 @@ struct SgKernel {
     int special_count;
     bool spins;   /* has a loop that only waits for memory (spin.c), */
     bool waits;   /* ... for memory that other blocks write */
-    int *spin_of; /* per basic block: the head of the loop that only waits around it, or -1 */
+    int *spin_of; /* per basic block: the head of the loop that only waits around it, or -1; */
+    bool *polls;  /* ... whether it waits for memory that other blocks write */
     const struct Countdown **countdowns; /* per basic block: of the heads of those that count */
     uint32_t local_bytes;                /* per thread, multiple of 16 */
     uint32_t shared_base;                /* first legal shared address */

@@ -193,8 +193,14 @@ static void predecessors(Flow *f, SpinLoop *loop) {
 }
 
 /* The blocks of the loop are executed as often as its head is entered, however often it polls. */
-static void mark(Flow *f, const SpinLoop *loop, int head) {
-    for (int i = 0; i < loop->count; i++) f->d->kernel->spin_of[loop->blocks[i]] = head;
+static void mark(Flow *f, const SpinLoop *loop, int head, SpinKind kind) {
+    SgKernel *const k = f->d->kernel;
+    for (int i = 0; i < loop->count; i++) {
+        k->spin_of[loop->blocks[i]] = head;
+        k->polls[loop->blocks[i]] |= kind == SPIN_GLOBAL;
+    }
+    k->spins = true;
+    k->waits |= kind == SPIN_GLOBAL;
 }
 
 void flow_spins(Flow *f) {
@@ -202,7 +208,8 @@ void flow_spins(Flow *f) {
     SpinLoop loop = {0};
     f->spins = scratch(f, f->count, sizeof *f->spins);
     d->kernel->spin_of = arena_array(d->module->arena, (size_t)f->count, sizeof(int));
-    if (!d->kernel->spin_of) dec_fail(d, ST_NO_MEMORY, "out of memory");
+    d->kernel->polls = arena_array(d->module->arena, (size_t)f->count, sizeof(bool));
+    if (!d->kernel->spin_of || !d->kernel->polls) dec_fail(d, ST_NO_MEMORY, "out of memory");
     for (int b = 0; d->status == ST_OK && b < f->count; b++) d->kernel->spin_of[b] = -1;
     if (d->status == ST_OK && f->live_in) predecessors(f, &loop);
     if (d->status != ST_OK || !f->live_in) return;
@@ -216,11 +223,9 @@ void flow_spins(Flow *f) {
         const SpinKind kind = classify(f, &loop, head, &count);
         if (kind == SPIN_NONE) continue;
         if (count.counters) countdown_keep(f, head, &count);
-        mark(f, &loop, head);
+        mark(f, &loop, head, kind);
         if (kind > f->spins[head]) f->spins[head] = (uint8_t)kind;
         const bool always = ir->fn == dec_control(CONTROL_bra);
         ir->fn = dec_control(always ? CONTROL_spin_back : CONTROL_spin_back_if);
-        d->kernel->spins = true;
-        d->kernel->waits |= kind == SPIN_GLOBAL;
     }
 }
