@@ -363,21 +363,26 @@ __device__ __forceinline__ int longest(const RnnParams &p, const Place &place) {
 
 // ---- kernels ----
 
-// The launch before: counters 0, the first buffers h_in, zeros in the second. A thread per element.
+// The launch before: counters 0, the first buffers h_in, zeros in the second. A thread per element;
+// the counters by the first block, which runs even where a device times a sample of blocks only.
 extern "C" __global__ void __launch_bounds__(threads)
     rnn_reset(const __grid_constant__ RnnParams p) {
     const int direction = int(blockIdx.z), index = int(blockIdx.x) * threads + int(threadIdx.x);
     const int tile = index / (batch_tile * state_pitch), i = index % (batch_tile * state_pitch);
     const int b = tile * batch_tile + i / state_pitch, k = i % state_pitch;
+    const int counters = (p.batch + batch_tile - 1) / batch_tile * int(gridDim.z);
+    if (index < threads && direction == 0)
+#pragma unroll 1
+        for (int c = index; c < counters; c += threads)
+            store_global_u32(p.workspace + u64(c) * tile_bytes, 0);
     if (tile * batch_tile >= p.batch) return;
     const RnnDirection &d = p.dir[direction];
-    const u64 counter = tile_counter(p, tile, direction), h = counter + counter_bytes;
+    const u64 h = tile_counter(p, tile, direction) + counter_bytes;
     float v = 0.0f;
     if (b < p.batch && k < state && d.h_in != 0)
         v = load_element(d.h_in + (u64(b) * state + k) * element);
     store_element(h + u64(i) * element, v);
     store_element(h + h_bytes + u64(i) * element, 0.0f);
-    if (i == 0) store_global_u32(counter, 0);
 }
 
 // Warp 0 waits; true: every warp leaves.
