@@ -18,6 +18,7 @@
 //
 // Warps are uniform throughout: no lane parts from its warp.
 //% lib types
+//% lib opaque
 
 enum : u32 { grid_poison = 0x80000000u };
 
@@ -50,7 +51,7 @@ __device__ __forceinline__ u32 load_relaxed_u32(u64 address) {
 
 // PTX ISA 9.7.13.7 (atom). Only the first to give up is kept; `word` 0: nobody asks.
 __device__ __forceinline__ void note_error(u64 word, u32 value) {
-    u32 before;
+    [[maybe_unused]] u32 before;
     if (word != 0)
         asm volatile("atom.relaxed.gpu.global.cas.b32 %0, [%1], 0, %2;"
                      : "=r"(before)
@@ -61,15 +62,17 @@ __device__ __forceinline__ void note_error(u64 word, u32 value) {
 // How a wait ended.
 enum GridWait : int { grid_passed, grid_poisoned, grid_timed_out };
 
-// By the whole warp: its lanes poll one word, which is one request.
+// By the whole warp: its lanes poll one word, which is one request. The limit is opaque so that it
+// stays in its register: a parameter would be loaded again in every round.
 __device__ __forceinline__ GridWait grid_wait(u64 counter, u32 target, u32 limit) {
-    u32 seen = load_acquire_u32(counter), polls = 0;
+    opaque(limit);
+    u32 polls = 0;
 #pragma unroll 1
-    while (seen < target) {
+    for (;;) {
+        const u32 seen = load_acquire_u32(counter);
+        if (seen >= target) return seen < grid_poison ? grid_passed : grid_poisoned;
         if (++polls > limit) return grid_timed_out;
-        seen = load_acquire_u32(counter);
     }
-    return seen < grid_poison ? grid_passed : grid_poisoned;
 }
 
 // PTX ISA 9.7.9.8 (ld), cache operator .cg: L2 only.
