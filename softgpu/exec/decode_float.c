@@ -24,6 +24,11 @@ static int step(Decode *d, int extra, int source) {
     return dest;
 }
 
+/* The last record is no operation of its own to the counters. */
+static void free_of_charge(Decode *d) {
+    if (d->status == ST_OK && d->ir_count > 0) d->ir[d->ir_count - 1].pipe = PIPE_MOVE;
+}
+
 /* The instruction of a table's record, on virtual registers. */
 static void plain(Decode *d, const PtxWords *words, int dest, const int *source, int n) {
     const PtxForm *const form = d->form;
@@ -45,7 +50,7 @@ static int absolute(Decode *d, const char *type, size_t length, int source) {
     snprintf(text, sizeof text, "abs.%.*s", (int)length, type);
     const int dest = dec_vreg(d, PTX_B32);
     if (ptx_words(text, &words)) plain(d, &words, dest, &source, 1);
-    if (d->ir_count) d->ir[d->ir_count - 1].pipe = PIPE_MOVE; /* a modifier of the operand */
+    free_of_charge(d); /* a modifier of the operand */
     return dest;
 }
 
@@ -131,7 +136,7 @@ static void modified(Decode *d) {
     if (pick && n == 3) { /* one instruction of the machine */
         const int rest[2] = {result, source[2]};
         plain(d, &words, dest, rest, 2);
-        if (d->ir_count) d->ir[d->ir_count - 1].pipe = PIPE_MOVE;
+        free_of_charge(d);
     }
     if (m.xorsign) {
         Ir *const ir = step_to(d,
@@ -198,7 +203,7 @@ static void directed_pair(Decode *d) {
         out[h] = dec_vreg(d, PTX_B32);
         emit_directed(d, false, out[h], part[h]);
     }
-    d->ir[d->ir_count - 1].pipe = PIPE_MOVE; /* one instruction of the machine */
+    free_of_charge(d); /* one instruction of the machine */
     Ir *const ir = step_to(d, LANE_pack64, dest, out[0]);
     dec_use(ir, 2, out[1]);
 }
