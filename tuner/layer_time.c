@@ -10,7 +10,7 @@
 
 /* Steps of the two short runs: enough for the line, few enough for a software GPU. */
 enum { MOST_STEPS = 192, LEAST_STEPS = 6 };
-static const double short_flops = 8e9;
+static const double short_flops = 4e9;
 
 int64_t layer_head_dim(int64_t hidden) {
     static const int64_t dims[] = {128, 64, 96, 256, 192};

@@ -41,8 +41,8 @@ static double grid_floor(const GpuModel *m, const RnnStep *s) {
     const int least = (int)ceil(weight_elements(s) * element / on_chip);
     double best = INFINITY;
     for (int n = least > 0 ? least : 1; n <= m->sms; n++)
-        best = fmin(best, clock_s(m, product_cycles(m, s, columns) / n) +
-                              n * h_bytes / (1e9 * m->l2_gbs));
+        best = fmin(best, fmax(clock_s(m, product_cycles(m, s, columns) / n),
+                               n * h_bytes / (1e9 * m->l2_gbs)));
     return best + clock_s(m, tail_cycles(m, s) + 3.0 * m->l2_latency + 2.0 * m->barrier_latency);
 }
 

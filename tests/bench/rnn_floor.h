@@ -8,9 +8,9 @@
  * - tier 1: one block per 8 sequences (f32: per sequence while there are SMs), weights in
  *   registers: one barrier of a block;
  * - tier 2: n SMs hold the weights in registers and shared memory (as many as it takes to hold
- *   them, or more; the best n counts); each reads all of h from L2; one barrier of the grid: the
- *   write of h is acknowledged, the counter is added to and seen, h is read: three L2 latencies and
- *   two barriers of a block;
+ *   them, or more; the best n counts); each reads all of h from L2 meanwhile; one barrier of the
+ * grid: the write of h is acknowledged, the counter is added to and seen, h is read: three L2
+ * latencies and two barriers of a block;
  * - tier 3: weights come from L2, or from DRAM where they exceed it, in every step; one launch.
  * No factor of calibration is on it: it is a bound, not a model. */
 #ifndef SEQTUNE_TESTS_BENCH_RNN_FLOOR_H
