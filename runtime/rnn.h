@@ -15,7 +15,7 @@
 enum { RNN_UNITS = 16, RNN_PITCH = 32, RNN_MAX_SIZE = 16384, RNN_MAX_LAYERS = 64 };
 
 /* Gates by their internal number. */
-enum { LSTM_I, LSTM_F, LSTM_G, LSTM_O, GRU_R = 0, GRU_Z, GRU_N, RNN_MAX_GATES = 4 };
+enum { LSTM_I, LSTM_F, LSTM_G, LSTM_O, GRU_R = 0, GRU_Z, GRU_N };
 
 typedef struct RnnShape {
     int64_t directions, gates, element; /* bytes of dtype */
