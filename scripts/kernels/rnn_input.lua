@@ -42,9 +42,9 @@ kernel "rnn_input" {
     let("blocks", "cdiv(tokens, block_m) * cdiv(rows, block_n) * directions"),
     -- Elements read of either side per product: small when tiles are large; times how full the last
     -- round of blocks is. It only orders compilation.
-    let("fill", "blocks * 1000 // (cdiv(blocks, gpu.sms * launch_blocks) * gpu.sms * launch_blocks)"),
+    let("fill", "blocks * 1000 // max(1, cdiv(blocks, gpu.sms * launch_blocks) * gpu.sms * launch_blocks)"),
     let("work", "block_m * block_n * 1000 // (block_m + block_n)"),
-    let("useful", "tokens * 1000 // (cdiv(tokens, block_m) * block_m)"),
+    let("useful", "tokens * 1000 // max(1, cdiv(tokens, block_m) * block_m)"),
   }),
   rules = {
     rule("block_m % warp_m == 0", "warps have whole parts of the block's tokens"),
