@@ -8,7 +8,7 @@ kernel "attn_prefill" {
   require = shape.serving_require,
   space = {
     axis "block_m"    { 64, 128, 256 },                  -- rows of Q per block
-    axis "block_n"    { 32, 48, 64, 80, 96, 112, 128 },  -- keys per tile
+    axis "block_n"    { 16, 32, 48, 64, 80, 96, 112, 128 },  -- keys per tile
     axis "warps"      { 4, 8 },
     axis "stages"     { 1, 2, 3 },                       -- buffers of K (V: one less, at least one)
     axis "q_in_regs"  { 0, 1 },                          -- Q operands kept, or read again per tile
@@ -79,6 +79,8 @@ kernel "attn_prefill" {
     rule("stages < 3 or gpu.cc < 100 or head_dim ~= 96 or rows_per_warp * block_n < 2048", "three buffers of 64 keys at head_dim 96: 12 to 32 bytes of spills on sm_100a"),
     rule("kv == 'dense' or stages == 1 or gpu.cc < 90 or live_regs < 208", "page look-ups and a second buffer beside 192 registers of O and S spill 68 to 80 bytes"),
     rule("kv == 'dense' or head_dim ~= 64 or live_regs < 200", "the same look-ups beside 64 registers of O and 96 of S spill 4 bytes"),
+    rule("block_n > 16 or gpu.cc == 75 and head_dim == 256", "tiles of 16 keys only where no larger one fits: P V has one k16 step then"),
+    rule("block_n > 16 or kv == 'dense' or mask ~= 'window' and page_size % 16 == 0", "page look-ups under a window, or more than one per tile, spill 4 to 12 bytes there"),
     rule("stages == 1 or gpu.cp_async", "multi-stage K/V needs asynchronous copies"),
     rule("pack_group == 0 or group > 1", "packing is the identity when group is 1"),
   },
