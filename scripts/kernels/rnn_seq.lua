@@ -44,7 +44,7 @@ kernel "rnn_seq" {
     let("lane_cells", "warp_units // 8 * batch_tile // 4"),   -- (unit, sequence) pairs
     -- 32-bit registers per lane: R; pre, c and a pass's sums; operands of one block of k; lengths.
     let("weight_regs", "warp_units * gates // 8 * element * 2 * (all_blocks - shared_blocks)"),
-    let("sum_regs", "lane_cells * (gates + 1) + pass_units // 8 * batch_tile // 4 * gates * chains"),
+    let("sum_regs", "lane_cells * (gates + 1 + layer_norm * 2) + pass_units // 8 * batch_tile // 4 * gates * chains"),
     let("operand_regs", "dtype == 'f32' and gates * 16 + 8 or batch_tile // 2 + 8"),
     let("live_regs", "weight_regs + sum_regs + operand_regs + batch_tile // 4"),
     -- Measured with ptxas 13.0 on sm_75, sm_80 and sm_90a: addresses, and what each block of units
@@ -76,6 +76,8 @@ kernel "rnn_seq" {
     rule("tier ~= 1 or (chains == 1 or (dtype ~= 'f32' and all_blocks >= 2))", "chains share out blocks of k"),
     rule("tier ~= 1 or (dtype ~= 'f32' or batch_tile == 8)", "FMA takes eight sequences at a time"),
     rule("tier ~= 1 or split == 0 or (dtype ~= 'f32' and warp_units > pass_units and cells_part == 'plain')", "passes are parts of a warp's units"),
+    rule("tier ~= 1 or shared_blocks == 0 or pass_units * gates <= 128", "ptxas loads a whole block of k of R at once: more than 64 registers of it spill"),
+    rule("tier ~= 1 or projection == 0 or cdiv(cdiv(state, 16), max(seq_warps, 1)) <= 4", "the sums of more rows of P spill"),
     rule("tier ~= 1 or live_regs + other_regs <= lane_limit", "R, sums and cells fill the registers: with addresses it spills"),
     rule("tier ~= 1 or (batch_tile >= 8 and batch_tile <= 32 and warp_units >= 8)", "sequences and units come in eights; more sums than of 32 sequences spill"),
     rule("tier ~= 1 or k_splits == 1", "a warp has all k of its units"),
