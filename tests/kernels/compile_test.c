@@ -128,17 +128,6 @@ static const char *const rnn_cell_problems[] = {
     NULL};
 
 /* Hidden sizes that only the streamed tier serves. */
-static const char *const rnn_seq_problems[] = {
-    "dtype=bf16 hidden=128 lengths=packed peephole=1 clip=1 store_gates=1",
-    "cell=gru dtype=f16 hidden=192 lengths=padded",
-    "dtype=f32 hidden=96 lengths=padded peephole=1",
-    "dtype=f16 hidden=192",
-    "dtype=bf16 hidden=64 layer_norm=1 peephole=1 lengths=packed store_gates=1",
-    "dtype=f16 hidden=128 projection=64 peephole=1 lengths=padded store_gates=1",
-    "cell=gru dtype=f16 hidden=100 reset=before lengths=packed store_gates=1",
-    "cell=gru dtype=bf16 hidden=64 layer_norm=1",
-    "dtype=f32 hidden=40 layer_norm=1 projection=24",
-    NULL};
 static const char *const rnn_stream_problems[] = {
     "cell=lstm dtype=bf16 hidden=2048 batch=8",
     "cell=gru dtype=f16 hidden=1023 batch=4 lengths=padded",
@@ -370,11 +359,6 @@ static void rnn_cell_compiles_without_spills(void **state) {
     compile_all("rnn_cell", rnn_cell_problems);
 }
 
-static void rnn_seq_compiles_without_spills(void **state) {
-    (void)state;
-    compile_all("rnn_seq", rnn_seq_problems);
-}
-
 static void streamed_rnn_seq_compiles_without_spills(void **state) {
     (void)state;
     compile_all("rnn_seq", rnn_stream_problems);
@@ -416,7 +400,6 @@ int main(void) {
         cmocka_unit_test(kv_gather_compiles_without_spills),
         cmocka_unit_test(rnn_input_compiles_without_spills),
         cmocka_unit_test(rnn_cell_compiles_without_spills),
-        cmocka_unit_test(rnn_seq_compiles_without_spills),
         cmocka_unit_test(streamed_rnn_seq_compiles_without_spills),
     };
     return cmocka_run_group_tests(tests, open_run, close_run);
