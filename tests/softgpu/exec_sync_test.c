@@ -526,6 +526,17 @@ static void lanes_that_disagree_on_a_membermask_are_a_fault(void **state) {
                    32, "lanes disagree");
 }
 
+/* The ISA lets lanes come to an exchange by several instructions with one membermask; here they
+ * must come by one (docs/softgpu.md), and who does otherwise learns both places. */
+static void an_exchange_at_two_places_is_reported_with_both(void **state) {
+    (void)state;
+    static const char code[] = ENTRY("setp.lt.u32 %p1, %r0, 16; @%p1 bra B;\n"
+                                     "shfl.sync.bfly.b32 %r3, %r0, 16, 31, -1; ret;\n"
+                                     "B: shfl.sync.bfly.b32 %r3, %r0, 16, 31, -1; ret;");
+    faults(code, 32, 719, "(shfl.sync.bfly.b32), lanes 0xffff0000 wait at PTX line 11");
+    faults(code, 32, 719, "lanes 0x0000ffff wait at PTX line 12");
+}
+
 static void an_inactive_lane_is_named(void **state) {
     (void)state;
     faults(
@@ -643,6 +654,7 @@ int main(void) {
         cmocka_unit_test(bar_red_and_bar_sync_do_not_mix),
         cmocka_unit_test(lanes_that_name_different_barriers_are_a_fault),
         cmocka_unit_test(lanes_that_disagree_on_a_membermask_are_a_fault),
+        cmocka_unit_test(an_exchange_at_two_places_is_reported_with_both),
         cmocka_unit_test(an_inactive_lane_is_named),
         cmocka_unit_test(a_mask_that_names_exited_lanes_is_a_warning),
         cmocka_unit_test(tiles_of_a_warp_exchange_with_their_own_masks),
