@@ -6,13 +6,14 @@ grid.lets = {
   let("part_blocks", "cdiv(all_blocks, k_splits)"),                 -- blocks of 32 k of a warp
   let("grid_warps", "max(1, part_units // warp_units) * k_splits"),
   let("grid_cells", "warp_units // 8 * (batch_tile // 8)"),        -- 8 units x 8 sequences, of k_splits warps
-  let("lane_grid_cells", "cdiv(grid_cells, k_splits)"),
   -- 32-bit registers per lane: R; sums; h on its way; c, h, pre and places of cells.
   let("grid_weight_regs", "warp_units * gates // 8 * element * 2 * max(0, part_blocks - shared_blocks)"),
   let("grid_sum_regs", "warp_units * gates * batch_tile // 32 + (dtype == 'f32' and gates * 8 or 0)"),
   let("grid_load_regs", "dtype == 'f32' and 16 + gates * 8 or max(32, batch_tile // 2)"),
-  let("grid_cell_regs", "lane_grid_cells * (10 + 2 * gates + (lengths == 'none' and 2 or 8))"),
-  let("grid_regs", "grid_weight_regs + grid_sum_regs + grid_load_regs + grid_cell_regs + 40"),
+  let("grid_cell_regs", "cdiv(grid_cells, k_splits) * (10 + 2 * gates + (lengths == 'none' and 2 or 8))"),
+  -- And the rows of one block of k from shared memory. Measured with ptxas 13.0 on sm_75, sm_80, sm_89 and sm_90a, as what does not spill.
+  let("grid_other_regs", "40 + (dtype == 'f32' and 0 or batch_tile * 3 // 4 - 8) + (shared_blocks > 0 and 8 + warp_units * gates // 8 * element * 2 or 0)"),
+  let("grid_regs", "grid_weight_regs + grid_sum_regs + grid_load_regs + grid_cell_regs + grid_other_regs"),
   let("grid_limit", "min(255, gpu.regs_sm // (32 * grid_warps) // 8 * 8)"),
   let("grid_smem", "grid_warps * (warp_units // 8 * gates * shared_blocks * (element // 2) * 512 + (k_splits > 1 and grid_cells * gates * 256 or 0))"),
   let("grid_parts", "units_pad // part_units"),
@@ -39,7 +40,7 @@ grid.rules = {
 
 -- Blocks for more than half of the SMs, or the smallest ones; many warps first.
 grid.seeds = {}
-for _, k in ipairs { { 8, 0 }, { 16, 0 }, { 16, 2 }, { 4, 0 } } do
+for _, k in ipairs { { 8, 0 }, { 8, 2 }, { 8, 6 }, { 4, 0 } } do
   for _, units in ipairs { 8, 16, 32, 64 } do
     for _, tile in ipairs { 8, 16, 32, 64 } do
       for warp = 8, math.min(units, 16), 8 do

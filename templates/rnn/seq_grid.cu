@@ -150,6 +150,9 @@ __device__ __forceinline__ void product_mma(Sums &sums, const Weights &w, u64 h,
         for (int i = 0; i < load_blocks; ++i) {
             const int block = first + i;
             if (block >= part_blocks) break;
+            // A basic block for each of those in shared memory: of one basic block ptxas moves all
+            // loads to the head, and spills for them.
+            if (block >= register_blocks && place.block + block >= k_blocks) continue;
 #pragma unroll
             for (int tile = 0; tile < row_tiles; ++tile) {
                 const WeightBlock rows_of_tile = {weight_chunk(w, tile * 2, block, 0),
@@ -179,6 +182,7 @@ __device__ __forceinline__ void product_fma(Sums &sums, const Weights &w, u64 h,
         for (int i = 0; i < gates * 8; ++i) (&parts[0][0])[i] = 0.0f;
 #pragma unroll
         for (int block = 0; block < part_blocks; ++block) {
+            if (block >= register_blocks && place.block + block >= k_blocks) continue; // as above
             WeightRow row[gates];
 #pragma unroll
             for (int gate = 0; gate < gates; ++gate)
@@ -413,13 +417,15 @@ extern "C" __global__ void __launch_bounds__(threads, 1)
     rnn_seq_grid(const __grid_constant__ RnnParams p) {
     const int warp = int(threadIdx.x) / 32, lane = int(threadIdx.x) % 32;
     const int part = warp % k_splits;
+    int first_block = part * part_blocks;
+    opaque(first_block); // its range would show that no part is short
     const Place place = {int(blockIdx.z),
                          int(blockIdx.y),
                          warp,
                          lane,
                          part,
                          int(blockIdx.x) * part_units + warp / k_splits * warp_units + lane / 4,
-                         part * part_blocks};
+                         first_block};
     const RnnDirection &d = p.dir[place.direction];
     const u32 shared = shared_base(), blocks = gridDim.x;
     const u64 counter = tile_counter(p, place.tile, place.direction);
