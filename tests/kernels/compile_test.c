@@ -1,7 +1,8 @@
 /* Variants that survive the rules compile without a warning and without spills, on every supported
  * architecture (each allots registers in its own way). The normal run takes a seeded sample of the
  * product; SEQTUNE_ALL=1 takes the whole space of three named problems per architecture and a
- * larger sample of the rest. SEQTUNE_TEST_SEED picks another sample. */
+ * larger sample of the rest. SEQTUNE_TEST_SEED picks another sample, SEQTUNE_CASE the tests whose
+ * names it matches ("serving*"). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -402,5 +403,6 @@ int main(void) {
         cmocka_unit_test(rnn_cell_compiles_without_spills),
         cmocka_unit_test(streamed_rnn_seq_compiles_without_spills),
     };
+    cmocka_set_test_filter(getenv("SEQTUNE_CASE"));
     return cmocka_run_group_tests(tests, open_run, close_run);
 }
