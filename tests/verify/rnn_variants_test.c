@@ -222,11 +222,15 @@ static bool choose_config(const Sample *s, const CoverRow *row, Item *item) {
     return false;
 }
 
+/* Derived dimensions, which rules and scores read, are the check's work. */
+static bool make_legal_item(const Sample *s, const CoverRow *row, Item *item) {
+    return make_item(s, row, item) && gen_problem_check(&item->problem, NULL) == ST_OK &&
+           choose_config(s, row, item);
+}
+
 static bool legal(const void *context, const CoverRow *row) {
-    const Sample *s = context;
     Item item;
-    return make_item(s, row, &item) && gen_problem_check(&item.problem, NULL) == ST_OK &&
-           choose_config(s, row, &item);
+    return make_legal_item(context, row, &item);
 }
 
 /* ---- pools ---- */
@@ -322,7 +326,7 @@ static void run_sample(Sample *s, const CoverSet *set) {
         Item item;
         Error err = {0};
         VerifyResult result = {0};
-        assert_true(make_item(s, &set->rows[i], &item) && choose_config(s, &set->rows[i], &item));
+        assert_true(make_legal_item(s, &set->rows[i], &item));
         const Status status = verify_item(s, &item, &result, &err);
         ran++;
         if (result.worst_ratio > worst) worst = result.worst_ratio;
