@@ -67,6 +67,12 @@ kernel "rnn_seq" {
     let("x_align", "16"),
   }, grid.lets, rnn.step),
   rules = rnn.lets({
+    -- First what belongs to one tier: it leaves 1 in 40 of the product to the others.
+    rule("tier == 3 or depth == 1", "R is not read again"),
+    rule("tier == 2 or part_units == 8", "part_units belong to tier 2"),
+    rule("tier == 1 or (split == 0 and chains == 1)", "tiers 2 and 3 have one chain and one pass"),
+    rule("tier ~= 3 or shared_blocks == 0", "R is not kept"),
+    rule("tier ~= 1 or k_splits == 1", "a warp has all k of its units"),
     rule("tier ~= 2 or (projection == 0 and layer_norm == 0 and reset == 'after')", "a second product or a norm of all units needs all of them"),
     rule("tier ~= 1 or layer_norm == 0 or reset == 'after'", "layer norm of R (r h) is not served"),
     rule("tier ~= 1 or (seq_warps * warp_units - units_pad) * 8 <= units_pad", "at most an eighth more rows than there are"),
@@ -80,10 +86,7 @@ kernel "rnn_seq" {
     rule("tier ~= 1 or projection == 0 or cdiv(cdiv(state, 16), max(seq_warps, 1)) <= 4", "the sums of more rows of P spill"),
     rule("tier ~= 1 or live_regs + other_regs <= lane_limit", "R, sums and cells fill the registers: with addresses it spills"),
     rule("tier ~= 1 or (batch_tile >= 8 and batch_tile <= 32 and warp_units >= 8)", "sequences and units come in eights; more sums than of 32 sequences spill"),
-    rule("tier ~= 1 or k_splits == 1", "a warp has all k of its units"),
-    rule("tier == 3 or depth == 1", "R is not read again"),
     rule("tier ~= 3 or k_splits <= 8", "a block has eight warps"),
-    rule("tier ~= 3 or (shared_blocks == 0 and chains == 1 and split == 0)", "R is not kept"),
   }, grid.rules, rnn.step_rules("tier ~= 3")),
   resources = {
     threads = "tier == 3 and step_threads or 32 * (tier == 2 and grid_warps or seq_warps)",

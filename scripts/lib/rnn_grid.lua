@@ -23,8 +23,6 @@ grid.lets = {
 }
 
 grid.rules = {
-  rule("tier == 2 or part_units == 8", "part_units belong to tier 2"),
-  rule("tier ~= 2 or (split == 0 and chains == 1)", "tier 2 has one chain and one pass"),
   rule("tier ~= 2 or (batch_tile >= 8 and warp_units >= 8)", "sequences and units come in eights"),
   rule("tier ~= 2 or part_units % warp_units == 0", "every warp has whole blocks of units"),
   rule("tier ~= 2 or units_pad % part_units == 0", "every block has whole warps"),
