@@ -34,8 +34,8 @@ static const struct {
 } ways[] = {{1, 0}, {1, 1}, {2, 2}, {2, 1}};
 
 /* Products of a case in the normal run: T is scaled to it, down to two steps. */
-static const double case_flops = 3e7;
-static const int64_t most_steps = 24;
+static const double case_flops = 8e6;
+static const int64_t most_steps = 12;
 
 typedef enum Origin { FROM_DEVICE, FROM_DIM, FROM_CASE } Origin;
 
