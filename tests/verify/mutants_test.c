@@ -3,7 +3,8 @@
  * text is no longer in its file exactly once, or that does not compile is a failure; so is the
  * unchanged variant when it does not pass (it is verified once per distinct variant).
  *
- *     test_verify_mutants            all, each in a process of its own (a fault ends a context)
+ *     test_verify_mutants            every second, each in a process of its own (a fault ends a
+ *                                    context); SEQTUNE_TEST_SEED=1: the others; SEQTUNE_ALL=1: all
  *     test_verify_mutants NAME       one, with its report
  *
  * A .mut file is `key: value` lines: file, match, replace ("\n" is a line end in both), kernel,
@@ -36,7 +37,7 @@
 
 extern char **environ;
 
-enum { MAX_MUTANTS = 200, MAX_TEXT = 1 << 20, SECONDS = 180, PROCESSES = 2 };
+enum { MAX_MUTANTS = 400, MAX_TEXT = 1 << 20, SECONDS = 180, PROCESSES = 2 };
 
 static const char *const folder = SEQTUNE_SOURCE_DIR "/tests/mutants";
 
@@ -318,7 +319,14 @@ static void add_outcome(const char *name, bool control) {
     snprintf(o->name, sizeof o->name, "%s", name);
 }
 
-/* One outcome per mutant, and one for each distinct variant unchanged. */
+/* All of them take minutes. */
+static bool takes_mutant(int i) {
+    const char *seed = getenv("SEQTUNE_TEST_SEED");
+    return getenv("SEQTUNE_ALL") ||
+           ((unsigned long)i + (seed ? strtoul(seed, NULL, 10) : 0)) % 2 == 0;
+}
+
+/* One outcome per mutant taken, and one for each distinct variant unchanged. */
 static bool collect(void) {
     static char seen[MAX_MUTANTS][1024];
     size_t variants = 0;
@@ -329,6 +337,8 @@ static bool collect(void) {
         char name[128], variant[1024];
         snprintf(name, sizeof name, "%.*s", (int)strlen(entries[i]->d_name) - 4,
                  entries[i]->d_name);
+        free(entries[i]);
+        if (!takes_mutant(i)) continue;
         add_outcome(name, false);
         variant_of(name, variant, sizeof variant);
         size_t v = 0;
@@ -337,7 +347,6 @@ static bool collect(void) {
             memcpy(seen[variants++], variant, sizeof variant);
             add_outcome(name, true);
         }
-        free(entries[i]);
     }
     free(entries);
     return true;

@@ -2,9 +2,10 @@
  * (units from 1 to 2048), tuning axes, sequences, direction, state and layout
  * (docs/verification.md), verified on the software GPU.
  *
- *     test_verify_rnn                    the sample
+ *     test_verify_rnn                    a quarter of the sample (rnn_input: all of it)
  *     SEQTUNE_CASE=rnn_seq:17 ...        row 17 of one family's sample; without a row: all of it
- *     SEQTUNE_ALL=1 ...                  also twelve large cases, each in every tier that serves it
+ *     SEQTUNE_ALL=1 ...                  the sample, and twelve large cases in every tier that
+ *                                        serves them
  */
 #include <inttypes.h>
 #include <time.h>
@@ -316,13 +317,22 @@ static long chosen_row(const char *spec) {
     return strncmp(text, spec, n) == 0 && text[n] == ':' ? strtol(text + n + 1, NULL, 10) : -2;
 }
 
+/* Rows of large layers take seconds with every check on: the normal run takes one in four, whose
+ * offset SEQTUNE_TEST_SEED moves. */
+static bool takes_row(const Sample *s, size_t i) {
+    const char *seed = getenv("SEQTUNE_TEST_SEED");
+    if (getenv("SEQTUNE_ALL") || getenv("SEQTUNE_CASE") || strcmp(s->name, "rnn_input") == 0)
+        return true;
+    return (i + (seed ? strtoul(seed, NULL, 10) : 0)) % 4 == 0;
+}
+
 static void run_sample(Sample *s, const CoverSet *set) {
     const long only = chosen_row(s->name);
     const double begin = seconds();
     size_t failed = 0, ran = 0;
     double worst = 0;
     for (size_t i = 0; i < set->count; i++) {
-        if (only != -1 && only != (long)i) continue;
+        if ((only != -1 && only != (long)i) || !takes_row(s, i)) continue;
         Item item;
         Error err = {0};
         VerifyResult result = {0};
@@ -332,8 +342,8 @@ static void run_sample(Sample *s, const CoverSet *set) {
         if (result.worst_ratio > worst) worst = result.worst_ratio;
         if (status != ST_OK && failed++ < 10) print_row(s, i, &item, err.message);
     }
-    printf("# %s: %zu rows run, %zu failed, worst error/limit %.3f, %.1f s\n", s->name, ran, failed,
-           worst, seconds() - begin);
+    printf("# %s: %zu of %zu rows run, %zu failed, worst error/limit %.3f, %.1f s\n", s->name, ran,
+           set->count, failed, worst, seconds() - begin);
     assert_true(only < 0 || ran == 1); /* SEQTUNE_CASE names a row that there is */
     assert_int_equal(failed, 0);
 }
