@@ -1,7 +1,11 @@
 /* Variants that survive the rules compile without a warning and without spills, on every supported
  * architecture (each allots registers in its own way). The normal run takes a seeded sample of the
  * product; SEQTUNE_ALL=1 takes the whole space of three named problems per architecture and a
- * larger sample of the rest. SEQTUNE_TEST_SEED picks another sample, SEQTUNE_CASE the tests whose
+ * larger sample of the rest: some 30000 texts, hours of compiling. What a text compiles to depends
+ * on the text, its options and the compiler alone, so that such a run notes each good one in
+ * tests/compiled.txt of the build folder, and the next run compiles only what is new: an
+ * interrupted run goes on, and a changed template costs its own variants. Remove the file to
+ * compile all of them again. SEQTUNE_TEST_SEED picks another sample, SEQTUNE_CASE the tests whose
  * names it matches ("serving*"). */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -20,6 +24,7 @@
 #include "generator/gen.h"
 #include "runtime/build.h"
 #include "runtime/nvrtc.h"
+#include "tests/kernels/compiled.h"
 
 static const char *const archs[] = {"sm_75", "sm_80",  "sm_86",   "sm_87",   "sm_89",
                                     "sm_90", "sm_90a", "sm_100a", "sm_103a", "sm_120a"};
@@ -146,7 +151,7 @@ typedef struct Work { /* one text to compile */
 /* What the worker processes share. Processes, since NVRTC compiles one program at a time in each.
  */
 typedef struct Shared {
-    atomic_size_t next, failed, done;
+    atomic_size_t next, failed, done, known;
     atomic_llong microseconds, slowest;
 } Shared;
 
@@ -156,6 +161,7 @@ typedef struct Run {
     Work *work;
     size_t count, capacity;
     Shared *shared;
+    Compiled *compiled; /* NULL: every text is compiled */
 } Run;
 
 static Run run;
@@ -230,15 +236,22 @@ static const char *compile(const Nvrtc *nvrtc, const Work *work, Arena *arena, d
     const GpuInfo gpu = gpu_info_of_arch(gpu_arch_find(work->arch));
     GenOutput output;
     Artifact artifact = {0};
-    if (gen_emit(&work->problem, &gpu, &work->config, arena, &output, &err) != ST_OK ||
-        build_compile(nvrtc, &output, arena, &artifact, &err) != ST_OK)
+    if (gen_emit(&work->problem, &gpu, &work->config, arena, &output, &err) != ST_OK)
+        return arena_strdup(arena, err.message);
+    const Hash key = build_key(&output, nvrtc->toolchain);
+    if (run.compiled && compiled_has(run.compiled, &key)) {
+        atomic_fetch_add(&run.shared->known, 1);
+        return NULL;
+    }
+    if (build_compile(nvrtc, &output, arena, &artifact, &err) != ST_OK)
         return arena_strdup(arena, err.message);
     *seconds = artifact.seconds;
     if (strstr(artifact.log, "warning")) return artifact.log;
     const int spills = artifact_spill_bytes(&artifact);
-    return spills ? arena_printf(arena, "spills %d bytes at %d registers", spills,
-                                 artifact_registers(&artifact))
-                  : NULL;
+    if (spills)
+        return arena_printf(arena, "spills %d bytes at %d registers", spills,
+                            artifact_registers(&artifact));
+    return run.compiled && !compiled_add(run.compiled, &key) ? "its key could not be noted" : NULL;
 }
 
 /* A child: takes texts until there are none; exit status 0 when it could work at all. */
@@ -302,9 +315,12 @@ static void compile_all(const char *spec, const char *const *problems) {
         keep_sample(from, all ? LARGE_SAMPLE : SAMPLE, &seed);
     }
     run_workers();
-    print_message("    %s: %zu of %zu variants compiled (seed %llu), mean %.2f s, slowest %.2f s\n",
+    const size_t now = run.count - run.shared->known;
+    print_message("    %s: %zu of %zu variants (seed %llu), %zu compiled before, %zu now: mean "
+                  "%.2f s, slowest %.2f s\n",
                   spec, run.count, product, (unsigned long long)first_seed,
-                  (double)run.shared->microseconds * 1e-6 / (double)(run.count ? run.count : 1),
+                  (size_t)run.shared->known, now,
+                  (double)run.shared->microseconds * 1e-6 / (double)(now ? now : 1),
                   (double)run.shared->slowest * 1e-6);
     assert_true(run.count > 0);
     assert_int_equal(run.shared->failed, 0);
@@ -378,11 +394,15 @@ static int open_run(void **state) {
     Nvrtc *nvrtc = NULL;
     run.has_nvrtc = nvrtc_open(0, &nvrtc, &err) == ST_OK;
     nvrtc_close(nvrtc);
+    if (getenv("SEQTUNE_ALL") &&
+        !(run.compiled = compiled_open(SEQTUNE_BINARY_DIR "/tests/compiled.txt")))
+        return -1;
     return 0;
 }
 
 static int close_run(void **state) {
     (void)state;
+    compiled_close(run.compiled);
     free(run.work);
     munmap(run.shared, sizeof *run.shared);
     gen_close(run.library);
