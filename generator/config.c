@@ -200,6 +200,7 @@ static Status check(GenEval *eval, GenResources *res, GenReject *why, Error *err
     const GenSpec *spec = eval->spec;
     why->rejected = false;
     why->rule = NULL;
+    why->count = 1;
     why->text[0] = '\0';
     *res = (GenResources){0};
     const GenPipe *pipe = NULL;
@@ -223,26 +224,38 @@ static Status check(GenEval *eval, GenResources *res, GenReject *why, Error *err
     return why->rejected ? ST_OK : finish_resources(eval, res, err);
 }
 
-Status gen_config_check(const GenProblem *problem, const GpuInfo *gpu, const GenConfig *config,
-                        GenResources *resources, GenReject *why, Error *err) {
+/* Also says how many axes were looked at: what follows them does not change the answer. */
+static Status check_config(const GenProblem *problem, const GpuInfo *gpu, const GenConfig *config,
+                           GenResources *resources, GenReject *why, size_t *axes_used, Error *err) {
     GenEval eval;
-    GenResources res;
-    GenReject local;
     gen_eval_init(&eval, problem->spec, problem, gpu, config);
-    Status status = check(&eval, &res, why ? why : &local, err);
+    Status status = check(&eval, resources, why, err);
+    *axes_used = eval.axes_used;
     if (status != ST_OK) {
         Str text = {0};
         gen_config_text(problem->spec, config, &text);
         err_wrap(err, "%s with %s on %s", problem->spec->name, str_text(&text), gpu->arch->name);
         str_free(&text);
     }
+    return status;
+}
+
+Status gen_config_check(const GenProblem *problem, const GpuInfo *gpu, const GenConfig *config,
+                        GenResources *resources, GenReject *why, Error *err) {
+    GenResources res;
+    GenReject local;
+    size_t axes_used;
+    Status status =
+        check_config(problem, gpu, config, &res, why ? why : &local, &axes_used, err);
     if (resources) *resources = res;
     return status;
 }
 
-/* Next configuration in the spec's order, the last axis fastest. */
-static bool advance(const GenSpec *spec, size_t index[GEN_MAX_AXES], GenConfig *config) {
-    for (size_t i = spec->axis_count; i-- > 0;) {
+/* Next configuration in the spec's order that differs in the first `axes` ones, the last fastest;
+ * the others are at their first values and stay there. */
+static bool advance(const GenSpec *spec, size_t axes, size_t index[GEN_MAX_AXES],
+                    GenConfig *config) {
+    for (size_t i = axes; i-- > 0;) {
         if (++index[i] == spec->axes[i].count) index[i] = 0;
         config->value[i] = spec->axes[i].values[index[i]];
         if (index[i]) return true;
@@ -250,19 +263,23 @@ static bool advance(const GenSpec *spec, size_t index[GEN_MAX_AXES], GenConfig *
     return false;
 }
 
+/* Since a check looks at nothing but axes, what it says of one configuration it says of all that
+ * share the axes that it looked at. The first of them is met first, so that the run is whole. */
 Status gen_enumerate(const GenProblem *problem, const GpuInfo *gpu, GenVisit visit, void *context,
                      Error *err) {
     const GenSpec *spec = problem->spec;
-    size_t index[GEN_MAX_AXES] = {0};
+    size_t index[GEN_MAX_AXES] = {0}, axes;
     GenConfig config = {{0}};
     for (size_t i = 0; i < spec->axis_count; i++) config.value[i] = spec->axes[i].values[0];
     do {
         GenResources res;
         GenReject why;
-        Status status = gen_config_check(problem, gpu, &config, &res, &why, err);
+        Status status = check_config(problem, gpu, &config, &res, &why, &axes, err);
         if (status != ST_OK) return status;
+        if (!why.rejected) axes = spec->axis_count;
+        for (size_t i = axes; i < spec->axis_count; i++) why.count *= spec->axes[i].count;
         if (!visit(context, &config, &res, &why)) break;
-    } while (advance(spec, index, &config));
+    } while (advance(spec, axes, index, &config));
     return ST_OK;
 }
 
@@ -281,9 +298,9 @@ typedef struct Best {
 static bool keep_best(void *context, const GenConfig *config, const GenResources *res,
                       const GenReject *why) {
     Best *best = context;
-    if (why->rejected && why->rule) best->broken[why->rule - best->spec->rules]++;
+    if (why->rejected && why->rule) best->broken[why->rule - best->spec->rules] += why->count;
     if (why->rejected && !why->rule) {
-        best->limits++;
+        best->limits += why->count;
         memcpy(best->text, why->text, sizeof best->text);
     }
     if (why->rejected || (best->any && res->score <= best->score)) return true;

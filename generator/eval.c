@@ -42,6 +42,7 @@ void gen_eval_init(GenEval *eval, const GenSpec *spec, const GenProblem *problem
     eval->config = config;
     eval->resources_known = 0;
     eval->loops = 0;
+    eval->axes_used = 0;
     eval->failed = false;
     memset(eval->let_state, 0, sizeof eval->let_state);
 }
@@ -106,6 +107,7 @@ bool gen_eval_name(GenEval *eval, const char *name, ExprValue *out) {
         return true;
     case GEN_NAME_AXIS:
         if (!eval->config) return false;
+        if ((size_t)known->index >= eval->axes_used) eval->axes_used = (size_t)known->index + 1;
         *out = gen_axis_value(&eval->spec->axes[known->index], eval->config->value[known->index]);
         return true;
     case GEN_NAME_LET: return let_value(eval, known->index, out);

@@ -131,6 +131,7 @@ typedef struct GenResources {
 typedef struct GenReject {
     bool rejected;
     const GenRule *rule; /* NULL: `text` says which resource, how much, the limit */
+    size_t count;        /* configurations that are out together, this one included */
     char text[256];
 } GenReject;
 
@@ -146,7 +147,9 @@ bool gen_config_get(const GenSpec *spec, const GenConfig *config, const char *ax
 Status gen_config_check(const GenProblem *problem, const GpuInfo *gpu, const GenConfig *config,
                         GenResources *resources, GenReject *why, Error *err);
 
-/* Called per configuration of the cross product in the spec's order; return false to stop. */
+/* Walks the cross product in the spec's order, the last axis fastest: called once per legal
+ * configuration, and once per run of why->count that are out alike, with the first of them (the
+ * rule that they break, and those before it, look at no later axis). Return false to stop. */
 typedef bool (*GenVisit)(void *context, const GenConfig *config, const GenResources *resources,
                          const GenReject *why);
 Status gen_enumerate(const GenProblem *problem, const GpuInfo *gpu, GenVisit visit, void *context,

@@ -190,7 +190,8 @@ typedef struct GenEval {
     const char *loop_names[4]; /* `for` variables of a template */
     int64_t loop_values[4];
     int loops;
-    bool failed; /* a let could not be computed; `fault` says why */
+    size_t axes_used; /* 1 + the last axis that was looked at, in the spec's order */
+    bool failed;      /* a let could not be computed; `fault` says why */
     Error fault;
 } GenEval;
 

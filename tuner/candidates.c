@@ -22,7 +22,7 @@ typedef struct Legal {
 static bool collect(void *context, const GenConfig *config, const GenResources *resources,
                     const GenReject *why) {
     Legal *legal = context;
-    legal->enumerated++;
+    legal->enumerated += why->count;
     if (why->rejected) return true;
     if (legal->count == legal->cap) {
         size_t cap = legal->cap ? 2 * legal->cap : 256;

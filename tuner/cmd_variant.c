@@ -26,20 +26,21 @@ typedef struct Tally {
 } Tally;
 
 /* Limits are texts with figures; the same resource is one row: cut at the first digit. */
-static void count_limit(Tally *t, const char *text) {
+static void count_limit(Tally *t, const GenReject *why) {
+    const char *text = why->text;
     size_t stem = strcspn(text, "0123456789");
     for (size_t i = 0; i < t->limit_count; i++) {
         if (strncmp(t->limit[i].text, text, stem) == 0) {
-            t->limit[i].count++;
+            t->limit[i].count += why->count;
             return;
         }
     }
     if (t->limit_count == MAX_LIMITS) {
-        t->limit_other++;
+        t->limit_other += why->count;
         return;
     }
     snprintf(t->limit[t->limit_count].text, sizeof t->limit[0].text, "%s", text);
-    t->limit[t->limit_count++].count = 1;
+    t->limit[t->limit_count++].count = why->count;
 }
 
 static bool tally(void *context, const GenConfig *config, const GenResources *resources,
@@ -47,13 +48,13 @@ static bool tally(void *context, const GenConfig *config, const GenResources *re
     Tally *t = context;
     (void)config;
     (void)resources;
-    t->total++;
+    t->total += why->count;
     if (!why->rejected)
         t->legal++;
     else if (why->rule && why->rule >= t->rules && why->rule < t->rules + t->rule_count) {
-        t->by_rule[why->rule - t->rules]++;
+        t->by_rule[why->rule - t->rules] += why->count;
     } else
-        count_limit(t, why->text);
+        count_limit(t, why);
     return true;
 }
 

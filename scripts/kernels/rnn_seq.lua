@@ -19,16 +19,17 @@ kernel "rnn_seq" {
   generation = 1,
   problem = rnn.problem { op = "seq" },
   require = rnn.require,
+  -- First what belongs to one tier: enumeration passes over all that a rule about them rules out.
   space = {
     axis "tier"          { 1, 2, 3 },                       -- where R is
-    axis "batch_tile"    { 1, 2, 4, 8, 16, 32, 64 },        -- sequences of a block
-    axis "warp_units"    { 1, 2, 8, 16, 24, 32, 48, 64 },   -- hidden units of a warp
-    axis "shared_blocks" { 0, 1, 2, 3, 4, 5, 6, 7, 8 },     -- blocks of 32 k of R in shared memory, not in registers
+    axis "depth"         (rnn.step_depths),                 -- tier 3: loads of weights under way
+    axis "part_units"    { 8, 16, 24, 32, 48, 64 },         -- tier 2: hidden units of a block
     axis "split"         { 0, 1 },                          -- 1: a warp takes its units in passes
     axis "chains"        { 1, 2 },                          -- sums per output, over alternate blocks of k
     axis "k_splits"      { 1, 2, 4, 8, 16 },                -- tiers 2, 3: warps that share out k
-    axis "depth"         (rnn.step_depths),                 -- tier 3: loads of weights under way
-    axis "part_units"    { 8, 16, 24, 32, 48, 64 },         -- tier 2: hidden units of a block
+    axis "batch_tile"    { 1, 2, 4, 8, 16, 32, 64 },        -- sequences of a block
+    axis "warp_units"    { 1, 2, 8, 16, 24, 32, 48, 64 },   -- hidden units of a warp
+    axis "shared_blocks" { 0, 1, 2, 3, 4, 5, 6, 7, 8 },     -- blocks of 32 k of R in shared memory, not in registers
   },
   pipeline = rnn.lets({
     pipe "rnn/seq_block" { needs = { "mma_k16", "mma_bf16" }, when = "tier == 1" },
@@ -67,7 +68,6 @@ kernel "rnn_seq" {
     let("x_align", "16"),
   }, grid.lets, rnn.step),
   rules = rnn.lets({
-    -- First what belongs to one tier: it leaves 1 in 40 of the product to the others.
     rule("tier == 3 or depth == 1", "R is not read again"),
     rule("tier == 2 or part_units == 8", "part_units belong to tier 2"),
     rule("tier == 1 or (split == 0 and chains == 1)", "tiers 2 and 3 have one chain and one pass"),

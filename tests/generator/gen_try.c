@@ -23,7 +23,7 @@ static bool show(void *context, const GenConfig *config, const GenResources *res
                  const GenReject *why) {
     Listing *l = context;
     Str text = {0};
-    l->total++;
+    l->total += why->count;
     l->legal += !why->rejected;
     gen_config_text(l->spec, config, &text);
     if (!why->rejected)
@@ -31,7 +31,7 @@ static bool show(void *context, const GenConfig *config, const GenResources *res
                str_text(&text), (long long)res->threads, (long long)res->smem, (long long)res->regs,
                res->occupancy_blocks, (long long)res->workspace, res->score);
     else if (l->all)
-        printf("out: %s   # %s\n", str_text(&text), why->text);
+        printf("out: %s   # %zu: %s\n", str_text(&text), why->count, why->text);
     str_free(&text);
     return true;
 }

@@ -307,7 +307,7 @@ static void occupancy_is_the_least_of_four_limits(void **state) {
 }
 
 typedef struct Count {
-    size_t all, legal, stop;
+    size_t calls, all, legal, stop;
     GenConfig first, second;
 } Count;
 
@@ -317,9 +317,9 @@ static bool count(void *context, const GenConfig *config, const GenResources *re
     (void)res;
     if (c->all == 0) c->first = *config;
     if (c->all == 1) c->second = *config;
-    c->all++;
+    c->all += why->count;
     c->legal += !why->rejected;
-    return c->all != c->stop;
+    return ++c->calls != c->stop;
 }
 
 static void enumeration_walks_the_product_in_the_spec_order(void **state) {
@@ -340,7 +340,68 @@ static void enumeration_walks_the_product_in_the_spec_order(void **state) {
     str_free(&text);
     c = (Count){.stop = 3};
     assert_ok(gen_enumerate(&p, &gpu, count, &c, &err), err);
-    assert_int_equal(c.all, 3);
+    assert_int_equal(c.calls, 3);
+}
+
+typedef struct Walk {
+    const GenProblem *problem;
+    const GpuInfo *gpu;
+    size_t at; /* configurations passed */
+} Walk;
+
+static GenConfig config_at(const GenSpec *spec, size_t position) {
+    GenConfig config = {{0}};
+    size_t axes = 0;
+    const GenAxis *axis = gen_axes(spec, &axes);
+    for (size_t i = axes; i-- > 0;) {
+        config.value[i] = axis[i].values[position % axis[i].count];
+        position /= axis[i].count;
+    }
+    return config;
+}
+
+/* The first, the middle and the last of a run get the verdict of the run. */
+static bool judge_run(void *context, const GenConfig *config, const GenResources *res,
+                      const GenReject *why) {
+    Walk *walk = context;
+    const GenSpec *spec = walk->problem->spec;
+    const size_t inside[] = {0, why->count / 2, why->count - 1};
+    const GenConfig first = config_at(spec, walk->at);
+    (void)res;
+    assert_true(gen_config_equal(spec, &first, config));
+    assert_true(why->count == 1 || why->rejected);
+    for (size_t i = 0; i < 3; i++) {
+        const GenConfig one = config_at(spec, walk->at + inside[i]);
+        GenReject own;
+        Error err;
+        assert_ok(gen_config_check(walk->problem, walk->gpu, &one, NULL, &own, &err), err);
+        assert_int_equal(own.rejected, why->rejected);
+        assert_ptr_equal(own.rule, why->rule);
+        assert_string_equal(own.text, why->text);
+    }
+    walk->at += why->count;
+    return true;
+}
+
+static void configurations_that_are_out_alike_are_met_once(void **state) {
+    (void)state;
+    GenLibrary *all = NULL;
+    Error err;
+    assert_ok(gen_open(NULL, &all, &err), err);
+    for (size_t i = 0; i < gen_spec_count(all); i++)
+        for (size_t a = 0; a < gpu_arch_count(); a += 3) {
+            GenProblem p;
+            const GpuInfo gpu = gpu_info_of_arch(gpu_arch(a));
+            size_t product = 1, axes = 0;
+            gen_problem_init(gen_spec_at(all, i), &p);
+            assert_ok(gen_problem_check(&p, &err), err);
+            const GenAxis *axis = gen_axes(p.spec, &axes);
+            for (size_t k = 0; k < axes; k++) product *= axis[k].count;
+            Walk walk = {.problem = &p, .gpu = &gpu};
+            assert_ok(gen_enumerate(&p, &gpu, judge_run, &walk, &err), err);
+            assert_int_equal(walk.at, product);
+        }
+    gen_close(all);
 }
 
 static void check_default(const char *problem, const char *want) {
@@ -536,6 +597,7 @@ int main(void) {
         cmocka_unit_test(a_configuration_is_out_by_rule_feature_or_limit),
         cmocka_unit_test(occupancy_is_the_least_of_four_limits),
         cmocka_unit_test(enumeration_walks_the_product_in_the_spec_order),
+        cmocka_unit_test(configurations_that_are_out_alike_are_met_once),
         cmocka_unit_test(the_default_is_the_first_legal_seed_else_the_best_score),
         cmocka_unit_test(no_legal_configuration_names_the_rule_that_most_broke),
         cmocka_unit_test(launches_follow_the_problem),
