@@ -87,10 +87,10 @@ static bool gather_apart(Warp *w, const Rec *r, u32 required, const Rec **next) 
     u32 met = 0;
     FOR_LANES if ((required >> l & 1) && after_like(w, l, r, key)) met |= 1u << l;
     set_pc(w, w->active & ~here, r + 1); /* held back by the guard */
-    if (required & ~(here | met)) {
-        set_pc(w, here, w->guard ? w->guard : r);
-        w->parked |= here;
-        *next = warp_select(w);
+    const u32 missing = required & ~(here | met);
+    if (missing) {
+        FOR_LANES if (met >> l & 1) w->missing[l] = missing;
+        *next = park(w, here, w->guard ? w->guard : r, missing);
         return false;
     }
     FOR_LANES if (met >> l & 1) w->pc[l] = after_like(w, l, r, key);

@@ -10,6 +10,7 @@
 #include "softgpu/exec/module.h"
 #include "softgpu/exec/watch.h"
 
+#include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -94,25 +95,58 @@ bool warp_check_members(Warp *w, const Rec *r, const uint32_t *masks, const Rec 
     return true;
 }
 
-static const Rec *no_progress(Warp *w) {
-    char text[600];
-    size_t n = 0;
+const char *warp_place(const Warp *w, const Rec *r, char *out, size_t size) {
     const SgKernel *const k = w->block->launch->kernel;
-    uint32_t left = w->parked;
-    const Rec *const first = w->pc[__builtin_ctz(w->parked)];
-    while (left && n < sizeof text - 120) {
-        const Rec *const at = w->pc[__builtin_ctz(left)];
+    const RecPlace *const p = &k->places[r - k->code];
+    char number[32];
+    const size_t tail = (size_t)snprintf(number, sizeof number, "PTX line %d", p->line) + 2;
+    ptx_place(k->module->ptx, p->loc_file, p->loc_line, out, size - tail);
+    const size_t n = strlen(out);
+    snprintf(out + n, size - n, "%s%s", n ? ", " : "", number);
+    return out;
+}
+
+/* Parked lanes that never run again: each waits for one that waits elsewhere for one of them. Lanes
+ * that stand where they can meet are not `missing` to each other. */
+static uint32_t never_meet(const Warp *w) {
+    uint32_t stuck = w->parked;
+    for (uint32_t old = 0; old != stuck;) {
+        old = stuck;
+        FOR_LANES if (!(w->missing[l] & old)) stuck &= ~(1u << l);
+    }
+    return stuck;
+}
+
+static const Rec *apart_for_good(Warp *w, uint32_t lanes) {
+    const SgKernel *const k = w->block->launch->kernel;
+    const Rec *const first = w->pc[__builtin_ctz(lanes)];
+    char text[1200], place[288];
+    size_t n = 0;
+    for (uint32_t left = lanes; left && n < sizeof text - 400;) {
+        const int lane = __builtin_ctz(left);
+        const Rec *const at = w->pc[lane];
+        const char *const form = k->places[at - k->code].form;
         uint32_t same = 0;
         FOR_LANES if ((left >> l & 1) && w->pc[l] == at) same |= 1u << l;
         left &= ~same;
-        const RecPlace *const p = &k->places[at - k->code];
         n += (size_t)snprintf(text + n, sizeof text - n,
-                              "%slanes 0x%08x wait at PTX line %d (%.40s)", n ? ", " : "", same,
-                              p->line, p->form ? p->form : "?");
+                              "%slanes 0x%08x wait at %s (%.40s) for lanes 0x%08x", n ? ", " : "",
+                              same, warp_place(w, at, place, sizeof place), form ? form : "?",
+                              w->missing[lane]);
     }
     return warp_fault(
-        w, first, 719, w->parked,
+        w, first, 719, lanes,
         "divergent lanes wait for each other at a warp-wide instruction or barrier: %s", text);
+}
+
+/* `lanes` wait at `at` until those of `missing` come or exit. Returns where the warp goes on. That
+ * some can never meet is told at once: others may go on spinning. */
+static const Rec *park(Warp *w, uint32_t lanes, const Rec *at, uint32_t missing) {
+    set_pc(w, lanes, at);
+    w->parked |= lanes;
+    FOR_LANES if (lanes >> l & 1) w->missing[l] = missing;
+    const uint32_t stuck = never_meet(w);
+    return stuck ? apart_for_good(w, stuck) : warp_select(w);
 }
 
 /* With a seed: one choice in four goes to the group of a random lane, so that lanes still meet. */
@@ -133,7 +167,7 @@ const Rec *warp_select(Warp *w) {
         w->resume = w->pc[__builtin_ctz(w->asleep)];
         return NULL;
     }
-    if (!all) return no_progress(w);
+    assert(all); /* who parks last sees that nobody is left (park) */
     if (!(all & ~w->behind)) w->behind = 0;
     const uint32_t ready = all & ~w->behind;
     const int any = random_lane(w, ready);
@@ -159,9 +193,7 @@ bool warp_gather(Warp *w, const Rec *r, uint32_t required, const Rec **next) {
         return false;
     }
     set_pc(w, w->active & ~w->mask, r + 1); /* held back by the guard: they go on */
-    set_pc(w, w->mask, here);
-    w->parked |= w->mask;
-    *next = warp_select(w);
+    *next = park(w, w->mask, here, required & ~w->mask);
     return false;
 }
 

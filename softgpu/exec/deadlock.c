@@ -30,13 +30,9 @@ __attribute__((format(printf, 2, 3))) static void say(Text *t, const char *fmt, 
     if (t->used >= sizeof t->out) t->used = sizeof t->out - 1;
 }
 
-static void say_place(Text *t, const SgKernel *k, const Rec *r) {
-    const RecPlace *const p = &k->places[r - k->code];
-    if (p->loc_line) {
-        char place[256];
-        say(t, "%s, ", ptx_place(k->module->ptx, p->loc_file, p->loc_line, place, sizeof place));
-    }
-    say(t, "PTX line %d", p->line);
+static void say_place(Text *t, const Warp *w, const Rec *r) {
+    char place[288];
+    say(t, "%s", warp_place(w, r, place, sizeof place));
 }
 
 /* What a record reads memory by, NULL when it does not. All such records keep the row of the
@@ -170,7 +166,7 @@ static void say_spins(Text *t, Block *b, Warp *w) {
         left &= ~lanes;
         if (!begin(t, b, w, lanes)) continue;
         say(t, " spins at ");
-        say_place(t, b->launch->kernel, head);
+        say_place(t, w, head);
         if (!say_round(t, w, head, lanes)) say(t, ", a loop that nothing ends");
     }
     for (uint32_t left = parked & w->live; left;) {
@@ -179,7 +175,7 @@ static void say_spins(Text *t, Block *b, Warp *w) {
         left &= ~lanes;
         if (!begin(t, b, w, lanes)) continue;
         say(t, " waits for the others of its warp at ");
-        say_place(t, b->launch->kernel, at);
+        say_place(t, w, at);
     }
 }
 
@@ -187,7 +183,7 @@ static void say_barrier(Text *t, Block *b, const Warp *w) {
     const Barrier *const bar = &b->barriers[w->barrier];
     if (!begin(t, b, w, w->live)) return;
     say(t, " waits at barrier %d (", w->barrier);
-    say_place(t, b->launch->kernel, w->waits);
+    say_place(t, w, w->waits);
     say(t, ", %u of %u threads came)", bar->arrived,
         bar->expected ? bar->expected : block_live_threads(b));
 }

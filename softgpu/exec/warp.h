@@ -147,6 +147,7 @@ struct Warp {
     uint32_t barrier_sum;
     const Rec *guard; /* the guard record while its instruction runs */
     const Rec *pc[LANES];
+    uint32_t missing[LANES]; /* of lanes parked: those that they wait for */
     const Rec *resume;
     Block *block;
     uint8_t *local;    /* LANES times Launch.local_bytes */
@@ -263,6 +264,9 @@ const Rec *warp_fault(Warp *w, const Rec *r, int cuda_result, uint32_t lanes, co
 /* "KERNEL: FILE:LINE: KIND: WHAT (PTX line, instruction, thread, block)". */
 void warp_text(const Warp *w, const Rec *r, uint32_t lanes, const char *kind, const char *what,
                char *out, size_t size);
+
+/* "FILE:LINE, PTX line N", the first part where there is a .loc; size > 64. Returns out. */
+const char *warp_place(const Warp *w, const Rec *r, char *out, size_t size);
 
 /* Chooses the lanes that run next after pc[] was set; NULL when the warp stops. */
 const Rec *warp_select(Warp *w);

@@ -485,7 +485,8 @@ static void a_barrier_reached_by_part_of_a_warp_is_a_fault(void **state) {
     faults(ENTRY("setp.lt.u32 %p1, %r0, 7; @%p1 bar.sync 0; @!%p1 bar.sync 0; ret;"), 64, 719,
            "divergent lanes wait for each other");
     faults(ENTRY("setp.lt.u32 %p1, %r0, 7; @%p1 bar.sync 1; bar.sync 0; ret;"), 32, 719,
-           "lanes 0x0000007f wait at PTX line 10 (bar.sync), lanes 0xffffff80 wait at PTX line 10");
+           "lanes 0x0000007f wait at PTX line 10 (bar.sync) for lanes 0xffffff80, "
+           "lanes 0xffffff80 wait at PTX line 10 (bar.sync) for lanes 0x0000007f");
     passes(ENTRY("setp.lt.u32 %p1, %r0, 32; @%p1 bar.sync 1, 32; bar.sync 0; ret;"), 64);
 }
 
@@ -524,17 +525,6 @@ static void lanes_that_disagree_on_a_membermask_are_a_fault(void **state) {
     faults_checked(ENTRY("setp.lt.u32 %p1, %r0, 16; selp.b32 %r2, -1, 0xffff0000, %p1;\n"
                          "bar.warp.sync %r2; ret;"),
                    32, "lanes disagree");
-}
-
-/* The ISA lets lanes come to an exchange by several instructions with one membermask; here they
- * must come by one (docs/softgpu.md), and who does otherwise learns both places. */
-static void an_exchange_at_two_places_is_reported_with_both(void **state) {
-    (void)state;
-    static const char code[] = ENTRY("setp.lt.u32 %p1, %r0, 16; @%p1 bra B;\n"
-                                     "shfl.sync.bfly.b32 %r3, %r0, 16, 31, -1; ret;\n"
-                                     "B: shfl.sync.bfly.b32 %r3, %r0, 16, 31, -1; ret;");
-    faults(code, 32, 719, "(shfl.sync.bfly.b32), lanes 0xffff0000 wait at PTX line 11");
-    faults(code, 32, 719, "lanes 0x0000ffff wait at PTX line 12");
 }
 
 static void an_inactive_lane_is_named(void **state) {
@@ -593,6 +583,23 @@ static void bar_warp_sync_meets_lanes_from_both_sides_of_a_branch(void **state) 
     for (uint32_t l = 0; l < 32; l++)
         assert_int_equal(word(&b, l), (l ^ 1) + ((l ^ 1) & 1 ? 100 : 200));
     bench_close(&b);
+}
+
+static void bar_warp_sync_meets_lanes_from_three_places(void **state) {
+    (void)state;
+    for (uint64_t seed = 0; seed < 4; seed++) {
+        Bench b;
+        run_grid(
+            &b,
+            ENTRY("st.shared.u32 [%r14], %r0; setp.lt.u32 %p1, %r0, 9; @%p1 bra A;\n"
+                  "setp.lt.u32 %p1, %r0, 20; @%p1 bra B; bar.warp.sync -1; bra E;\n"
+                  "A: bar.warp.sync -1; bra E;\nB: bar.warp.sync -1;\n"
+                  "E: xor.b32 %r4, %r15, 64; add.u32 %r4, %r4, %r1; ld.shared.u32 %r5, [%r4];\n"
+                  "st.global.u32 [%rd2], %r5; ret;"),
+            1, 32, seed);
+        for (uint32_t l = 0; l < 32; l++) assert_int_equal(word(&b, l), l ^ 16);
+        bench_close(&b);
+    }
 }
 
 static void elect_picks_one_lane_and_seeds_another(void **state) {
@@ -654,11 +661,11 @@ int main(void) {
         cmocka_unit_test(bar_red_and_bar_sync_do_not_mix),
         cmocka_unit_test(lanes_that_name_different_barriers_are_a_fault),
         cmocka_unit_test(lanes_that_disagree_on_a_membermask_are_a_fault),
-        cmocka_unit_test(an_exchange_at_two_places_is_reported_with_both),
         cmocka_unit_test(an_inactive_lane_is_named),
         cmocka_unit_test(a_mask_that_names_exited_lanes_is_a_warning),
         cmocka_unit_test(tiles_of_a_warp_exchange_with_their_own_masks),
         cmocka_unit_test(bar_warp_sync_meets_lanes_from_both_sides_of_a_branch),
+        cmocka_unit_test(bar_warp_sync_meets_lanes_from_three_places),
         cmocka_unit_test(elect_picks_one_lane_and_seeds_another),
     };
     return run_with_and_without_checks(tests);
