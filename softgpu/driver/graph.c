@@ -72,23 +72,41 @@ GraphNode *graph_add(Graph *graph, Work work, const size_t *needs, size_t need_c
     return node;
 }
 
+Work graph_work(Graph *graph) {
+    Work work = {.kind = WORK_GRAPH};
+    work.u.graph.graph = graph;
+    graph->references++;
+    return work;
+}
+
+/* Nodes with those of child graphs. */
+static size_t graph_size(const Graph *graph) {
+    size_t size = graph->count;
+    for (size_t i = 0; i < graph->count; i++)
+        if (graph->nodes[i]->work.kind == WORK_GRAPH)
+            size += graph_size(graph->nodes[i]->work.u.graph.graph);
+    return size;
+}
+
 bool graph_prepare(Graph *graph, Work *work) {
-    *work = (Work){.kind = WORK_GRAPH};
-    work->u.graph.ends = mem_alloc((graph->count + 1) * sizeof *work->u.graph.ends);
-    work->u.graph.events = mem_alloc((graph->count + 1) * sizeof *work->u.graph.events);
-    if (work->u.graph.ends == NULL || work->u.graph.events == NULL) {
-        mem_free(work->u.graph.ends);
-        mem_free(work->u.graph.events);
-        work->kind = WORK_EMPTY;
+    const size_t count = graph_size(graph);
+    double *ends = mem_alloc((count + 1) * sizeof *ends);
+    Ticket **events = mem_alloc((count + 1) * sizeof *events);
+    if (ends == NULL || events == NULL) {
+        mem_free(ends);
+        mem_free(events);
+        *work = (Work){.kind = WORK_EMPTY};
         return false;
     }
-    work->u.graph.graph = graph;
-    graph->references++;
+    *work = graph_work(graph);
+    work->u.graph.ends = ends;
+    work->u.graph.events = events;
+    work->u.graph.count = count;
     return true;
 }
 
 void graph_abandon(Work *work, double start) {
-    for (size_t i = 0; i < work->u.graph.graph->count; i++) {
+    for (size_t i = 0; i < work->u.graph.count; i++) {
         Ticket *ticket = work->u.graph.events[i];
         if (ticket == NULL || ticket->done) continue;
         ticket->end = start;
@@ -96,9 +114,12 @@ void graph_abandon(Work *work, double start) {
     }
 }
 
-double graph_execute(Context *context, Work *work, double start) {
-    const Graph *graph = work->u.graph.graph;
-    double *ends = work->u.graph.ends, last = start;
+/* The nodes of `graph`, which is the launched one or a child in it; `first`: its place in the
+ * launch's tables. Returns the seconds it takes. */
+static double run_nodes(Context *context, const Graph *graph, const Work *launch, size_t first,
+                        double start) {
+    double *ends = launch->u.graph.ends + first, last = start;
+    size_t inner = first + graph->count;
     for (size_t i = 0; i < graph->count && context->fault == CUDA_SUCCESS; i++) {
         const GraphNode *node = graph->nodes[i];
         double begin = start;
@@ -106,18 +127,25 @@ double graph_execute(Context *context, Work *work, double start) {
             if (ends[node->needs[k]] > begin) begin = ends[node->needs[k]];
         Work step = node->work; /* borrowed: not freed here */
         if (node->disabled) step.kind = WORK_EMPTY;
-        if (step.kind == WORK_KERNEL) step.u.kernel.mode = work->u.graph.mode;
-        if (step.kind == WORK_GRAPH) step.u.graph.mode = work->u.graph.mode;
-        ends[i] = begin + work_execute(context, &step, begin);
+        if (step.kind == WORK_KERNEL) step.u.kernel.mode = launch->u.graph.mode;
+        ends[i] = begin + (step.kind == WORK_GRAPH
+                               ? run_nodes(context, step.u.graph.graph, launch, inner, begin)
+                               : work_execute(context, &step, begin));
+        if (step.kind == WORK_GRAPH) inner += graph_size(step.u.graph.graph);
         if (ends[i] > last) last = ends[i];
-        Ticket *ticket = work->u.graph.events[i];
+        Ticket *ticket = launch->u.graph.events[first + i];
         if (ticket == NULL) continue;
         ticket->end = ends[i];
         ticket->done = true;
         pthread_cond_broadcast(&driver.done);
     }
-    graph_abandon(work, last); /* after a fault */
     return last - start;
+}
+
+double graph_execute(Context *context, Work *work, double start) {
+    const double seconds = run_nodes(context, work->u.graph.graph, work, 0, start);
+    graph_abandon(work, start + seconds); /* after a fault */
+    return seconds;
 }
 
 CUresult cuGraphCreate(CUgraph *out, unsigned int flags) {
@@ -277,12 +305,28 @@ CUresult cuGraphInstantiateWithParams(CUgraphExec *exec, CUgraph graph,
     return result;
 }
 
-/* Gives the event nodes of a launch their tickets. */
-static bool events_prepare(const Graph *graph, Work *work) {
+/* All that the nodes name still exists, in child graphs, too. */
+static bool graph_alive(const Graph *graph) {
     for (size_t i = 0; i < graph->count; i++) {
-        if (graph->nodes[i]->work.kind != WORK_EVENT) continue;
-        Event *event = FIND(Event, EVENT, graph->nodes[i]->work.u.event.event);
-        Ticket *ticket = work->u.graph.events[i] = ticket_new();
+        const GraphNode *node = graph->nodes[i];
+        if (!node_alive(node)) return false;
+        if (node->work.kind == WORK_GRAPH && !graph_alive(node->work.u.graph.graph)) return false;
+    }
+    return true;
+}
+
+/* Gives the event nodes of a launch their tickets; `first` as in run_nodes. */
+static bool events_prepare(const Graph *graph, Work *launch, size_t first) {
+    size_t inner = first + graph->count;
+    for (size_t i = 0; i < graph->count; i++) {
+        const Work *work = &graph->nodes[i]->work;
+        if (work->kind == WORK_GRAPH) {
+            if (!events_prepare(work->u.graph.graph, launch, inner)) return false;
+            inner += graph_size(work->u.graph.graph);
+        }
+        if (work->kind != WORK_EVENT) continue;
+        Event *event = FIND(Event, EVENT, work->u.event.event);
+        Ticket *ticket = launch->u.graph.events[first + i] = ticket_new();
         if (ticket == NULL) return false;
         ticket_drop(event->ticket);
         event->ticket = ticket_hold(ticket);
@@ -308,19 +352,21 @@ CUresult cuGraphLaunch(CUgraphExec handle, CUstream stream_handle) {
     Stream *stream = NULL;
     CUresult result = enter_exec(handle, stream_handle, &exec, &stream);
     if (result != CUDA_SUCCESS) return result;
-    for (size_t i = 0; i < exec->count; i++)
-        if (!node_alive(exec->nodes[i])) return leave(CUDA_ERROR_INVALID_HANDLE);
-    Work work;
-    if (!graph_prepare(exec, &work)) return leave(CUDA_ERROR_OUT_OF_MEMORY);
-    work.u.graph.mode = stream->object.context->mode;
+    if (!graph_alive(exec)) return leave(CUDA_ERROR_INVALID_HANDLE);
     const bool captured = stream->capture != NULL;
+    Work work;
+    if (captured)
+        work = graph_work(exec);
+    else if (!graph_prepare(exec, &work))
+        return leave(CUDA_ERROR_OUT_OF_MEMORY);
+    work.u.graph.mode = stream->object.context->mode;
     size_t count = graph_waits(exec, NULL, 0);
     Ticket **waits = mem_alloc((count + 1) * sizeof(Ticket *)), *ticket;
     if (waits != NULL) {
         for (size_t i = graph_waits(exec, waits, count); i > 0; i--) ticket_hold(waits[i - 1]);
         if (exec->last != NULL) waits[count++] = ticket_hold(exec->last);
     }
-    if (waits == NULL || (!captured && !events_prepare(exec, &work))) {
+    if (waits == NULL || (!captured && !events_prepare(exec, &work, 0))) {
         graph_abandon(&work, stream->now);
         work_free(&work);
         result = CUDA_ERROR_OUT_OF_MEMORY;

@@ -174,14 +174,12 @@ CUresult cuGraphAddChildGraphNode(CUgraphNode *out, CUgraph handle, const CUgrap
     if (result != CUDA_SUCCESS) return result;
     const Graph *child = FIND(Graph, GRAPH, child_handle);
     Graph *copy = NULL;
-    Work work;
     if (child == NULL || graph_is_captured(child)) return leave(CUDA_ERROR_INVALID_VALUE);
     if (graph_copy(child, OBJECT_GRAPH, NULL, &copy) != ST_OK)
         return leave(CUDA_ERROR_OUT_OF_MEMORY);
     copy->embedded = true;
-    const bool prepared = graph_prepare(copy, &work);
+    const Work work = graph_work(copy);
     graph_drop(copy); /* the work holds it */
-    if (!prepared) return leave(CUDA_ERROR_OUT_OF_MEMORY);
     return leave(node_add(out, handle, needs, count, work));
 }
 

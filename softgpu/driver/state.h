@@ -181,9 +181,12 @@ typedef struct Work {
             void *event; /* handle of the event, for nodes */
         } event;
         struct {
-            Graph *graph;    /* one reference */
-            Ticket **events; /* one per node, NULL but for event nodes; owned; NULL: none */
-            double *ends;    /* one per node; owned */
+            Graph *graph; /* one reference; of a node, that is all there is */
+            /* A launch: one per node, the graph's own first, then those of each child graph in
+             * their order and in the same way. Owned. */
+            Ticket **events; /* NULL but for event nodes */
+            double *ends;
+            size_t count;
             SgMode mode;
         } graph;
     } u;
@@ -426,8 +429,8 @@ bool node_alive(const GraphNode *node); /* what it names still exists */
 GraphNode *graph_add(Graph *graph, Work work, const size_t *needs, size_t need_count);
 void graph_drop(Graph *graph);   /* one reference */
 void graph_remove(Graph *graph); /* its handles and the program's reference */
-/* graph_node.c, graph_update.c: a node of a graph by hand; what a node, or one of an exec, does from
- * now on. They take the work in every case. With the lock. */
+/* graph_node.c, graph_update.c: a node of a graph by hand; what a node, or one of an exec, does
+ * from now on. They take the work in every case. With the lock. */
 CUresult node_add(CUgraphNode *out, CUgraph handle, const CUgraphNode *needs, size_t count,
                   Work work);
 CUresult node_set(CUgraphNode handle, Work work);
@@ -435,6 +438,8 @@ CUresult exec_set(CUgraphExec handle, CUgraphNode origin, Work work);
 /* graph_event.c: the tickets that a launch waits for, at most `room` of them; returns how many. */
 size_t graph_waits(const Graph *graph, Ticket **out, size_t room);
 double graph_execute(Context *context, Work *work, double start);
+/* What a node that executes `graph` does; takes a reference. */
+Work graph_work(Graph *graph);
 /* Fills a launch of `graph` into *work and takes a reference; false: no memory, owns nothing. */
 bool graph_prepare(Graph *graph, Work *work);
 void graph_abandon(Work *work, double start); /* completes its events without executing */

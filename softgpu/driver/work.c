@@ -15,8 +15,7 @@ void work_free(Work *work) {
     if (work->kind == WORK_KERNEL) mem_free(work->u.kernel.params);
     if (work->kind == WORK_GRAPH) {
         graph_abandon(work, 0); /* a launch that never began must not leave its events waiting */
-        for (size_t i = 0; i < work->u.graph.graph->count; i++)
-            if (work->u.graph.events != NULL) ticket_drop(work->u.graph.events[i]);
+        for (size_t i = 0; i < work->u.graph.count; i++) ticket_drop(work->u.graph.events[i]);
         mem_free(work->u.graph.events);
         mem_free(work->u.graph.ends);
         graph_drop(work->u.graph.graph);
@@ -26,14 +25,14 @@ void work_free(Work *work) {
 
 /* A captured launch keeps naming its exec; a child graph is copied with its node. */
 static bool graph_work_copy(Graph *graph, Work *to) {
-    if (!graph->embedded) return graph_prepare(graph, to);
     Graph *copy = NULL;
     to->kind = WORK_EMPTY;
-    if (graph_copy(graph, OBJECT_GRAPH, NULL, &copy) != ST_OK) return false;
+    if (graph->embedded && graph_copy(graph, OBJECT_GRAPH, NULL, &copy) != ST_OK) return false;
+    *to = graph_work(copy == NULL ? graph : copy);
+    if (copy == NULL) return true;
     copy->embedded = true;
-    const bool prepared = graph_prepare(copy, to);
     graph_drop(copy); /* the work holds it */
-    return prepared;
+    return true;
 }
 
 bool work_copy(const Work *from, Work *to) {

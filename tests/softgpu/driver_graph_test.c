@@ -388,6 +388,59 @@ static void a_graph_waits_for_the_events_of_its_nodes(void **state) {
     OK(cuStreamDestroy_v2(own));
 }
 
+/* A child graph, twice in another one that is a child itself, records its events in each launch of
+ * the whole: the waits for them end, their times follow each other, other streams wait for them. */
+static void events_are_recorded_in_child_graphs(void **state) {
+    (void)state;
+    CUstream own, other;
+    CUevent events[3];
+    CUgraph child, middle, graph;
+    CUgraphNode nodes[3], inner[2];
+    float between = 0;
+    OK(cuStreamCreate(&own, CU_STREAM_NON_BLOCKING));
+    OK(cuStreamCreate(&other, CU_STREAM_NON_BLOCKING));
+    for (int i = 0; i < 3; i++) OK(cuEventCreate(&events[i], 0));
+    OK(cuGraphCreate(&child, 0));
+    OK(cuGraphAddEventRecordNode(&nodes[0], child, NULL, 0, events[0]));
+    nodes[1] = add_store(child, &nodes[0], 1, 0, 5);
+    OK(cuGraphAddEventRecordNode(&nodes[2], child, &nodes[1], 1, events[1]));
+    OK(cuGraphCreate(&middle, 0));
+    OK(cuGraphAddChildGraphNode(&inner[0], middle, NULL, 0, child));
+    OK(cuGraphAddChildGraphNode(&inner[1], middle, &inner[0], 1, child));
+    OK(cuGraphCreate(&graph, 0));
+    OK(cuGraphAddEventRecordNode(&nodes[0], graph, NULL, 0, events[2]));
+    OK(cuGraphAddChildGraphNode(&nodes[1], graph, &nodes[0], 1, middle));
+    const CUgraphExec exec = instantiate(graph);
+    assert_int_equal(cuEventElapsedTime(&between, events[0], events[1]),
+                     CUDA_ERROR_INVALID_HANDLE); /* nothing was launched yet */
+    for (unsigned int round = 0; round < 3; round++) {
+        OK(cuMemsetD32_v2(f.buffer, 0, 16));
+        OK(fixture_run(&f, "sleep", own));
+        OK(cuGraphLaunch(exec, own));
+        assert_int_equal(cuEventQuery(events[1]), CUDA_ERROR_NOT_READY);
+        OK(cuStreamWaitEvent(other, events[1], 0));
+        OK(cuMemcpyDtoDAsync_v2(f.buffer + 4, f.buffer, 4, other));
+        OK(cuStreamSynchronize(other));
+        assert_int_equal(word_at(f.buffer + 4), 5);
+        OK(cuEventSynchronize(events[1]));
+        OK(cuEventElapsedTime(&between, events[0], events[1]));
+        assert_true(between > 0);
+        const float once = between;
+        OK(cuEventElapsedTime(&between, events[2], events[1])); /* the child's second time */
+        assert_true(between > 1.5F * once);
+    }
+    OK(cuStreamSynchronize(own));
+    OK(cuEventDestroy_v2(events[0]));
+    assert_int_equal(cuGraphLaunch(exec, own), CUDA_ERROR_INVALID_HANDLE);
+    for (int i = 1; i < 3; i++) OK(cuEventDestroy_v2(events[i]));
+    OK(cuGraphExecDestroy(exec));
+    OK(cuGraphDestroy(graph));
+    OK(cuGraphDestroy(middle));
+    OK(cuGraphDestroy(child));
+    OK(cuStreamDestroy_v2(own));
+    OK(cuStreamDestroy_v2(other));
+}
+
 static void a_graph_is_drawn(void **state) {
     (void)state;
     char path[] = "/tmp/softgpu-graph-XXXXXX", text[512] = "";
@@ -414,6 +467,7 @@ int main(void) {
         cmocka_unit_test(clones_and_children_are_copies),
         cmocka_unit_test(a_node_made_by_hand_joins_a_capture),
         cmocka_unit_test(a_graph_waits_for_the_events_of_its_nodes),
+        cmocka_unit_test(events_are_recorded_in_child_graphs),
         cmocka_unit_test(a_graph_is_drawn),
     };
     return cmocka_run_group_tests_name("softgpu graphs", tests, open_fixture, close_fixture);
