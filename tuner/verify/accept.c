@@ -15,13 +15,16 @@ static double ratio(double error, double limit) {
     return error / limit;
 }
 
+static double moved(Dtype type, double ref) {
+    return fabs(dtype_round(type, dtype_round(type, ref + 0.3) - 0.3) - ref);
+}
+
 double accept_row_limit(Dtype type, double factor, const double *ref, const double *naive,
                         size_t n) {
     double cost = 0, shift = 0, top = 0;
     for (size_t d = 0; d < n; d++) {
-        const double moved = dtype_round(type, dtype_round(type, ref[d] + 0.3) - 0.3);
         cost = fmax(cost, fabs(naive[d] - ref[d]));
-        shift = fmax(shift, fabs(moved - ref[d]));
+        shift = fmax(shift, moved(type, ref[d]));
         top = fmax(top, fabs(ref[d]));
     }
     return fmax(factor * cost + 2 * shift, dtype_ulp(type, top));
@@ -53,22 +56,48 @@ static double accept_step_f32(const double *out, const double *ref, size_t n, do
     return worst;
 }
 
+static void take_terms(AcceptSteps *so_far, Dtype type, const double *ref, const double *naive,
+                       size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        so_far->cost = fmax(so_far->cost, fabs(naive[i] - ref[i]));
+        so_far->shift = fmax(so_far->shift, moved(type, ref[i]));
+    }
+}
+
+AcceptSteps accept_begin(Dtype type, const AcceptRows *y) {
+    AcceptSteps terms = {0};
+    if (type == DTYPE_F32 || y->n >= ACCEPT_FEW) return terms;
+    for (int64_t b = 0; b < y->sequences; b++) {
+        const int64_t at = b * y->steps * y->n;
+        take_terms(&terms, type, y->ref + at, y->naive + at, (size_t)(y->lens[b] * y->n));
+    }
+    return terms;
+}
+
 double accept_step(AcceptSteps *so_far, Dtype type, const double *out, const double *ref,
                    const double *naive, size_t n, double *error) {
     double worst = 0, top = 0;
     if (type == DTYPE_F32) return accept_step_f32(out, ref, n, error);
     for (size_t i = 0; i < n; i++) {
         const double e = fabs(out[i] - ref[i]);
-        const double moved = dtype_round(type, dtype_round(type, ref[i] + 0.3) - 0.3);
         if (isnan(e)) return (double)INFINITY;
         worst = fmax(worst, e);
         top = fmax(top, fabs(ref[i]));
-        so_far->cost = fmax(so_far->cost, fabs(naive[i] - ref[i]));
-        so_far->shift = fmax(so_far->shift, fabs(moved - ref[i]));
     }
+    take_terms(so_far, type, ref, naive, n);
     if (error) *error = fmax(*error, worst);
     const double limit = ACCEPT_FACTOR * so_far->cost + 2 * so_far->shift;
     return ratio(worst, fmax(limit, dtype_ulp(type, top)));
+}
+
+Dtype accept_coarse(Dtype type) {
+    return type == DTYPE_F32 ? DTYPE_F16 : type;
+}
+
+bool accept_cells(int64_t cells, int64_t finer, bool saturated) {
+    /* One in 2^13 numbers of fp32 is one of f16: two are no accident, one could be. */
+    const int64_t enough = saturated ? 8 : 2;
+    return cells < enough || finer > 0;
 }
 
 double accept_lse(double out, double ref, double magnitude, double score_error) {

@@ -5,7 +5,9 @@
 #ifndef SEQTUNE_TUNER_VERIFY_ACCEPT_H
 #define SEQTUNE_TUNER_VERIFY_ACCEPT_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "tuner/verify/dtype.h"
 
@@ -30,10 +32,30 @@ typedef struct AcceptSteps {
     double cost, shift; /* max|naive - ref|, max|r16(r16(ref + 0.3) - 0.3) - ref| of steps so far */
 } AcceptSteps;
 
+/* y of a case and direction, [sequences, steps, n], of which lens[b] steps count. */
+typedef struct AcceptRows {
+    const double *ref, *naive;
+    int64_t n, sequences, steps;
+    const int64_t *lens;
+} AcceptRows;
+
+/* Where the terms of h begin: at 0, but with rows of fewer than ACCEPT_FEW elements at the largest
+ * of all sequences. Such a row tells little of what the dtype costs: by luck the textbook is right
+ * in all of it. Rows of c and of gates do without (accept_rnn_few_test.c). */
+enum { ACCEPT_FEW = 8 };
+AcceptSteps accept_begin(Dtype type, const AcceptRows *y);
+
 /* Error / limit of the next step's n elements; f32: 5e-5 * max(1, |ref|) each, naive is not used.
  * The limit of a 16-bit type is at least one ulp of the largest element of the row. */
 double accept_step(AcceptSteps *so_far, Dtype type, const double *out, const double *ref,
                    const double *naive, size_t n, double *error);
+
+/* What c must be finer than: the 16-bit dtype, for f32 f16. */
+Dtype accept_coarse(Dtype type);
+
+/* False: c was not kept in fp32, for of its `cells` elements none is finer than accept_coarse.
+ * `saturated`: gates of exactly 0 and 1 make c a small integer. */
+bool accept_cells(int64_t cells, int64_t finer, bool saturated);
 
 /* LSE in fp32. `magnitude` is the largest sum of |q k| * scale of the row's keys: what the fp32
  * sums of the scores went through. `score_error`: how far the kernel's definition lets a score be

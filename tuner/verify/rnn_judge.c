@@ -105,7 +105,7 @@ typedef struct Track {
     const Answers *said;
     int64_t direction, b;
     AcceptSteps h, c, gates;
-    int64_t free_cells, finer_cells; /* elements of c_out, and those that are not of the dtype */
+    int64_t free_cells, finer_cells; /* elements of c_out, and those finer than accept_coarse */
     double *row;                     /* space for one */
 } Track;
 
@@ -128,24 +128,6 @@ static void move_c(Track *t, int64_t step) {
     const int64_t cell = (step * t->r->c->batch + t->b) * t->r->hidden;
     const double *c = t->said->right.c_steps + cell;
     accept_step(&t->c, t->r->type, c, c, t->said->naive.c_steps + cell, (size_t)t->r->hidden, NULL);
-}
-
-/* A row of a few elements tells little of what the dtype costs: by luck the textbook is right in
- * all of them. There the terms of the rule begin with those of all sequences of the case. */
-static void take_terms_of_all(Track *t) {
-    enum { FEW = 8 };
-    const RnnRun *r = t->r;
-    const int64_t own = t->b;
-    if (r->state >= FEW || r->type == DTYPE_F32) return;
-    for (t->b = 0; t->b < r->c->batch; t->b++)
-        for (int64_t s = 0; s < r->len[t->b]; s++) {
-            const int64_t token = rnn_case_token(r, t->direction, t->b, s);
-            const int64_t at = (t->b * r->c->steps + token) * r->state;
-            const double *ref = t->said->right.y + at;
-            accept_step(&t->h, r->type, ref, ref, t->said->naive.y + at, (size_t)r->state, NULL);
-            if (!r->gru) move_c(t, s);
-        }
-    t->b = own;
 }
 
 /* y of one active step; without y the step only moves the limit. */
@@ -226,7 +208,7 @@ static Status judge_c(Track *t, Error *err) {
         /* A clipped c may well be a number of the dtype. */
         if (r->clip && fabs(t->row[u]) == RNN_CASE_CLIP) continue;
         t->free_cells++;
-        t->finer_cells += t->row[u] != dtype_round(r->type, t->row[u]);
+        t->finer_cells += t->row[u] != dtype_round(accept_coarse(r->type), t->row[u]);
     }
     adopt(r, at, t->direction, first, r->hidden, sizeof *to);
     return judge_row(r, &place, &t->c, t->row, t->said->right.c_steps + cell,
@@ -255,21 +237,23 @@ static Status judge_sequence(Track *t, Error *err) {
 
 static Status judge_direction(RnnRun *r, int64_t direction, const Answers *said, double *row,
                               Error *err) {
+    /* Rows lie by token: the active ones are the first of a sequence in a reverse direction too. */
+    const AcceptRows y = {said->right.y, said->naive.y, r->state, r->c->batch, r->c->steps, r->len};
+    const AcceptSteps begin = accept_begin(r->type, &y);
     int64_t cells = 0, finer = 0;
     Status status = ST_OK;
     for (int64_t b = 0; b < r->c->batch && status == ST_OK; b++) {
         Track t = {.r = r, .said = said, .direction = direction, .b = b, .row = row};
-        take_terms_of_all(&t);
+        t.h = begin;
         status = judge_sequence(&t, err);
         cells += t.free_cells;
         finer += t.finer_cells;
     }
-    /* One in 2^13 numbers of fp32 is one of f16: eight in a row are no accident. */
-    if (status == ST_OK && r->type != DTYPE_F32 && cells >= 8 && finer == 0)
+    if (status == ST_OK && !accept_cells(cells, finer, r->c->numbers == RNN_WIDE))
         status = check_fail(r->check, r->text, err,
                             "all %" PRId64 " elements of c_out, direction %" PRId64
                             ", are numbers of %s: c was not kept in fp32",
-                            cells, direction, dtype_name(r->type));
+                            cells, direction, dtype_name(accept_coarse(r->type)));
     return status;
 }
 
