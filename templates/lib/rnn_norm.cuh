@@ -9,18 +9,8 @@
 //% lib math
 //% lib shuffle
 //% lib shared
+//% lib norm
 //% lib rnn_step
-
-struct Moments {
-    float mean, scale; // 1 / sqrt(variance + eps)
-};
-
-// PTX ISA 9.7.3.16 (rsqrt): relative error 2^-22.9.
-__device__ __forceinline__ float reciprocal_root(float x) {
-    float d;
-    asm("rsqrt.approx.ftz.f32 %0, %1;" : "=f"(d) : "f"(x));
-    return d;
-}
 
 // Over all threads of the block, the same bits in each. Uses 32 floats at `shared`.
 __device__ __forceinline__ float block_sum(float x, u32 shared) {
@@ -42,7 +32,7 @@ __device__ __forceinline__ u64 row_of(u64 values, int unit, int gate) {
     return values + u64(gate_row(unit, gate)) * 4;
 }
 
-__device__ __forceinline__ Moments moments_of(u64 values, u32 shared, float eps) {
+__device__ __forceinline__ Norm norm_of(u64 values, u32 shared, float eps) {
     float sum = 0.0f, squares = 0.0f;
     for (int unit = int(threadIdx.x); unit < hidden; unit += threads)
 #pragma unroll
@@ -55,7 +45,7 @@ __device__ __forceinline__ Moments moments_of(u64 values, u32 shared, float eps)
             squares = fmaf(d, d, squares);
         }
     const float variance = block_sum(squares, shared) / float(gates * hidden);
-    return Moments{mean, reciprocal_root(variance + eps)};
+    return Norm{mean, reciprocal_root(variance + eps)};
 }
 
 // What a launch after rnn_step leaves of h: to the next step, or to the projection.
@@ -70,22 +60,22 @@ struct Normed {
     float x[gates], h[gates]; // bias is in x
 };
 
-__device__ __forceinline__ Normed normed(const RnnDirection &d, const NormRows &from, Moments x,
-                                         Moments h, int unit) {
+__device__ __forceinline__ Normed normed(const RnnDirection &d, const NormRows &from, Norm x,
+                                         Norm h, int unit) {
     Normed v;
 #pragma unroll
     for (int g = 0; g < gates; ++g) {
         const float bias = d.bias == 0 ? 0.0f : load_f32(row_of(d.bias, unit, g));
-        v.x[g] = fmaf((load_f32(row_of(from.x, unit, g)) - x.mean) * x.scale,
+        v.x[g] = fmaf((load_f32(row_of(from.x, unit, g)) - x.mean) * x.inverse,
                       load_f32(row_of(d.norm, unit, g)), bias);
-        v.h[g] = (load_f32(row_of(from.h, unit, g)) - h.mean) * h.scale *
+        v.h[g] = (load_f32(row_of(from.h, unit, g)) - h.mean) * h.inverse *
                  load_f32(row_of(d.norm + rows * 4, unit, g));
     }
     return v;
 }
 
-__device__ __forceinline__ void norm_gru(const RnnParams &p, const NormRows &from, Moments x,
-                                         Moments h, int sequence) {
+__device__ __forceinline__ void norm_gru(const RnnParams &p, const NormRows &from, Norm x,
+                                         Norm h, int sequence) {
     const RnnDirection &d = p.dir[blockIdx.z];
     for (int unit = int(threadIdx.x); unit < hidden; unit += threads) {
         const Normed v = normed(d, from, x, h, unit);
@@ -98,8 +88,8 @@ __device__ __forceinline__ void norm_gru(const RnnParams &p, const NormRows &fro
     }
 }
 
-__device__ __forceinline__ void norm_lstm(const RnnParams &p, const NormRows &from, Moments x,
-                                          Moments h, int sequence, u32 shared) {
+__device__ __forceinline__ void norm_lstm(const RnnParams &p, const NormRows &from, Norm x,
+                                          Norm h, int sequence, u32 shared) {
     const RnnDirection &d = p.dir[blockIdx.z];
     float sum = 0.0f, squares = 0.0f;
     for (int unit = int(threadIdx.x); unit < hidden; unit += threads) {
@@ -121,12 +111,12 @@ __device__ __forceinline__ void norm_lstm(const RnnParams &p, const NormRows &fr
         const float difference = load_f32(row_of(from.h, unit, 0)) - mean;
         squares = fmaf(difference, difference, squares);
     }
-    const float scale = reciprocal_root(block_sum(squares, shared) / float(hidden) + p.norm_eps);
+    const float inverse = reciprocal_root(block_sum(squares, shared) / float(hidden) + p.norm_eps);
     for (int unit = int(threadIdx.x); unit < hidden; unit += threads) {
         const float c = load_f32(row_of(from.h, unit, 0));
         const u64 gain = d.norm + u64(2 * rows + unit) * 4;
         const float shown =
-            fmaf((c - mean) * scale, load_f32(gain), load_f32(gain + units_pad * 4));
+            fmaf((c - mean) * inverse, load_f32(gain), load_f32(gain + units_pad * 4));
         LstmGates gate = {0.0f, 0.0f, 0.0f, load_f32(row_of(from.h, unit, gates - 1))};
         const float next = lstm_output(gate, c, shown, unit_weights(d, unit).peep);
         store_gate(p, sequence, unit, gates - 1, gate.o);
@@ -147,8 +137,8 @@ __device__ __forceinline__ void normalised_step(const RnnParams &p, u32 shared) 
     NormRows from;
     from.h = float_values(p, int(blockIdx.z), sequence);
     from.x = fused ? from.h + rows * 4 : pre_row(p, sequence);
-    const Moments x = moments_of(from.x, shared, p.norm_eps);
-    const Moments h = moments_of(from.h, shared, p.norm_eps);
+    const Norm x = norm_of(from.x, shared, p.norm_eps);
+    const Norm h = norm_of(from.h, shared, p.norm_eps);
     if constexpr (cell == cell_gru)
         norm_gru(p, from, x, h, sequence);
     else

@@ -11,6 +11,7 @@
 // Parts are joined by Chan's rule, lanes by distance 4, 8, 16 and warps in their order, so that no
 // difference of large squares is formed. Paddings are zeros, which are taken out at the end. A
 // part is written again after the barrier that ends the step.
+//% lib norm
 enum : int {
     cells_in_place = 0,
     norm_units = warp_count * warp_units,
@@ -53,11 +54,6 @@ __device__ __forceinline__ Moments over_lanes(Moments m, int count) {
     return m;
 }
 
-// What normalises: (x - mean) * inverse.
-struct Norm {
-    float mean, inverse;
-};
-
 // Warp `index` of those joined one after the other, each with the same count of values.
 __device__ __forceinline__ void add_warp(Moments &all, const Moments &m, int index, float count) {
     const float apart = m.mean - all.mean;
@@ -70,7 +66,7 @@ __device__ __forceinline__ Norm norm_of(const Moments &m, int all, int real, flo
     const float mean = m.mean * (float(all) / float(real));
     const float zeros = mean * mean * (float(real) * (float(all - real) / float(all)));
     const float variance = fmaxf(m.squares - zeros, 0.0f) / float(real);
-    return Norm{mean, rsqrtf(variance + eps)};
+    return Norm{mean, reciprocal_root(variance + eps)};
 }
 
 __device__ __forceinline__ u32 part_address(const Lane &own, int base, int bytes, int warp, int n,
