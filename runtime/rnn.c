@@ -7,6 +7,7 @@
  *
  * What it does not do: overlap layers or directions on several streams. */
 #include "base/mem.h"
+#include "base/round.h"
 #include "runtime/plan_internal.h"
 #include "runtime/rnn.h"
 
@@ -127,7 +128,7 @@ static bool waits(const seqtune_plan *plan) {
 
 static int64_t reserve(int64_t *end, bool wanted, int64_t bytes) {
     const int64_t at = *end;
-    if (wanted) *end += rnn_round(bytes, WORKSPACE_ALIGN);
+    if (wanted) *end += round_up(bytes, WORKSPACE_ALIGN);
     return at;
 }
 

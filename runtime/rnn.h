@@ -36,7 +36,6 @@ Status rnn_check_cell(seqtune_rnn_desc *d, Error *err);
 /* Checks a whole description and fills in all defaults. */
 Status rnn_check_desc(seqtune_rnn_desc *d, Error *err);
 
-int64_t rnn_round(int64_t value, int64_t step);
 RnnShape rnn_shape(const seqtune_rnn_desc *d);
 int64_t rnn_row(const RnnShape *shape, int64_t unit, int64_t gate);
 /* Of a layer's input: its elements, its parts (a bidirectional layer below gives 2), and the pitch

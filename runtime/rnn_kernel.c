@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "base/round.h"
 #include "runtime/plan_internal.h"
 #include "runtime/rnn.h"
 
@@ -52,7 +53,7 @@ static Status check_op(const Desc *d, Error *err) {
 /* A row of x: parts at multiples of RNN_PITCH, the last without padding. */
 static int64_t x_row(const Desc *d) {
     const int64_t part = d->input / d->parts;
-    return (d->parts - 1) * rnn_round(part, RNN_PITCH) + part;
+    return (d->parts - 1) * round_up(part, RNN_PITCH) + part;
 }
 
 static Status check_strides(Desc *d, Error *err) {
@@ -205,7 +206,7 @@ static int64_t dim_or(const GenProblem *problem, const char *name, int64_t other
 /* Rows of x whose strides have exactly the problem's alignment. */
 static void align_strides(Desc *d, const GenProblem *problem) {
     const int64_t align = dim_or(problem, "align", 1);
-    d->x_stride_batch = rnn_round(x_row(d), align);
+    d->x_stride_batch = round_up(x_row(d), align);
     if (align < 8 && d->x_stride_batch % (2 * align) == 0) d->x_stride_batch += align;
     d->x_stride_step = d->packed ? d->x_stride_batch : d->batch * d->x_stride_batch;
 }

@@ -3,26 +3,24 @@
 
 #include <stdbool.h>
 
-enum { BLOCK_ALIGN = 256 };
+#include "base/round.h"
 
-int64_t rnn_round(int64_t value, int64_t step) {
-    return (value + step - 1) / step * step;
-}
+enum { BLOCK_ALIGN = 256 };
 
 RnnShape rnn_shape(const seqtune_rnn_desc *d) {
     RnnShape s = {
         .directions = d->direction == SEQTUNE_RNN_BIDIRECTIONAL ? 2 : 1,
         .gates = d->cell == SEQTUNE_GRU ? 3 : 4,
         .element = d->dtype == SEQTUNE_F32 ? 4 : 2,
-        .units_pad = rnn_round(d->hidden, RNN_UNITS),
+        .units_pad = round_up(d->hidden, RNN_UNITS),
         .state = d->projection > 0 ? d->projection : d->hidden,
         .cell = d->cell == SEQTUNE_GRU ? 0 : d->hidden,
     };
     s.rows = s.units_pad * s.gates;
-    s.state_pitch = rnn_round(s.state, RNN_PITCH);
+    s.state_pitch = round_up(s.state, RNN_PITCH);
     if (d->projection > 0) {
-        s.projection_rows = rnn_round(d->projection, RNN_UNITS);
-        s.units_pitch = rnn_round(s.units_pad, RNN_PITCH);
+        s.projection_rows = round_up(d->projection, RNN_UNITS);
+        s.units_pitch = round_up(s.units_pad, RNN_PITCH);
     }
     return s;
 }
@@ -42,13 +40,13 @@ int64_t rnn_input_size(const seqtune_rnn_desc *d, int64_t layer) {
 
 int64_t rnn_input_pitch(const seqtune_rnn_desc *d, int64_t layer) {
     const int64_t parts = rnn_input_parts(d, layer);
-    return parts * rnn_round(rnn_input_size(d, layer) / parts, RNN_PITCH);
+    return parts * round_up(rnn_input_size(d, layer) / parts, RNN_PITCH);
 }
 
 static int64_t place(int64_t *end, bool wanted, int64_t bytes) {
     const int64_t at = *end;
     if (!wanted) return -1;
-    *end += rnn_round(bytes, BLOCK_ALIGN);
+    *end += round_up(bytes, BLOCK_ALIGN);
     return at;
 }
 

@@ -3,6 +3,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "base/round.h"
 #include "runtime/plan_internal.h"
 
 typedef seqtune_rope_desc Desc;
@@ -83,10 +84,6 @@ static Status set_problem(const PlanDesc *desc, GenProblem *out, Error *err) {
         {"align", alignment(d)},
     };
     return st != ST_OK ? st : plan_set_dims(out, dims, sizeof dims / sizeof dims[0], err);
-}
-
-static int64_t round_up(int64_t value, int64_t step) {
-    return (value + step - 1) / step * step;
 }
 
 /* Strides of exactly the problem's alignment, packed where packed has it. */

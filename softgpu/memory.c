@@ -20,6 +20,7 @@
 #include <sys/mman.h>
 
 #include "base/mem.h"
+#include "base/round.h"
 #include "softgpu/written.h"
 
 enum {
@@ -71,10 +72,6 @@ static struct {
     uint64_t used[DEVICES];
 } mem = {.lock = PTHREAD_MUTEX_INITIALIZER, .next_id = 1};
 
-static uint64_t round_up(uint64_t value, uint64_t unit) {
-    return (value + unit - 1) / unit * unit;
-}
-
 static SmallChunk *entry_small(uintptr_t entry) {
     return (entry & 1) != 0 ? (SmallChunk *)(entry - 1) : NULL;
 }
@@ -106,7 +103,7 @@ static Status reserve(Error *err) {
         mem.chunk_count = count;
         mem.small = count;
         mem.size = size;
-        __atomic_store_n(&mem.base, round_up((uint64_t)(uintptr_t)at, CHUNK), __ATOMIC_RELEASE);
+        __atomic_store_n(&mem.base, round_up_u64((uint64_t)(uintptr_t)at, CHUNK), __ATOMIC_RELEASE);
         return ST_OK;
     }
     return err_set(err, ST_NO_MEMORY,
@@ -274,7 +271,7 @@ static SmallChunk *small_chunk(size_t granules, Error *err) {
 }
 
 static Status alloc_small(Record *record, const Wish *wish, Error *err) {
-    const size_t granules = (size_t)(round_up(wish->size, GRANULE) / GRANULE);
+    const size_t granules = (size_t)(round_up_u64(wish->size, GRANULE) / GRANULE);
     SmallChunk *small = small_chunk(granules, err);
     if (small == NULL) return ST_NO_MEMORY;
     record->chunks = 0;
@@ -301,7 +298,7 @@ static void unlink_live(Record *record) {
 
 /* Bytes that the device's own memory loses to an allocation. */
 static uint64_t charge_of(SgMemKind kind, uint64_t size) {
-    return kind == SG_MEM_DEVICE ? round_up(size, GRANULE) : 0;
+    return kind == SG_MEM_DEVICE ? round_up_u64(size, GRANULE) : 0;
 }
 
 static Status check_wish(const Wish *wish, uint64_t device_bytes, Error *err) {
@@ -510,7 +507,7 @@ const SgAllocation *sg_mem_find(uint64_t address) {
     const uint64_t size = __atomic_load_n(&record->pub.size, __ATOMIC_RELAXED);
     const uint64_t base = __atomic_load_n(&record->pub.base, __ATOMIC_RELAXED);
     const uint64_t unit = sg_mem_in_range(address) ? GRANULE : 1;
-    return address - base < round_up(size, unit) ? &record->pub : NULL;
+    return address - base < round_up_u64(size, unit) ? &record->pub : NULL;
 }
 
 bool sg_mem_ok(uint64_t address, uint64_t size) {

@@ -4,6 +4,7 @@
  * multiple of 16 bytes. */
 #include "tuner/bench_rnn.h"
 
+#include "base/round.h"
 #include "runtime/plan_internal.h"
 
 enum {
@@ -28,11 +29,11 @@ typedef struct Sizes {
 } Sizes;
 
 static double padded(double bytes) {
-    return 16 * (double)(((int64_t)bytes + 15) / 16);
+    return (double)round_up((int64_t)bytes, 16);
 }
 
 static double up(int64_t n, int64_t step) {
-    return (double)((n + step - 1) / step * step);
+    return (double)round_up(n, step);
 }
 
 static Sizes sizes_of(const RnnKernelDesc *d) {

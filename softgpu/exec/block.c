@@ -14,14 +14,11 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/round.h"
 #include "softgpu/exec/probe.h"
 
 /* Instructions per warp turn; turns without giving way; what a turn costs besides instructions. */
 enum { FUEL = 1 << 14, FAIR = 1 << 12, TURN_COST = 64 };
-
-static size_t up(size_t n, size_t a) {
-    return (n + a - 1) / a * a;
-}
 
 typedef struct Layout {
     size_t warps, regs, local, shared, counts, total;
@@ -30,13 +27,13 @@ typedef struct Layout {
 static Layout layout(const Launch *launch) {
     const SgKernel *const k = launch->kernel;
     const size_t n = (size_t)launch->warp_count;
-    Layout l = {.warps = up(sizeof(Block), 128)};
-    l.regs = up(l.warps + n * sizeof(Warp), 128);
+    Layout l = {.warps = round_up_u64(sizeof(Block), 128)};
+    l.regs = round_up_u64(l.warps + n * sizeof(Warp), 128);
     l.local = l.regs + n * k->reg_bytes;
-    l.shared = up(l.local + n * LANES * launch->local_bytes, 1024);
+    l.shared = round_up_u64(l.local + n * LANES * launch->local_bytes, 1024);
     const size_t shared = (size_t)k->info.static_smem + launch->user->dynamic_smem;
-    l.counts = up(l.shared + shared, 128);
-    l.total = up(l.counts + (size_t)k->block_count * sizeof(uint64_t), 1024);
+    l.counts = round_up_u64(l.shared + shared, 128);
+    l.total = round_up_u64(l.counts + (size_t)k->block_count * sizeof(uint64_t), 1024);
     return l;
 }
 

@@ -3,8 +3,10 @@
 
 #include <math.h>
 
+#include "base/round.h"
+
 static double up(int64_t n, int64_t step) {
-    return (double)((n + step - 1) / step * step);
+    return (double)round_up(n, step);
 }
 
 static double weight_elements(const RnnStep *s) {

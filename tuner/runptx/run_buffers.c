@@ -6,6 +6,7 @@
 #include "base/files.h"
 #include "base/hash.h"
 #include "base/mem.h"
+#include "base/round.h"
 #include "tuner/runptx/run_state.h"
 
 enum {
@@ -24,10 +25,6 @@ static size_t bytes_of(const Buffer *b) {
     return b->count * element_bytes(b->type);
 }
 
-static uint64_t round_up(uint64_t value, uint64_t unit) {
-    return (value + unit - 1) / unit * unit;
-}
-
 /* Guard, offset, payload, guard; exactly the payload where none is asked for, so that the device's
  * own check of bounds is as sharp as it can be. */
 static Status place(PtxRun *run, const Buffer *b, Placed *p, Error *err) {
@@ -44,10 +41,10 @@ static Status place(PtxRun *run, const Buffer *b, Placed *p, Error *err) {
         return ST_OK;
     }
     const uint64_t slack = b->align > DEVICE_ALIGN ? b->align : 0;
-    const uint64_t lead = round_up(b->guard, b->align > DEVICE_ALIGN ? b->align : DEVICE_ALIGN);
+    const uint64_t lead = round_up_u64(b->guard, b->align > DEVICE_ALIGN ? b->align : DEVICE_ALIGN);
     const uint64_t front = b->guard ? lead : 0;
     TRY(MemAlloc(&p->base, slack + front + b->offset + bytes_of(b) + b->guard), "cuMemAlloc");
-    p->at = round_up(p->base, b->align) + front + b->offset;
+    p->at = round_up_u64(p->base, b->align) + front + b->offset;
     p->before = b->guard;
     p->after = b->guard;
     return ST_OK;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/round.h"
 #include "tuner/verify/accept.h"
 #include "tuner/verify/check.h"
 #include "tuner/verify/random.h"
@@ -58,7 +59,7 @@ static int64_t lse_at(const Run *r, int64_t part, int64_t token, int64_t head) {
 static void set_strides(Run *r) {
     const MergeCase *c = r->c;
     const int64_t capacity = c->tokens + c->spare, gap = c->gaps ? 1 : 0;
-    r->part_o = (capacity * c->heads * r->ref.head_dim + gap * 8 + 7) / 8 * 8;
+    r->part_o = round_up(capacity * c->heads * r->ref.head_dim + gap * 8, 8);
     if (c->token_outer) {
         r->lse_head = 1 + gap;
         r->lse_token = c->heads * r->lse_head + gap;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/round.h"
 #include "tuner/verify/accept.h"
 #include "tuner/verify/check.h"
 #include "tuner/verify/random.h"
@@ -101,10 +102,6 @@ static void fill_positions(Run *r, Random *rng) {
 }
 
 /* ---- setting up ---- */
-
-static int64_t round_up(int64_t n, int64_t step) {
-    return (n + step - 1) / step * step;
-}
 
 /* Strides that are multiples of `align` elements, with `gaps` of that size between rows. */
 static View view_with_gaps(const RopeCase *c, int64_t dim, int64_t align, int64_t gaps) {

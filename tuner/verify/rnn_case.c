@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/round.h"
 #include "tuner/verify/random.h"
 
 /* ---- the shape ---- */
@@ -57,7 +58,7 @@ static Status read_dims(RnnRun *r, Error *err) {
 
 /* The least stride from n on whose greatest divisor among 8, 4, 2, 1 is `align`. */
 static int64_t stride_of(int64_t n, int64_t align) {
-    const int64_t stride = rnn_round_up(n, align);
+    const int64_t stride = round_up(n, align);
     return align < 8 && stride % (2 * align) == 0 ? stride + align : stride;
 }
 
@@ -66,10 +67,10 @@ static void lay_out(RnnRun *r) {
     const int64_t align = dim_or(r->check, "align", 8), capacity = c->steps + c->spare;
     const int64_t gap = c->layout == RNN_STEP_OUTER ? 0 : 1;
     /* Packed rows have one stride, and the row counts as the other. */
-    if (r->lengths == RNN_PACKED) r->input = rnn_round_up(r->input, r->parts * align);
-    r->input = rnn_round_up(r->input, r->parts);
+    if (r->lengths == RNN_PACKED) r->input = round_up(r->input, r->parts * align);
+    r->input = round_up(r->input, r->parts);
     r->part = r->input / r->parts;
-    r->part_pitch = rnn_round_up(r->part, 32);
+    r->part_pitch = round_up(r->part, 32);
     r->x_row = r->input ? (r->parts - 1) * r->part_pitch + r->part : 0;
     r->y_row = c->directions * r->state;
     const int64_t x = stride_of(r->x_row + gap * 2 * align, align), y = r->y_row + 3 * gap;
@@ -103,7 +104,7 @@ Status rnn_case_shape(RnnRun *r, Error *err) {
     const Status status = read_dims(r, err);
     if (status != ST_OK) return status;
     r->state = r->projection ? r->projection : r->hidden;
-    r->state_pitch = rnn_round_up(r->state, 32);
+    r->state_pitch = round_up(r->state, 32);
     r->pack = rnn_packing(r->type, r->gru ? 3 : 4, r->hidden);
     lay_out(r);
     r->len = ARENA_ARRAY(r->check->arena, int64_t, (size_t)c->batch);
@@ -367,8 +368,8 @@ static Status allocate(RnnRun *r, Error *err) {
     /* The projection of a layer with layer norm has none: cases without state stand for it. */
     const bool bias = r->op == RNN_INPUT ? c->states != RNN_NO_STATE : r->has_x || r->layer_norm;
     const bool hidden_bias = cell && r->gru && !r->reset_before;
-    const size_t projected = (size_t)(rnn_round_up(r->state, 16)) *
-                             (size_t)rnn_round_up(r->pack.units_pad, 32) * element;
+    const size_t projected =
+        (size_t)(round_up(r->state, 16)) * (size_t)round_up(r->pack.units_pad, 32) * element;
     const struct {
         const char *name;
         size_t each; /* bytes per direction */

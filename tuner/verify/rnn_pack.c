@@ -1,12 +1,10 @@
 /* An independent packer; see the header. */
 #include "tuner/verify/rnn_pack.h"
 
-int64_t rnn_round_up(int64_t n, int64_t to) {
-    return (n + to - 1) / to * to;
-}
+#include "base/round.h"
 
 RnnPacking rnn_packing(Dtype type, int64_t gates, int64_t hidden) {
-    const int64_t units_pad = rnn_round_up(hidden, 16);
+    const int64_t units_pad = round_up(hidden, 16);
     return (RnnPacking){type, gates, hidden, units_pad, units_pad * gates};
 }
 
@@ -36,7 +34,7 @@ void rnn_pack_units(const RnnPacking *p, const double *from, int64_t count, floa
 }
 
 void rnn_pack_projection(const RnnPacking *p, const double *from, int64_t state, void *to) {
-    const int64_t pitch = rnn_round_up(p->units_pad, 32);
+    const int64_t pitch = round_up(p->units_pad, 32);
     for (int64_t s = 0; s < state; s++)
         for (int64_t u = 0; u < p->hidden; u++) dtype_store(p->type, to, s * pitch + u, *from++);
 }

@@ -17,8 +17,6 @@ typedef struct RnnPacking {
 
 RnnPacking rnn_packing(Dtype type, int64_t gates, int64_t hidden);
 
-int64_t rnn_round_up(int64_t n, int64_t to);
-
 /* Row of a unit's gate. */
 int64_t rnn_pack_row(const RnnPacking *p, int64_t unit, int64_t gate);
 
