@@ -13,7 +13,7 @@
 
 typedef seqtune_rnn_desc Desc;
 
-enum { PRE_BYTES = 64 << 20, WORKSPACE_ALIGN = 256 };
+enum { WORKSPACE_ALIGN = 256 };
 
 RnnSlot rnn_slot(const Desc *d, int64_t layer) {
     return layer == 0 ? RNN_FIRST : layer == d->layers - 1 ? RNN_LAST : RNN_INNER;
@@ -25,11 +25,14 @@ static int64_t least(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
+int64_t rnn_chunk_steps(int64_t step_bytes, int64_t steps) {
+    const int64_t most = RNN_PRE_BYTES / step_bytes;
+    return least(steps, most > 0 ? most : 1);
+}
+
 /* Steps of a launch of a plan of `steps`. */
 static int64_t chunk_of(const Desc *d, const RnnShape *s, int64_t steps) {
-    const int64_t step_bytes = s->directions * d->batch * s->rows * 4;
-    const int64_t most = PRE_BYTES / step_bytes;
-    return least(steps, most > 0 ? most : 1);
+    return rnn_chunk_steps(s->directions * d->batch * s->rows * 4, steps);
 }
 
 static RnnKernelDesc kernel_desc(const Desc *d, const RnnWork *work, RnnOp op, int64_t layer) {

@@ -66,6 +66,11 @@ typedef struct RnnWork {
     int64_t error, pre, h[2], c, inner[2], kernel;
 } RnnWork;
 
+/* Pre-activations in the workspace at once, bytes: enough for the projection to fill a GPU. */
+enum { RNN_PRE_BYTES = 64 << 20 };
+/* rnn.c: steps of a launch whose pre-activations take `step_bytes` each: at least 1, at most
+ * `steps`. */
+int64_t rnn_chunk_steps(int64_t step_bytes, int64_t steps);
 /* rnn_run.c: steps of a launch for two layers, in a run of `steps`, at most `most`; 0: not worth
  * it. */
 int64_t rnn_pair_steps(int64_t steps, int64_t most);

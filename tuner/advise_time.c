@@ -6,10 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "runtime/rnn.h"
 #include "tuner/progress.h"
-
-/* Pre-activations of this size are made at a time, as the plan of a layer does. */
-static const double chunk_bytes = 64 << 20;
 
 static Status time_text(seqtune_context *ctx, const char *spec, LayerTime *out, Error *err,
                         const char *format, ...) __attribute__((format(printf, 5, 6)));
@@ -26,14 +24,12 @@ static Status time_text(seqtune_context *ctx, const char *spec, LayerTime *out, 
     return st == ST_OK ? layer_time(ctx, &problem, NULL, out, err) : st;
 }
 
-/* W x of `steps` tokens of every sequence, in chunks. */
+/* W x of `steps` tokens of every sequence, in the chunks that the plan of a layer makes. */
 static Status time_projection(seqtune_context *ctx, const AdviseAsk *a, const char *cell,
                               int64_t steps, double *seconds, Error *err) {
     LayerTime time;
-    const double row = 16.0 * (double)a->hidden * (double)a->batch; /* floats of 4 gates */
-    int64_t chunk = (int64_t)(chunk_bytes / row);
-    if (chunk < 1) chunk = 1;
-    if (chunk > steps) chunk = steps;
+    /* Floats of 4 gates. */
+    const int64_t chunk = rnn_chunk_steps(4 * 4 * a->hidden * a->batch, steps);
     Status st = time_text(ctx, "rnn_input", &time, err,
                           "cell=%s dtype=f16 hidden=%lld input=%lld batch=%lld steps=%lld", cell,
                           (long long)a->hidden, (long long)a->hidden, (long long)a->batch,
@@ -144,9 +140,9 @@ size_t advise_time_lines(const AdviseAsk *ask, const AdviseTimes *t, const char 
     out[0] =
         (AdviseLine){.what = ask->streaming ? "time, projections" : "time, W x or projections"};
     put(&out[0],
-        "%s; rnn_input in chunks of 64 MiB of results; Q, K, V and O are one product of the "
+        "%s; rnn_input in chunks of %d MiB of results; Q, K, V and O are one product of the "
         "size of an LSTM's W%s",
-        evidence, ask->streaming ? "; a cell step has W x fused" : "");
+        evidence, RNN_PRE_BYTES >> 20, ask->streaming ? "; a cell step has W x fused" : "");
     time_cells(&out[0], t, t->projection);
     out[1] = (AdviseLine){.what = ask->streaming ? "time, cell or attention of a step"
                                                  : "time, steps or attention"};
