@@ -117,9 +117,9 @@ static Status normalise(const PlanDesc *desc, PlanDesc *out, Error *err) {
 /* ---- problem ---- */
 
 /* What vector accesses to rows of x may use: the largest of 8, 4, 2, 1 elements that divides the
- * strides. */
+ * strides. Packed rows have one, that of tokens. */
 static int64_t alignment(const Desc *d) {
-    const int64_t all = d->x_stride_step | d->x_stride_batch | 8;
+    const int64_t all = d->x_stride_step | (d->packed ? 0 : d->x_stride_batch) | 8;
     return all & -all;
 }
 

@@ -477,6 +477,8 @@ static void a_problem_described_and_planned_is_the_same_problem(void **state) {
         {"rnn_input", "cell=gru dtype=f32 hidden=100 input=64 parts=2 lengths=packed directions=2"},
         {"rnn_input", "dtype=bf16 hidden=7 input=9 align=1 batch=3 steps=0"},
         {"rnn_input", "input=24 align=8 lengths=padded"},
+        {"rnn_input", "input=33 align=8 lengths=packed"},
+        {"rnn_input", "input=64 align=2 lengths=packed"},
         {"rnn_seq", "hidden=192 peephole=1 clip=1 store_gates=1 batch=31 steps=512"},
         {"rnn_seq", "cell=gru reset=before dtype=f32 hidden=341 lengths=padded"},
         {"rnn_seq", "projection=64 layer_norm=1 hidden=128 directions=2 lengths=packed"},

@@ -423,6 +423,34 @@ static void packed_sequences_step_by_token(void **state) {
     bench_end(b);
 }
 
+/* Not by the length of a row, which is no stride. */
+static void packed_rows_of_x_are_aligned_by_the_stride_of_tokens(void **state) {
+    (void)state;
+    if (!have_nvrtc()) skip();
+    static const struct {
+        int64_t input, stride;
+        int align;
+    } rows[] = {{33, 40, 16}, {33, 36, 8}, {32, 34, 4}, {32, 33, 2}, {33, 0, 2}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        seqtune_rnn_desc d = lstm(50, 9);
+        d.packed = 1;
+        d.total_tokens = 20;
+        d.input = rows[i].input;
+        d.x_stride_step = rows[i].stride;
+        const Bench b = bench_of(&d);
+        seqtune_rnn_args a = arguments();
+        a.cu_seqlens = 0xa0000000;
+        a.x += (unsigned)rows[i].align;
+        run(b.ctx, b.plan, &a);
+        a.x -= (unsigned)rows[i].align / 2;
+        assert_int_equal(seqtune_run_rnn(b.plan, &a, WORKSPACE, NULL), SEQTUNE_INVALID);
+        char want[64];
+        snprintf(want, sizeof want, "must be %d-byte aligned", rows[i].align);
+        assert_has(seqtune_last_error(b.ctx), want);
+        bench_end(b);
+    }
+}
+
 static void bad_arguments_are_refused_with_their_names(void **state) {
     (void)state;
     if (!have_nvrtc()) skip();
@@ -553,6 +581,7 @@ int main(void) {
         cmocka_unit_test(sequence_order_takes_the_configuration_of_the_sequence),
         cmocka_unit_test(layer_norm_gets_the_bias_after_the_norm),
         cmocka_unit_test(packed_sequences_step_by_token),
+        cmocka_unit_test(packed_rows_of_x_are_aligned_by_the_stride_of_tokens),
         cmocka_unit_test(bad_arguments_are_refused_with_their_names),
         cmocka_unit_test(what_no_kernel_serves_is_told_without_compiling),
         cmocka_unit_test(a_failed_launch_ends_the_run),

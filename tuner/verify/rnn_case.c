@@ -66,8 +66,6 @@ static void lay_out(RnnRun *r) {
     const RnnCase *c = r->c;
     const int64_t align = dim_or(r->check, "align", 8), capacity = c->steps + c->spare;
     const int64_t gap = c->layout == RNN_STEP_OUTER ? 0 : 1;
-    /* Packed rows have one stride, and the row counts as the other. */
-    if (r->lengths == RNN_PACKED) r->input = round_up(r->input, r->parts * align);
     r->input = round_up(r->input, r->parts);
     r->part = r->input / r->parts;
     r->part_pitch = round_up(r->part, 32);
