@@ -36,6 +36,27 @@ typedef struct Piece {
     int64_t lane; /* 1: the upper layer of a wavefront */
 } Piece;
 
+static bool overlap(seqtune_device_ptr a, seqtune_device_ptr b, int64_t bytes) {
+    return a != 0 && b != 0 && (a < b ? b - a : a - b) < (uint64_t)bytes;
+}
+
+/* An element of c is read and written by one thread, rows of h are read by all blocks. */
+static Status check_states(const Desc *d, const seqtune_rnn_args *a, Error *err) {
+    const RnnShape s = rnn_shape(d);
+    const int64_t rows = d->layers * s.directions * d->batch;
+    const int64_t h = rows * s.state * s.element, c = rows * s.cell * 4;
+    if (overlap(a->h_in, a->h_out, h))
+        return err_set(err, ST_INVALID,
+                       "%s: blocks read the state that others write; use two buffers of %lld "
+                       "bytes in turn",
+                       a->h_out == a->h_in ? "h_out is h_in" : "h_out overlaps h_in", (long long)h);
+    if (a->c_out != a->c_in && overlap(a->c_in, a->c_out, c))
+        return err_set(err, ST_INVALID,
+                       "c_out overlaps c_in: must be c_in, or %lld bytes away from it",
+                       (long long)c);
+    return ST_OK;
+}
+
 static Status check_args(const Desc *d, const seqtune_rnn_args *a, Error *err) {
     const int element = d->dtype == SEQTUNE_F32 ? 4 : 2;
     const bool lstm = d->cell == SEQTUNE_LSTM;
@@ -55,11 +76,7 @@ static Status check_args(const Desc *d, const seqtune_rnn_args *a, Error *err) {
     Status st = ST_OK;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0] && st == ST_OK; i++)
         st = plan_check_array(&rows[i], err);
-    if (st == ST_OK && a->h_out != 0 && a->h_out == a->h_in)
-        return err_set(err, ST_INVALID,
-                       "h_out is h_in: blocks read the state that others write; use two buffers in "
-                       "turn");
-    return st;
+    return st == ST_OK ? check_states(d, a, err) : st;
 }
 
 /* ---- addresses ---- */

@@ -537,15 +537,15 @@ typedef struct seqtune_rnn_desc {
     }
 
 /* States are [layers * directions, batch, hidden], layer by layer, forward before reverse; of h
- * with projection [.., projection]. h_out may not be h_in, nor overlap it: use two buffers in
- * turn. */
+ * with projection [.., projection]. h_out may not be h_in, nor overlap it (refused): use two
+ * buffers in turn. c_out may be c_in, but not overlap it otherwise. */
 typedef struct seqtune_rnn_args {
     size_t size;
     seqtune_device_ptr weights;      /* seqtune_rnn_pack_weights; 256-byte aligned */
     seqtune_device_ptr x;            /* dtype; aligned as its strides are, at most to 16 bytes */
     seqtune_device_ptr y;            /* dtype; directions * state features; 0: not wanted */
     seqtune_device_ptr h_in, c_in;   /* h of dtype, 16-byte aligned, c float (LSTM); 0: zeros */
-    seqtune_device_ptr h_out, c_out; /* 0: not wanted; c_out may be c_in */
+    seqtune_device_ptr h_out, c_out; /* 0: not wanted */
     seqtune_device_ptr lens;         /* int32 [batch], cut to 0..steps; device_lengths */
     seqtune_device_ptr cu_seqlens;   /* int32 [batch + 1]; packed */
     seqtune_device_ptr gates; /* dtype [layers * directions, steps, batch, rows] after activation,

@@ -181,6 +181,57 @@ static void steps_of_the_cell_kernel_agree_with_the_reference(void **state) {
     }
 }
 
+/* As run_pieces, but c has one buffer: c_out is c_in. */
+static Result run_c_in_place(const Bench *b, const seqtune_rnn_desc *d, int64_t piece) {
+    Rig rig = rig_of(b, d);
+    const size_t count = (size_t)(b->blocks * b->d.batch * b->d.hidden);
+    float *c = calloc(count, sizeof *c);
+    assert_non_null(c);
+    for (size_t i = 0; i < count; i++) c[i] = (float)b->c_in[i];
+    CHECK(seqtune_device_upload(ctx, rig.c[0], c, count * sizeof *c));
+    free(c);
+    int turn = 0;
+    for (int64_t first = 0; first < b->d.max_steps; first += piece, turn = 1 - turn) {
+        seqtune_rnn_args a = args_of(b, &rig, first, piece, turn);
+        a.c_in = a.c_out = rig.c[0];
+        CHECK(seqtune_run_rnn(rig.plan, &a, rig.workspace, NULL));
+    }
+    Rig seen = rig;
+    seen.c[1] = rig.c[0];
+    const Result r = fetch(b, &seen, 1 - turn);
+    rig_end(&rig);
+    return r;
+}
+
+/* Single steps by the kernels of rnn_cell, for many sequences (f16) and for few (f32), and pieces
+ * of a sequence. */
+static void c_in_place_gives_the_same_bits(void **state) {
+    (void)state;
+    const struct {
+        int peephole, projection, layer_norm;
+        float clip;
+    } rows[] = {{0, 0, 0, 0}, {1, 0, 0, 0.5f}, {0, 12, 0, 0}, {0, 0, 1, 0}, {1, 12, 1, 0.5f}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        for (int dtype = SEQTUNE_F16; dtype <= SEQTUNE_F32; dtype += 2) {
+            seqtune_rnn_desc d = layers_of(SEQTUNE_LSTM, (seqtune_dtype)dtype, 2);
+            d.max_steps = 3;
+            d.peephole = rows[i].peephole;
+            d.projection = rows[i].projection;
+            d.layer_norm = rows[i].layer_norm;
+            d.cell_clip = rows[i].clip;
+            seqtune_rnn_desc step = d;
+            step.max_steps = 1;
+            Bench b = bench_of(&d, NULL);
+            Result steps = run_pieces(&b, &step, 1), pieces = run_pieces(&b, &d, 2);
+            Result one_c = run_c_in_place(&b, &step, 1), pieces_c = run_c_in_place(&b, &d, 2);
+            assert_same(&one_c, &steps);
+            assert_same(&pieces_c, &pieces);
+            Result *all[] = {&steps, &pieces, &one_c, &pieces_c};
+            for (size_t k = 0; k < 4; k++) result_end(all[k]);
+            bench_end(&b);
+        }
+}
+
 static void what_is_not_wanted_is_not_written(void **state) {
     (void)state;
     const seqtune_rnn_desc d = layers_of(SEQTUNE_LSTM, SEQTUNE_F16, 1);
@@ -327,6 +378,7 @@ int main(void) {
         cmocka_unit_test(pieces_and_single_steps_give_the_bits_of_the_whole),
         cmocka_unit_test(a_wavefront_gives_the_bits_of_layer_after_layer),
         cmocka_unit_test(steps_of_the_cell_kernel_agree_with_the_reference),
+        cmocka_unit_test(c_in_place_gives_the_same_bits),
         cmocka_unit_test(what_is_not_wanted_is_not_written),
         cmocka_unit_test(a_captured_run_serves_other_lengths),
         cmocka_unit_test(a_dead_block_ends_in_the_error_word),
