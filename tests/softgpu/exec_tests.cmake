@@ -18,10 +18,14 @@ foreach(what
   profile
   routine
   simd
-  sync
   tensor
   wmma)
   seqtune_test(test_softgpu_exec_${what} ${CMAKE_CURRENT_LIST_DIR}/exec_${what}_test.c ${exec_help}
+               LINK softgpu_parts ${CMAKE_DL_LIBS})
+endforeach()
+foreach(what sync wait)
+  seqtune_test(test_softgpu_exec_${what} ${CMAKE_CURRENT_LIST_DIR}/exec_${what}_test.c
+               ${CMAKE_CURRENT_LIST_DIR}/exec_sync_help.c ${exec_help}
                LINK softgpu_parts ${CMAKE_DL_LIBS})
 endforeach()
 seqtune_test(test_softgpu_ptx_parse ${CMAKE_CURRENT_LIST_DIR}/ptx_parse_test.c ${exec_help} LINK
