@@ -47,7 +47,7 @@ kernel "attn_prefill" {
     -- sm_75, whose staged chunks come on top (head_dim 256 at 184 spills 112 bytes).
     let("reg_room", "gpu.cc == 75 and (head_dim == 256 and 183 or 184) or ((head_dim == 128 and warps == 4 or gpu.cc < 90 and head_dim == 64) and 208 or 199)"),
     let("est_regs", "min(live_regs + 46, 255)"),
-    let("launch_margin", "gpu.cc == 75 and 72 or 64"),
+    let("launch_margin", "(gpu.cc == 75 or gpu.cc >= 90 and lengths == 'device') and 72 or 64"),
     let("rows", "len_q * (pack_group == 1 and group or 1)"),
     let("blocks", "cdiv(rows, block_m) * (pack_group == 1 and heads_kv or heads_q) * batch"),
     -- A model of one tile of one block on one SM, in cycles of each pipe (rates per warp instruction:
@@ -80,7 +80,11 @@ kernel "attn_prefill" {
     rule("kv == 'dense' or stages == 1 or gpu.cc < 90 or live_regs < 208", "page look-ups and a second buffer beside 192 registers of O and S spill 68 to 80 bytes"),
     rule("kv == 'dense' or stages < 3 or head_dim ~= 128 or live_regs < 208", "and with a third buffer before sm_90, too: 244 bytes"),
     rule("lengths == 'uniform' or head_dim ~= 64 or live_regs < 200", "lengths read on the device beside 64 registers of O and 96 of S spill 4 to 84 bytes"),
-    rule("kv == 'dense' or mask ~= 'window' or head_dim ~= 96 or live_regs < 176", "page look-ups and a window's edges beside 96 registers of O and 64 of S spill 24 to 36 bytes"),
+    rule("lengths == 'uniform' or head_dim ~= 96 or (gpu.cc < 90 and mask ~= 'window') or live_regs < 176", "lengths read on the device, with a window or from sm_90 on, beside 96 registers of O and 64 of S spill 8 to 36 bytes"),
+    rule("lengths == 'uniform' or head_dim ~= 128 or mask ~= 'window' or gpu.cc < 90 or live_regs < 208", "lengths read on the device and a window's edges beside 128 registers of O and 64 of S spill 152 to 236 bytes"),
+    rule("lengths == 'uniform' or head_dim ~= 192 or gpu.cc < 90 or live_regs < (gpu.cc < 100 and 188 or 168)", "lengths read on the device beside Q, O and S of this many registers spill 8 to 76 bytes"),
+    rule("lengths == 'uniform' or head_dim ~= 256 or gpu.cc < 100 or live_regs < 192", "lengths read on the device beside 128 registers of O and 56 of S spill 8 to 68 bytes"),
+    rule("lengths == 'uniform' or head_dim ~= 64 or gpu.cc ~= 120 or (stages < 3 and mask ~= 'window') or live_regs < 168", "lengths read on the device and a third buffer or a window's edges beside 160 registers of Q, O and S spill 16 to 32 bytes"),
     rule("kv == 'dense' or gpu.cc > 75 or head_dim == 256 or live_regs < 176", "page look-ups beside staged chunks spill 16 to 48 bytes on sm_75"),
     rule("block_n > 16 or gpu.cc == 75 and head_dim == 256", "tiles of 16 keys only where no larger one fits: P V has one k16 step then"),
     rule("block_n > 16 or kv == 'dense' or mask ~= 'window' and page_size % 16 == 0", "page look-ups under a window, or more than one per tile, spill 4 to 12 bytes there"),
