@@ -267,9 +267,9 @@ DeviceTraits driver_traits(const Driver *driver, int device) {
     return (DeviceTraits){.size = sizeof traits, .factor = 1.0};
 }
 
-Status driver_set_timing(const Driver *driver, bool timing, Error *err) {
+Status driver_set_mode(const Driver *driver, LaunchMode mode, Error *err) {
     if (driver->SetLaunchMode == NULL) return ST_OK;
-    return driver_check(driver, driver->SetLaunchMode(timing), "softgpuSetLaunchMode", err);
+    return driver_check(driver, driver->SetLaunchMode((int)mode), "softgpuSetLaunchMode", err);
 }
 
 CuResult driver_enter(const Driver *driver, CuContext context, bool *pushed) {

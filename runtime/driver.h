@@ -81,7 +81,7 @@ typedef struct DeviceTraits {
     size_t size;
     int modelled;      /* 1: event times are modelled */
     int deterministic; /* 1: one repetition tells all */
-    int can_sample;    /* 1: driver_set_timing(true) is worth calling */
+    int can_sample;    /* 1: driver_set_mode is worth calling */
     char model[32];    /* name in base/gpus.def; "" for a real GPU */
     char description[96];
     double factor; /* scale on the modelled time */
@@ -163,8 +163,10 @@ Status driver_check(const Driver *driver, CuResult result, const char *call, Err
 /* {measured, not deterministic, no sampling} where the driver has no traits. */
 DeviceTraits driver_traits(const Driver *driver, int device);
 
-/* Sampled timing launches on or off, where traits.can_sample; nothing otherwise. */
-Status driver_set_timing(const Driver *driver, bool timing, Error *err);
+/* How launches of the current context run, where traits.can_sample; nothing otherwise. TIMING: a
+ * sample of the blocks, for the time alone. UNTIMED: all blocks, for the results alone. */
+typedef enum LaunchMode { LAUNCH_FULL, LAUNCH_TIMING, LAUNCH_UNTIMED } LaunchMode;
+Status driver_set_mode(const Driver *driver, LaunchMode mode, Error *err);
 
 /* Makes `context` current on this thread for a while: driver_enter returns true in *pushed when
  * driver_leave has to undo it. Needs no lock and no memory. */

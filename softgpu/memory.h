@@ -35,7 +35,7 @@ typedef struct SgAllocation {
     SgMemKind kind;
     uint32_t devices; /* that may use it without peer access, a bit each; with __atomic_* */
     uint32_t flags;   /* as asked for */
-    void *note;     /* the driver's own, guarded by its lock; NULL at first */
+    void *note;       /* the driver's own, guarded by its lock; NULL at first */
 } SgAllocation;
 
 /* First call reserves the range. ST_NO_MEMORY when `device_bytes` (the model's DRAM) would be
@@ -49,7 +49,7 @@ Status sg_mem_alloc_shared(SgMemKind kind, int device, void *owner, uint64_t siz
  * touch the range or another registered piece. sg_mem_free forgets them again. */
 Status sg_mem_register(int device, void *owner, uint64_t address, uint64_t size, uint32_t flags,
                        Error *err);
-void sg_mem_note(uint64_t address, void *note); /* `address`: base of a live allocation */
+void sg_mem_note(uint64_t address, void *note);        /* `address`: base of a live allocation */
 void sg_mem_share(uint64_t address, uint32_t devices); /* the same; kernels of these may use it */
 /* May a kernel that reaches `devices` use it? Memory of the host is everybody's. */
 static inline bool sg_mem_reached(const SgAllocation *a, uint32_t devices) {

@@ -12,20 +12,21 @@ typedef struct SoftgpuTraits {
     size_t size;          /* set by the caller to sizeof(SoftgpuTraits) */
     int modelled;         /* 1: event times are modelled */
     int deterministic;    /* 1: one repetition tells all */
-    int can_sample;       /* 1: softgpuSetLaunchMode(1) is worth calling */
+    int can_sample;       /* 1: softgpuSetLaunchMode is worth calling */
     char model[32];       /* "a100" */
     char description[96]; /* "NVIDIA A100-SXM4-80GB (modelled)" */
     double factor;        /* on the modelled time of an SM; 1: uncalibrated */
 } SoftgpuTraits;
 
-enum { SOFTGPU_FULL = 0, SOFTGPU_TIMING = 1 };
+enum { SOFTGPU_FULL = 0, SOFTGPU_TIMING = 1, SOFTGPU_UNTIMED = 2 };
 
 #pragma GCC visibility push(default)
 
 /* `device`: ordinal. CUresult. */
 int softgpuGetTraits(int device, SoftgpuTraits *traits);
 /* For the calling thread's current context. TIMING executes sampled blocks only: results are
- * meaningless, times are not. */
+ * meaningless, times are not. UNTIMED executes all blocks and leaves out the clock, which takes
+ * longer than a small kernel: results are whole, kernels take 0 s on the time line. */
 int softgpuSetLaunchMode(int mode);
 /* Text of the last fault of the current context: kernel, place, thread, address, allocation. */
 int softgpuLastFault(char *text, size_t size);

@@ -170,7 +170,7 @@ Status bench_set_keys(Bench *b, int64_t len_kv, Error *err) {
 
 Status bench_launch(Bench *b, size_t index, double *seconds, Error *err) {
     float ms = 0;
-    Status st = driver_set_timing(b->driver, b->sample, err);
+    Status st = driver_set_mode(b->driver, b->sample ? LAUNCH_TIMING : LAUNCH_FULL, err);
     if (st != ST_OK) return st;
     if (b->flush) {
         TRY(MemsetD32Async(b->flush, 0x5a5a5a5au, b->flush_bytes / 4, b->stream), "cuMemsetD32");
@@ -183,7 +183,7 @@ Status bench_launch(Bench *b, size_t index, double *seconds, Error *err) {
         TRY(EventElapsedTime(&ms, b->begin, b->end), "cuEventElapsedTime");
         *seconds = 1e-3 * (double)ms;
     }
-    Status off = driver_set_timing(b->driver, false, st == ST_OK ? err : NULL);
+    Status off = driver_set_mode(b->driver, LAUNCH_FULL, st == ST_OK ? err : NULL);
     return st != ST_OK ? st : off;
 }
 

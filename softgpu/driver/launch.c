@@ -233,7 +233,8 @@ static void keep_warnings(Context *context, const SgLaunch *sg) {
 static Status run(const Function *f, SgLaunch *sg, Arena *arena, SgTime *time, Error *err) {
     pthread_mutex_unlock(&driver.lock);
     Status st = sg_execute(sg, arena, err);
-    if (st == ST_OK && !sg->fault.faulted) st = sg_clock(sg, f->info, &f->text, time, err);
+    const bool timed = sg->mode != SG_UNTIMED;
+    if (st == ST_OK && timed && !sg->fault.faulted) st = sg_clock(sg, f->info, &f->text, time, err);
     pthread_mutex_lock(&driver.lock);
     return st;
 }
@@ -274,7 +275,7 @@ double launch_execute(Context *context, const Work *work) {
     inject_kill(f->info->name, &sg);
     memcpy(sg.grid, work->u.kernel.grid, sizeof sg.grid);
     memcpy(sg.block, block, sizeof sg.block);
-    SgTime time = {.bound = "launch"};
+    SgTime time = {.bound = sg.mode == SG_UNTIMED ? "untimed" : "launch"};
     Error err = {0};
     if (run(f, &sg, arena, &time, &err) != ST_OK) {
         context_fail(context, CUDA_ERROR_LAUNCH_FAILED, err.message);

@@ -28,10 +28,12 @@ int softgpuSetLaunchMode(int mode) {
     Context *context = NULL;
     CUresult result = enter(WANT_CONTEXT, &context);
     if (result != CUDA_SUCCESS) return (int)result;
-    if (mode != SOFTGPU_FULL && mode != SOFTGPU_TIMING)
+    static const SgMode modes[] = {
+        [SOFTGPU_FULL] = SG_FULL, [SOFTGPU_TIMING] = SG_TIMING, [SOFTGPU_UNTIMED] = SG_UNTIMED};
+    if (mode < 0 || (size_t)mode >= sizeof modes / sizeof *modes)
         result = CUDA_ERROR_INVALID_VALUE;
     else
-        context->mode = mode == SOFTGPU_TIMING ? SG_TIMING : SG_FULL;
+        context->mode = modes[mode];
     return (int)leave(result);
 }
 

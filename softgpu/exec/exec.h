@@ -60,8 +60,9 @@ bool sg_kernel_polls(const SgKernel *kernel, size_t i);
 bool sg_module_global(const SgModule *module, const char *name, uint64_t *address, uint64_t *size);
 
 /* SG_TIMING: a sample of the blocks runs, unless they wait for each other (a cooperative launch, or
- * a kernel with a loop that waits for memory which other blocks write). */
-typedef enum SgMode { SG_FULL, SG_TIMING } SgMode;
+ * a kernel with a loop that waits for memory which other blocks write). SG_UNTIMED: all blocks run,
+ * and nobody asks the clock. */
+typedef enum SgMode { SG_FULL, SG_TIMING, SG_UNTIMED } SgMode;
 
 /* What was executed, added up over blocks; the clock turns it into time. Warp instructions
  * unless said otherwise. In SG_TIMING only sampled blocks ran: `blocks_run` of `blocks`. */

@@ -129,7 +129,7 @@ int kernel_print(const Warp *w, int lane, uint64_t format, uint64_t args) {
         else if (!directive(&p))
             break;
     }
-    if (w->block->launch->user->mode == SG_FULL) {
+    if (w->block->launch->user->mode != SG_TIMING) {
         fwrite(p.text, 1, p.length, stdout); /* where CUDA puts it; one call, so lines stay whole */
         fflush(stdout);
     }

@@ -51,14 +51,14 @@ static Status time_run(seqtune_context *ctx, const seqtune_plan *plan, const Buf
     a.y = at->y;
     Status st = driver_check(cu, cu->EventCreate(&begin, 0), "cuEventCreate", err);
     if (st == ST_OK) st = driver_check(cu, cu->EventCreate(&end, 0), "cuEventCreate", err);
-    if (st == ST_OK) st = driver_set_timing(cu, true, err);
+    if (st == ST_OK) st = driver_set_mode(cu, LAUNCH_TIMING, err);
     if (st == ST_OK) st = driver_check(cu, cu->EventRecord(begin, NULL), "cuEventRecord", err);
     if (st == ST_OK) st = public_error(ctx, seqtune_run_rnn(plan, &a, at->workspace, NULL), err);
     if (st == ST_OK) st = driver_check(cu, cu->EventRecord(end, NULL), "cuEventRecord", err);
     if (st == ST_OK) st = driver_check(cu, cu->EventSynchronize(end), "cuEventSynchronize", err);
     if (st == ST_OK)
         st = driver_check(cu, cu->EventElapsedTime(&ms, begin, end), "cuEventElapsedTime", err);
-    (void)driver_set_timing(cu, false, NULL);
+    (void)driver_set_mode(cu, LAUNCH_FULL, NULL);
     if (begin != NULL) (void)cu->EventDestroy(begin);
     if (end != NULL) (void)cu->EventDestroy(end);
     *seconds = (double)ms * 1e-3;

@@ -460,13 +460,13 @@ static float event_ms(const seqtune_plan *plan, const seqtune_rope_args *args, b
     assert_int_equal(driver_enter(cu, ctx->device.context, &pushed), 0);
     assert_int_equal(cu->EventCreate(&begin, 0), 0);
     assert_int_equal(cu->EventCreate(&end, 0), 0);
-    assert_ok(driver_set_timing(cu, timing, &err), err);
+    assert_ok(driver_set_mode(cu, timing ? LAUNCH_TIMING : LAUNCH_FULL, &err), err);
     assert_int_equal(cu->EventRecord(begin, NULL), 0);
     CHECK(seqtune_run_rope(plan, args, 0, NULL));
     assert_int_equal(cu->EventRecord(end, NULL), 0);
     assert_int_equal(cu->EventSynchronize(end), 0);
     assert_int_equal(cu->EventElapsedTime(&ms, begin, end), 0);
-    assert_ok(driver_set_timing(cu, false, &err), err);
+    assert_ok(driver_set_mode(cu, LAUNCH_FULL, &err), err);
     assert_int_equal(cu->EventDestroy(begin), 0);
     assert_int_equal(cu->EventDestroy(end), 0);
     driver_leave(cu, pushed);

@@ -378,6 +378,35 @@ static void sampled_launches_take_the_same_modelled_time(void **state) {
     OK(cuCtxDestroy_v2(run.context));
 }
 
+static void untimed_launches_give_results_and_take_no_time(void **state) {
+    (void)state;
+    CUevent start, end;
+    float ms;
+    SoftgpuLaunchStats stats = {.size = sizeof stats};
+    run_open(stored);
+    OK(cuEventCreate(&start, 0));
+    OK(cuEventCreate(&end, 0));
+    assert_int_equal(softgpuSetLaunchMode(SOFTGPU_UNTIMED + 1), CUDA_ERROR_INVALID_VALUE);
+    assert_int_equal(softgpuSetLaunchMode(SOFTGPU_UNTIMED), CUDA_SUCCESS);
+    OK(cuEventRecord(start, NULL));
+    OK(run_launch(N, BLOCKS));
+    OK(cuEventRecord(end, NULL));
+    OK(cuEventSynchronize(end));
+    run_check();
+    OK(cuEventElapsedTime(&ms, start, end));
+    assert_true(ms == 0);
+    assert_int_equal(softgpuLastLaunch(&stats), CUDA_SUCCESS);
+    assert_string_equal(stats.bound, "untimed");
+    assert_true(stats.seconds == 0);
+    assert_int_equal(stats.blocks_run, BLOCKS);
+    assert_int_equal(softgpuSetLaunchMode(SOFTGPU_FULL), CUDA_SUCCESS);
+    OK(run_launch(N, BLOCKS));
+    OK(cuCtxSynchronize());
+    assert_int_equal(softgpuLastLaunch(&stats), CUDA_SUCCESS);
+    assert_true(stats.seconds > 0);
+    OK(cuCtxDestroy_v2(run.context));
+}
+
 /* PTX of `source` by NVRTC; NULL when there is none. Caller frees. */
 static char *compiled(void) {
     static const char *const names[] = {"libnvrtc.so.13", "/usr/local/cuda/lib64/libnvrtc.so.13",
@@ -451,6 +480,7 @@ int main(void) {
         cmocka_unit_test(a_killed_block_leaves_its_part_undone),
         cmocka_unit_test(cycles_are_told_by_what_they_go_to),
         cmocka_unit_test(sampled_launches_take_the_same_modelled_time),
+        cmocka_unit_test(untimed_launches_give_results_and_take_no_time),
         cmocka_unit_test(nvrtc_ptx_runs_and_faults_name_the_source_line),
         cmocka_unit_test(a_kernel_that_never_ends_is_ended_by_the_limit),
     };

@@ -251,7 +251,7 @@ static double timed_run(seqtune_context *ctx, const seqtune_plan *plan,
     float ms = 0;
     Error err;
     cuda(d->CtxPushCurrent(ctx->device.context));
-    assert_int_equal(driver_set_timing(d, true, &err), ST_OK);
+    assert_int_equal(driver_set_mode(d, LAUNCH_TIMING, &err), ST_OK);
     cuda(d->EventCreate(&begin, 0));
     cuda(d->EventCreate(&end, 0));
     cuda(d->EventRecord(begin, NULL));
@@ -261,7 +261,7 @@ static double timed_run(seqtune_context *ctx, const seqtune_plan *plan,
     cuda(d->EventElapsedTime(&ms, begin, end));
     cuda(d->EventDestroy(begin));
     cuda(d->EventDestroy(end));
-    assert_int_equal(driver_set_timing(d, false, &err), ST_OK);
+    assert_int_equal(driver_set_mode(d, LAUNCH_FULL, &err), ST_OK);
     cuda(d->CtxPopCurrent(&popped));
     return (double)ms * 1e-3;
 }

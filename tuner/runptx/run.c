@@ -363,11 +363,11 @@ Status run_launch(PtxRun *run, size_t index, LaunchFigures *out, Error *err) {
     const bool sampled = run->options.timing && run->device.traits.can_sample;
     Status st = pack(run, &run->desc.launches[index], &params, err);
     const bool profiled = run->options.profile && d->SetProfile;
-    if (st == ST_OK && sampled) st = driver_set_timing(d, true, err);
+    if (st == ST_OK && sampled) st = driver_set_mode(d, LAUNCH_TIMING, err);
     if (st == ST_OK && profiled) st = driver_check(d, d->SetProfile(1), "softgpuSetProfile", err);
     if (st == ST_OK) st = timed(run, index, params, &out->seconds, err);
     if (profiled) (void)d->SetProfile(0);
-    if (sampled) (void)driver_set_timing(d, false, NULL);
+    if (sampled) (void)driver_set_mode(d, LAUNCH_FULL, NULL);
     if (st != ST_OK) {
         name_buffer(run, err);
         return st;
