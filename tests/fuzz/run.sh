@@ -9,6 +9,7 @@ build=${SEQTUNE_BUILD_DIR:-build}-fuzz
 if ! { cmake -S . -B "$build" -G Ninja -DCMAKE_C_COMPILER=clang -DSEQTUNE_TESTS=OFF -DSEQTUNE_FUZZ=ON \
     -DSEQTUNE_WERROR=OFF && cmake --build "$build" --target fuzzers; } >"$build.log" 2>&1; then
     tail -n 30 "$build.log"
+    echo "fuzz: the build failed; the whole log is $build.log" >&2
     exit 1
 fi
 passed=0
