@@ -267,6 +267,38 @@ static void a_loop_that_carries_more_than_counts_runs_its_rounds(void **state) {
     bench_close(&b);
 }
 
+/* A limit that each round loads again may differ from round to round: nothing is left out. The high
+ * word of the buffer's address serves as one. */
+static void a_limit_loaded_in_the_loop_is_polled_for_real(void **state) {
+    (void)state;
+    static const char *const limits[] = {"ld.param.u32 %r6, [p+4];", ""};
+    uint64_t executed[2];
+    uint32_t polls[2], limit = 0;
+    for (int i = 0; i < 2; i++) {
+        char text[2048];
+        Bench b;
+        snprintf(
+            text, sizeof text,
+            HEADER_90
+            ".visible .entry t(.param .u64 p) {\n.reg .b32 %%r<9>; .reg .b64 %%rd0; .reg .pred "
+            "%%p<5>;\nld.param.u64 %%rd0, [p]; ld.param.u32 %%r6, [p+4]; mov.u32 %%r5, 0;\n"
+            "S: ld.acquire.gpu.global.u32 %%r8, [%%rd0]; setp.eq.u32 %%p3, %%r8, 5; @%%p3 bra "
+            "E;\n%s add.u32 %%r5, %%r5, 1; setp.lt.u32 %%p4, %%r5, %%r6; @%%p4 bra S;\n"
+            "E: st.global.u32 [%%rd0+64], %%r5; ret;\n}\n",
+            limits[i]);
+        run_grid(&b, text, 1, 1, 0);
+        limit = (uint32_t)(b.buffer >> 32);
+        polls[i] = word(&b, 16);
+        executed[i] = b.launch.counters.warp_instructions;
+        bench_close(&b);
+    }
+    assert_true(limit > 8);
+    assert_int_equal(polls[0], limit);
+    assert_int_equal(polls[1], limit);
+    assert_true(executed[0] >= 6 * (uint64_t)limit); /* ld.param is an operand in SASS */
+    assert_true(executed[1] < 40);
+}
+
 /* A flag barrier with a time-out, whose error word is word 1: every block counts word 0 up and
  * waits until all have, `steps` times. */
 #define PATIENT_BARRIER(steps)                                                                     \
@@ -296,6 +328,34 @@ static void a_wait_counts_once_however_often_it_polls(void **state) {
     assert_int_equal(sectors[2], sectors[0]);
     assert_int_equal(instructions[1], instructions[0]);
     assert_int_equal(instructions[2], instructions[0]);
+}
+
+/* A poll in front of the loop is code like any other: a wait that it ends is none. */
+#define FIRST_POLL(flag, first)                                                                    \
+    ENTRY("mov.u32 %r5, 0; st.relaxed.gpu.global.u32 [%rd0], " flag ";\n" first                    \
+          "S: ld.acquire.gpu.global.u32 %r8, [%rd0]; setp.eq.u32 %p3, %r8, 5; @%p3 bra E;\n"       \
+          "add.u32 %r5, %r5, 1; setp.lt.u32 %p4, %r5, 9; @%p4 bra S;\n"                            \
+          "E: st.global.u32 [%rd0+64], %r5; ret;")
+#define A_POLL "ld.acquire.gpu.global.u32 %r8, [%rd0]; setp.eq.u32 %p3, %r8, 5; @%p3 bra E;\n"
+
+static void a_first_poll_in_front_of_the_loop_is_no_wait(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        uint64_t waits;
+        uint32_t polls;
+    } rows[] = {
+        {FIRST_POLL("5", ""), 1, 0}, /* the loop's own first poll ends it */
+        {FIRST_POLL("5", A_POLL), 0, 0},
+        {FIRST_POLL("4", A_POLL), 1, 9},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        Bench b;
+        run_grid(&b, rows[i].text, 1, 1, 0);
+        assert_int_equal(b.launch.counters.waits, rows[i].waits);
+        assert_int_equal(word(&b, 16), rows[i].polls);
+        bench_close(&b);
+    }
 }
 
 /* --- fault injection --- */
@@ -401,7 +461,9 @@ int main(void) {
         cmocka_unit_test(a_count_runs_down_within_a_block),
         cmocka_unit_test(a_count_does_not_run_down_while_others_work),
         cmocka_unit_test(a_loop_that_carries_more_than_counts_runs_its_rounds),
+        cmocka_unit_test(a_limit_loaded_in_the_loop_is_polled_for_real),
         cmocka_unit_test(a_wait_counts_once_however_often_it_polls),
+        cmocka_unit_test(a_first_poll_in_front_of_the_loop_is_no_wait),
         cmocka_unit_test(a_killed_block_ends_and_the_others_time_out),
         cmocka_unit_test(a_grid_beyond_the_gpu_times_out),
         cmocka_unit_test(blocks_that_wait_for_each_other_are_not_sampled),
