@@ -15,8 +15,6 @@
 #include "runtime/plan.h"
 #include "tests/verify/devices.h"
 
-static Devices devices;
-
 typedef struct Shape {
     int head_dim, heads, length;
     seqtune_mask mask;
@@ -128,23 +126,10 @@ static void the_default_has_no_conflicts_and_only_needed_products(void **state) 
     }
 }
 
-static int open_all(void **state) {
-    (void)state;
-    const char *why = devices_open(&devices);
-    if (why) print_error("%s\n", why);
-    return why ? -1 : 0;
-}
-
-static int close_all(void **state) {
-    (void)state;
-    devices_close(&devices);
-    return 0;
-}
-
 int main(void) {
     if (getenv("SEQTUNE_TEST_GPU")) return 0; /* a real GPU counts nothing for us */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_default_has_no_conflicts_and_only_needed_products),
     };
-    return cmocka_run_group_tests(tests, open_all, close_all);
+    return cmocka_run_group_tests(tests, devices_setup, devices_teardown);
 }

@@ -17,8 +17,6 @@
 #include "tuner/verify/dtype.h"
 #include "tuner/verify/kv8.h"
 
-static Devices devices;
-
 static void must(seqtune_context *ctx, seqtune_status status) {
     if (status != SEQTUNE_OK) fail_msg("%s", seqtune_last_error(ctx));
 }
@@ -359,19 +357,6 @@ static void a_plan_for_64_times_the_length_costs_at_most_1_3_times_its_own(void 
     }
 }
 
-static int open_all(void **state) {
-    (void)state;
-    const char *why = devices_open(&devices);
-    if (why) print_error("%s\n", why);
-    return why ? -1 : 0;
-}
-
-static int close_all(void **state) {
-    (void)state;
-    devices_close(&devices);
-    return 0;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_code_of_8_bit_keys_and_values_is_converted_exactly),
@@ -381,6 +366,6 @@ int main(void) {
         cmocka_unit_test(pages_of_any_size_cost_at_most_5_percent),
         cmocka_unit_test(a_plan_for_64_times_the_length_costs_at_most_1_3_times_its_own),
     };
-    return _cmocka_run_group_tests("decode", tests, sizeof tests / sizeof *tests, open_all,
-                                   close_all);
+    return _cmocka_run_group_tests("decode", tests, sizeof tests / sizeof *tests, devices_setup,
+                                   devices_teardown);
 }

@@ -41,8 +41,6 @@ static const int lengths[][BATCH] = {
 };
 enum { STEPS = sizeof lengths / sizeof *lengths };
 
-static Devices devices;
-
 typedef struct Step {
     seqtune_context *ctx;
     seqtune_plan *append, *attend;
@@ -296,23 +294,10 @@ static void a_captured_step_serves_sequences_that_grow_and_move(void **state) {
     }
 }
 
-static int open_all(void **state) {
-    (void)state;
-    const char *why = devices_open(&devices);
-    if (why) print_error("%s\n", why);
-    return why ? -1 : 0;
-}
-
-static int close_all(void **state) {
-    (void)state;
-    devices_close(&devices);
-    return 0;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_captured_step_serves_sequences_that_grow_and_move),
     };
-    return _cmocka_run_group_tests("growth", tests, sizeof tests / sizeof *tests, open_all,
-                                   close_all);
+    return _cmocka_run_group_tests("growth", tests, sizeof tests / sizeof *tests, devices_setup,
+                                   devices_teardown);
 }

@@ -1,7 +1,8 @@
 #include "tests/verify/devices.h"
 
-#include <stdlib.h>
-#include <string.h>
+#include "tests/base/test.h"
+
+Devices devices;
 
 static const char *const models[MAX_DEVICES] = {"a100", "t4", "rtx4090", "h100"};
 
@@ -39,7 +40,20 @@ const char *devices_open_one(const char *name, seqtune_context **out) {
     return "no such model among those of the tests";
 }
 
-void devices_close(Devices *devices) {
-    for (int i = 0; i < devices->count; i++) seqtune_close(devices->ctx[i]);
-    devices->count = 0;
+void devices_close(Devices *d) {
+    for (int i = 0; i < d->count; i++) seqtune_close(d->ctx[i]);
+    d->count = 0;
+}
+
+int devices_setup(void **state) {
+    (void)state;
+    const char *why = devices_open(&devices);
+    if (why) print_error("%s\n", why);
+    return why ? -1 : 0;
+}
+
+int devices_teardown(void **state) {
+    (void)state;
+    devices_close(&devices);
+    return 0;
 }

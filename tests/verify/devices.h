@@ -18,6 +18,11 @@ typedef struct Devices {
 const char *devices_open(Devices *out);
 /* Opens only the one of this name. */
 const char *devices_open_one(const char *name, seqtune_context **out);
-void devices_close(Devices *devices);
+void devices_close(Devices *d);
+
+/* Those of a program whose tests all use them: fixtures of its group. */
+extern Devices devices;
+int devices_setup(void **state);
+int devices_teardown(void **state);
 
 #endif

@@ -348,8 +348,6 @@ static void run_sample(Sample *s, const CoverSet *set) {
     assert_int_equal(failed, 0);
 }
 
-static Devices devices;
-
 static void a_covering_sample_is_right(void **state) {
     Sample s = {.name = *state, .devices = &devices};
     s.spec = gen_spec_find(devices.ctx[0]->library, s.name);
@@ -470,19 +468,6 @@ static void named_large_cases_are_right(void **state) {
     free_pools(&s);
 }
 
-static int open_all(void **state) {
-    (void)state;
-    const char *why = devices_open(&devices);
-    if (why) print_error("%s\n", why);
-    return why ? -1 : 0;
-}
-
-static int close_all(void **state) {
-    (void)state;
-    devices_close(&devices);
-    return 0;
-}
-
 int main(void) {
     static char input[] = "rnn_input", seq[] = "rnn_seq", cell[] = "rnn_cell";
     const struct CMUnitTest tests[] = {
@@ -492,5 +477,5 @@ int main(void) {
         cmocka_unit_test(named_large_cases_are_right),
     };
     const size_t count = COUNT(tests) - (getenv("SEQTUNE_ALL") ? 0 : 1);
-    return _cmocka_run_group_tests("recurrent", tests, count, open_all, close_all);
+    return _cmocka_run_group_tests("recurrent", tests, count, devices_setup, devices_teardown);
 }

@@ -363,8 +363,6 @@ static void run_sample(Sample *s, const CoverSet *set) {
     assert_int_equal(failed, 0);
 }
 
-static Devices devices;
-
 static void sample_family(const Family *family) {
     Sample s = {.family = family, .devices = &devices};
     s.spec = gen_spec_find(devices.ctx[0]->library, family->spec);
@@ -472,19 +470,6 @@ static void whole_spaces_of_named_problems_are_right(void **state) {
     assert_int_equal(failed, 0);
 }
 
-static int open_all(void **state) {
-    (void)state;
-    const char *why = devices_open(&devices);
-    if (why) print_error("%s\n", why);
-    return why ? -1 : 0;
-}
-
-static int close_all(void **state) {
-    (void)state;
-    devices_close(&devices);
-    return 0;
-}
-
 int main(void) {
     /* One test per family, and last the whole spaces, on request only. */
     static struct CMUnitTest tests[COUNT(families) + 1];
@@ -497,5 +482,5 @@ int main(void) {
     tests[COUNT(families)] =
         (struct CMUnitTest)cmocka_unit_test(whole_spaces_of_named_problems_are_right);
     const size_t count = COUNT(families) + (getenv("SEQTUNE_ALL") ? 1 : 0);
-    return _cmocka_run_group_tests("variants", tests, count, open_all, close_all);
+    return _cmocka_run_group_tests("variants", tests, count, devices_setup, devices_teardown);
 }
