@@ -5,6 +5,7 @@
 
 #include "base/files.h"
 #include "base/mem.h"
+#include "base/round.h"
 #include "runtime/build.h"
 #include "tuner/runptx/run_state.h"
 
@@ -278,15 +279,14 @@ static void run_describe(const PtxRun *run, size_t index, LaunchFigures *out) {
 static Status pack(PtxRun *run, const Launch *launch, void ***params, Error *err) {
     const size_t n = launch->param_count;
     size_t bytes = 0;
-    for (size_t i = 0; i < n; i++)
-        bytes += (launch->params[i].size + PARAM_ALIGN - 1) / PARAM_ALIGN * PARAM_ALIGN;
+    for (size_t i = 0; i < n; i++) bytes += round_up_u64(launch->params[i].size, PARAM_ALIGN);
     void **list = ARENA_ARRAY(run->arena, void *, n + 1);
     unsigned char *at = arena_alloc(run->arena, bytes + PARAM_ALIGN);
     if (!list || !at) return err_no_memory(err, bytes);
     for (size_t i = 0; i < n; i++) {
         value_write(run, &launch->params[i], at);
         list[i] = at;
-        at += (launch->params[i].size + PARAM_ALIGN - 1) / PARAM_ALIGN * PARAM_ALIGN;
+        at += round_up_u64(launch->params[i].size, PARAM_ALIGN);
     }
     *params = list;
     return ST_OK;
