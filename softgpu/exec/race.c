@@ -1,6 +1,7 @@
 /* See race.h. */
 #include "softgpu/exec/race.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -9,7 +10,7 @@
 #include "softgpu/exec/module.h"
 
 /* SLOTS half full are 64 GiB touched by one launch; what lies beyond is not watched. */
-enum { CHUNK_SHIFT = 21, SLOTS = 1 << 16, LOCKS = 256, PAGE_SHIFT = 12 };
+enum { CHUNK_SHIFT = 21, SLOTS = 1 << 16, LOCKS = 256, SPINS = 256, PAGE_SHIFT = 12 };
 
 typedef struct Slot {
     uint64_t number; /* address >> CHUNK_SHIFT; 0: free. Accessed with __atomic_* */
@@ -78,9 +79,10 @@ RaceChunk *race_chunk(RaceLaunch *l, uint64_t address) {
 }
 
 void race_lock(RaceLaunch *l, uint64_t address) {
-    while (atomic_flag_test_and_set_explicit(&l->locks[(address >> PAGE_SHIFT) % LOCKS],
-                                             memory_order_acquire))
-        continue;
+    atomic_flag *const lock = &l->locks[(address >> PAGE_SHIFT) % LOCKS];
+    /* It is held for some hundred instructions, unless its owner lost its core. */
+    for (int spins = 1; atomic_flag_test_and_set_explicit(lock, memory_order_acquire); spins++)
+        if (spins % SPINS == 0) sched_yield();
 }
 void race_unlock(RaceLaunch *l, uint64_t address) {
     atomic_flag_clear_explicit(&l->locks[(address >> PAGE_SHIFT) % LOCKS], memory_order_release);
