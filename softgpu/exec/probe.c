@@ -159,9 +159,10 @@ static bool is(const char *form, const char *begin) {
     return form && strncmp(form, begin, strlen(begin)) == 0;
 }
 
-/* A barrier.sync whose lanes may come by different instructions knows the others by their handler
- * (control.c), so it stays as it is, and so does its guard. */
+/* A barrier.sync or bar.warp.sync whose lanes may come by different instructions knows the others
+ * by their handlers (barrier.h), so it stays as it is, and so does its guard. */
 static bool apart(const RecPlace *place) {
+    if (is(place->form, "bar.warp.sync")) return true;
     return place->raw == PIPE_BARRIER && is(place->form, "barrier.") &&
            !strstr(place->form, ".aligned");
 }

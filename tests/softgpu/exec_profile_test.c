@@ -335,6 +335,22 @@ static void a_profile_changes_nothing(void **state) {
     checks_reset();
 }
 
+#define MEET(by)                                                                                   \
+    ENTRY("setp.lt.u32 %p0, %r0, 7; @%p0 " by "; @!%p0 " by ";\n"                                  \
+          "mov.u32 %r3, 9; st.global.u32 [%rd0], %r3; ret;")
+
+/* Lanes that come by two instructions, under guards, find each other in a profiled launch, too. */
+static void lanes_meet_from_two_guarded_places(void **state) {
+    (void)state;
+    static const char *const texts[] = {MEET("bar.warp.sync -1"), MEET("barrier.sync 1, 32")};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        Bench b;
+        profile(&b, texts[i], 1, 32);
+        assert_int_equal(*(const uint32_t *)b.buffer, 9);
+        bench_close(&b);
+    }
+}
+
 int main(void) {
     unsetenv("SOFTGPU_PROFILE"); /* tests of unprofiled launches, too */
     const struct CMUnitTest tests[] = {
@@ -349,6 +365,7 @@ int main(void) {
         cmocka_unit_test(the_cache_sees_blocks_in_order_whatever_the_threads),
         cmocka_unit_test(the_least_recently_used_line_leaves),
         cmocka_unit_test(a_profile_changes_nothing),
+        cmocka_unit_test(lanes_meet_from_two_guarded_places),
     };
     return run_with_and_without_checks(tests);
 }
