@@ -3,7 +3,7 @@
 #
 #   sh scripts/test.sh              everything that fits ten minutes on two cores, with a small
 #                                   ASan+UBSan subset
-#   sh scripts/test.sh --all        whole cross products instead of samples (hours)
+#   sh scripts/test.sh --all        whole cross products instead of samples (three hours)
 #   sh scripts/test.sh --sanitize   all tests under ASan+UBSan but test_kernels_*, which only compile
 #   sh scripts/test.sh --tsan       the threaded tests under TSan
 #   sh scripts/test.sh --fuzz [S]   every fuzz target for S seconds (default 60), needs clang
