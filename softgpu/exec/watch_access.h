@@ -54,8 +54,25 @@ static inline bool bytes_written(const u8 *p, u32 size) {
     return all == UINT64_MAX;
 }
 
+/* Atomics and strong accesses: other blocks may do the same to these bytes at this moment. */
+static inline bool is_contended(AccKind kind) {
+    return kind & ACC_STRONG;
+}
+
+static bool contended_bytes_written(const u8 *p, u32 size) {
+    bool all = true;
+    for (u32 i = 0; i < size; i++) all &= __atomic_load_n(p + i, __ATOMIC_RELAXED) == 0xff;
+    return all;
+}
+
 /* Lanes of `m` that read a byte which nothing wrote. */
-static u32 unwritten_lanes(const u64 a[LANES], u32 m, u32 size, u64 distance) {
+static u32 unwritten_lanes(const u64 a[LANES], u32 m, u32 size, u64 distance, AccKind kind) {
+    if (is_contended(kind)) {
+        u32 bad = 0;
+        FOR_LANES if (m >> l & 1) bad |=
+            (u32)!contended_bytes_written(shadow_at(a[l], distance), size) << l;
+        return bad;
+    }
     if (m == FULL_MASK && linear(a, size) && bytes_written(shadow_at(a[0], distance), LANES * size))
         return 0;
     u32 bad = 0;
@@ -67,7 +84,14 @@ static u32 unwritten_lanes(const u64 a[LANES], u32 m, u32 size, u64 distance) {
     return bad;
 }
 
-static void mark_written(const u64 a[LANES], u32 m, u32 size, u64 distance) {
+static void mark_written(const u64 a[LANES], u32 m, u32 size, u64 distance, AccKind kind) {
+    if (is_contended(kind)) {
+        FOR_LANES if (m >> l & 1) {
+            u8 *const p = (u8 *)(uintptr_t)(a[l] + distance);
+            for (u32 i = 0; i < size; i++) __atomic_store_n(p + i, 0xff, __ATOMIC_RELAXED);
+        }
+        return;
+    }
     if (m == FULL_MASK && linear(a, size)) {
         __builtin_memset((void *)(uintptr_t)(a[0] + distance), 0xff, LANES * size);
         return;
@@ -104,8 +128,8 @@ static bool excused(AccSpace space, u64 address, u32 size, u64 distance) {
 }
 
 static bool check_written(Warp *w, const Rec *r, AccSpace space, const u64 a[LANES], u32 m,
-                          u32 size, u64 distance) {
-    for (u32 bad = unwritten_lanes(a, m, size, distance); bad; bad &= bad - 1) {
+                          u32 size, u64 distance, AccKind kind) {
+    for (u32 bad = unwritten_lanes(a, m, size, distance, kind); bad; bad &= bad - 1) {
         const int l = __builtin_ctz(bad);
         char where[320], which[80];
         if (excused(space, a[l], size, distance)) continue;
@@ -141,9 +165,10 @@ KERNEL_DATA static bool watch_access(Warp *w, const Rec *r, AccSpace space, cons
     }
     const u64 distance = space_shadow(watch, space);
     if (space == ACC_GLOBAL) m = shadowed_lanes(a, m);
-    if (distance && (kind & ACC_READ) && !check_written(w, r, space, a, m, size, distance))
+    if (distance && (kind & ACC_READ) && !check_written(w, r, space, a, m, size, distance, kind))
         return false;
-    if (distance && (kind & ACC_WRITE) && !(kind & ACC_COPY)) mark_written(a, m, size, distance);
+    if (distance && (kind & ACC_WRITE) && !(kind & ACC_COPY))
+        mark_written(a, m, size, distance, kind);
     return true;
 }
 
