@@ -251,6 +251,15 @@ static void print_plan(const seqtune_plan *plan) {
               plan->count, (long long)plan->workspace);
 }
 
+Status plan_set_mode(seqtune_context *ctx, LaunchMode mode, Error *err) {
+    bool pushed = false;
+    const CuResult entered = driver_enter(ctx->driver, ctx->device.context, &pushed);
+    Status st = driver_check(ctx->driver, entered, "cuCtxPushCurrent", err);
+    if (st == ST_OK) st = driver_set_mode(ctx->driver, mode, err);
+    driver_leave(ctx->driver, pushed);
+    return st;
+}
+
 Status plan_create(seqtune_context *ctx, const char *spec_name, const PlanDesc *desc,
                    const GenConfig *forced, seqtune_plan **out, Error *err) {
     *out = NULL;

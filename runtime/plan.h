@@ -7,6 +7,7 @@
 
 #include "base/status.h"
 #include "generator/gen.h"
+#include "runtime/driver.h"
 #include "runtime/seqtune.h"
 
 typedef enum PlanKind {
@@ -66,6 +67,9 @@ Status plan_problem(const GenSpec *spec, const PlanDesc *desc, GenProblem *out, 
 
 /* The packed description of a problem (a workload's, a test's). */
 Status plan_desc_of_problem(const GenProblem *problem, PlanDesc *out, Error *err);
+
+/* How launches of the context's plans run from now on (driver_set_mode). */
+Status plan_set_mode(seqtune_context *ctx, LaunchMode mode, Error *err);
 
 /* `spec_name` NULL: the family's own spec; "attn_naive" takes an attention description.
  * `forced` NULL: the dispatch ladder decides. *out is released with seqtune_plan_destroy. */

@@ -6,8 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "runtime/context.h"
-#include "runtime/driver.h"
 #include "tuner/verify/attention_cases.h"
 #include "tuner/verify/check_rnn.h"
 
@@ -106,27 +104,16 @@ Status check_dtype(const Check *check, Dtype *type, seqtune_dtype *api, Error *e
                    word ? word : "(none)", check->spec_name);
 }
 
-/* Launches of the context are timed or not: verification wants results, no times. */
-static Status set_mode(const Check *check, LaunchMode mode, Error *err) {
-    const Driver *driver = check->ctx->driver;
-    bool pushed = false;
-    const CuResult entered = driver_enter(driver, check->ctx->device.context, &pushed);
-    Status status = driver_check(driver, entered, "cuCtxPushCurrent", err);
-    if (status == ST_OK) status = driver_set_mode(driver, mode, err);
-    driver_leave(driver, pushed);
-    return status;
-}
-
-/* Runs `family` with a fresh arena. */
+/* Runs `family` with a fresh arena; it wants results, no times. */
 static Status with_arena(Check *check, Status (*family)(Check *, const void *, Error *),
                          const void *what, Error *err) {
     check->arena = arena_new();
     if (!check->arena) return err_no_memory(err, sizeof(void *));
-    Status status = set_mode(check, LAUNCH_UNTIMED, err);
+    Status status = plan_set_mode(check->ctx, LAUNCH_UNTIMED, err);
     if (status == ST_OK) {
         status = family(check, what, err);
         /* After a fault the context is lost, and what it says is known. */
-        (void)set_mode(check, LAUNCH_FULL, NULL);
+        (void)plan_set_mode(check->ctx, LAUNCH_FULL, NULL);
     }
     if (status == ST_OK && check->result->cases == 0) {
         err_wrap(err, "verifying %s: every case was refused", check->spec_name);
