@@ -90,7 +90,7 @@ static bool gather_apart(Warp *w, const Rec *r, u32 required, const Rec **next) 
     const u32 missing = required & ~(here | met);
     if (missing) {
         FOR_LANES if (met >> l & 1) w->missing[l] = missing;
-        *next = park(w, here, w->guard ? w->guard : r, missing);
+        *next = warp_park(w, here, w->guard ? w->guard : r, missing);
         return false;
     }
     FOR_LANES if (met >> l & 1) w->pc[l] = after_like(w, l, r, key);

@@ -24,6 +24,7 @@ void warp_text(const Warp *w, const Rec *r, uint32_t lanes, const char *kind, co
                char *out, size_t size) {
     const Launch *const launch = w->block->launch;
     const SgKernel *const k = launch->kernel;
+    if (w->apart) r = w->pc[__builtin_ctz(lanes)]; /* its own of several */
     const RecPlace *const p = &k->places[r - k->code];
     const uint32_t *const d = launch->user->block;
     const uint32_t thread = (uint32_t)w->index * LANES + (uint32_t)__builtin_ctz(lanes | 1u << 31);
@@ -139,9 +140,8 @@ static const Rec *apart_for_good(Warp *w, uint32_t lanes) {
         "divergent lanes wait for each other at a warp-wide instruction or barrier: %s", text);
 }
 
-/* `lanes` wait at `at` until those of `missing` come or exit. Returns where the warp goes on. That
- * some can never meet is told at once: others may go on spinning. */
-static const Rec *park(Warp *w, uint32_t lanes, const Rec *at, uint32_t missing) {
+/* That some can never meet is told at once: others may go on spinning. */
+const Rec *warp_park(Warp *w, uint32_t lanes, const Rec *at, uint32_t missing) {
     set_pc(w, lanes, at);
     w->parked |= lanes;
     FOR_LANES if (lanes >> l & 1) w->missing[l] = missing;
@@ -167,7 +167,7 @@ const Rec *warp_select(Warp *w) {
         w->resume = w->pc[__builtin_ctz(w->asleep)];
         return NULL;
     }
-    assert(all); /* who parks last sees that nobody is left (park) */
+    assert(all); /* who parks last sees that nobody is left (warp_park) */
     if (!(all & ~w->behind)) w->behind = 0;
     const uint32_t ready = all & ~w->behind;
     const int any = random_lane(w, ready);
@@ -193,7 +193,7 @@ bool warp_gather(Warp *w, const Rec *r, uint32_t required, const Rec **next) {
         return false;
     }
     set_pc(w, w->active & ~w->mask, r + 1); /* held back by the guard: they go on */
-    *next = park(w, w->mask, here, required & ~w->mask);
+    *next = warp_park(w, w->mask, here, required & ~w->mask);
     return false;
 }
 
@@ -388,8 +388,9 @@ static u32 elected(const Warp *w, u32 mask) {
 HANDLER(elect) {
     const Rec *next = NULL;
     u32 mask = 0;
+    static const ExchangeRows rows = {.kind = {EX_OUT, EX_OUT_PRED, EX_MEMBERS}};
     if (!warp_members(w, r, ROW(u32, 2), &mask, &next)) return next;
-    if (!warp_gather(w, r, mask & w->live, &next)) return next;
+    if (mask & w->live & ~w->mask) return warp_exchange(w, r, mask, &rows);
     const u32 leader = elected(w, mask);
     if (r->o[0] != NO_ROW) FOR_LANES if (w->mask >> l & 1) ROW(u32, 0)[l] = leader;
     PRED(1) = (PRED(1) & ~w->mask) | 1u << leader;

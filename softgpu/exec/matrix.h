@@ -197,10 +197,15 @@ HANDLER(movmatrix) {
     return r + 1;
 }
 
-/* The lanes named by a membermask row, as the first running lane sees it. False: go to *next. */
-static bool members(Warp *w, const Rec *r, int k, u32 *mask, const Rec **next) {
-    if (!warp_members(w, r, ROW(u32, k), mask, next) || !warp_gather(w, r, *mask & w->live, next))
+/* The lanes of the membermask, as the first running lane sees it. False: go to *next. */
+static inline bool members(Warp *w, const Rec *r, int k, const ExchangeRows *rows,
+                           const Rec **next) {
+    u32 mask = 0;
+    if (!warp_members(w, r, ROW(u32, k), &mask, next)) return false;
+    if (mask & w->live & ~w->mask) {
+        *next = warp_exchange(w, r, mask, rows);
         return false;
+    }
     if (SG_CHECKED) watch_met(w);
     return true;
 }
@@ -233,8 +238,9 @@ static const Rec *shfl_idle(Warp *w, const Rec *r, u32 readers, const u32 *from)
  * (0 up, 1 down, 2 bfly, 3 idx). c: clamp in bits 0..4, segment mask in bits 8..12. */
 HANDLER(shfl) {
     const Rec *next = NULL;
-    u32 mask = 0;
-    if (!members(w, r, 5, &mask, &next)) return next;
+    static const ExchangeRows rows = {
+        .kind = {EX_OUT, EX_OUT_PRED, EX_IN, EX_IN, EX_IN, EX_MEMBERS}};
+    if (!members(w, r, 5, &rows, &next)) return next;
     u32 a[LANES], inside = 0, idle = 0;
     __builtin_memcpy(a, ROW(u32, 2), sizeof a);
     const u32 *const pb = ROW(u32, 3), *const pc = ROW(u32, 4);
@@ -283,8 +289,10 @@ HANDLER(shfl) {
  * 2 uni, 3 ballot). */
 HANDLER(vote) {
     const Rec *next = NULL;
-    u32 mask = 0;
-    if (!members(w, r, 2, &mask, &next)) return next;
+    static const ExchangeRows rows[] = {
+        {.kind = {EX_OUT_PRED, EX_IN_PRED, EX_MEMBERS, [5] = EX_NEGATION}, .negation = 5},
+        {.kind = {EX_OUT, EX_IN_PRED, EX_MEMBERS, [5] = EX_NEGATION}, .negation = 5}};
+    if (!members(w, r, 2, &rows[r->o[3] == 3], &next)) return next;
     const u32 p = (PRED(1) ^ r->o[5]) & w->mask;
     const bool all = p == w->mask, any = p != 0;
     const bool yes = r->o[3] == 0 ? all : r->o[3] == 1 ? any : all || !any;
@@ -300,8 +308,9 @@ HANDLER(vote) {
 /* match.sync: o[0] d, o[1] p or NO_ROW, o[2] a, o[3] membermask, o[6] 1: 64-bit, o[7] 1: all. */
 HANDLER(match) {
     const Rec *next = NULL;
-    u32 mask = 0;
-    if (!members(w, r, 3, &mask, &next)) return next;
+    static const ExchangeRows rows[] = {{.kind = {EX_OUT, EX_OUT_PRED, EX_IN, EX_MEMBERS}},
+                                        {.kind = {EX_OUT, EX_OUT_PRED, EX_IN_WIDE, EX_MEMBERS}}};
+    if (!members(w, r, 3, &rows[r->o[6] == 1], &next)) return next;
     u64 a[LANES];
     u32 out[LANES] = {0};
     FOR_LANES a[l] = r->o[6] ? ROW(u64, 2)[l] : ROW(u32, 2)[l];
@@ -313,11 +322,12 @@ HANDLER(match) {
     return r + 1;
 }
 
+static const ExchangeRows redux_rows = {.kind = {EX_OUT, EX_IN, EX_MEMBERS}};
+
 /* redux.sync: o[0] d, o[1] a, o[2] membermask, o[3] AtomOp, o[4] 1: signed. */
 HANDLER(redux) {
     const Rec *next = NULL;
-    u32 mask = 0;
-    if (!members(w, r, 2, &mask, &next)) return next;
+    if (!members(w, r, 2, &redux_rows, &next)) return next;
     const u32 *const a = ROW(u32, 1);
     const AtomType type = r->o[4] ? AT_S32 : AT_U32;
     int l0 = __builtin_ctz(w->mask);
@@ -332,8 +342,8 @@ HANDLER(redux) {
  * wins; -0 < +0. */
 HANDLER(redux_f32) {
     const Rec *next = NULL;
-    u32 mask = 0, nans = 0;
-    if (!members(w, r, 2, &mask, &next)) return next;
+    u32 nans = 0;
+    if (!members(w, r, 2, &redux_rows, &next)) return next;
     const u32 *const a = ROW(u32, 1);
     const bool least = r->o[3] == AT_MIN;
     u32 best = 0x7fffffffu;

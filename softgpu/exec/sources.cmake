@@ -5,7 +5,7 @@ list(APPEND SOFTGPU_SOURCES
      ${CMAKE_CURRENT_LIST_DIR}/decode_control.c ${CMAKE_CURRENT_LIST_DIR}/decode_convert.c
      ${CMAKE_CURRENT_LIST_DIR}/decode_float.c ${CMAKE_CURRENT_LIST_DIR}/decode_atomic.c ${CMAKE_CURRENT_LIST_DIR}/decode_matrix.c
      ${CMAKE_CURRENT_LIST_DIR}/decode_memory.c ${CMAKE_CURRENT_LIST_DIR}/decode_layout.c
-     ${CMAKE_CURRENT_LIST_DIR}/routine.c
+     ${CMAKE_CURRENT_LIST_DIR}/exchange.c ${CMAKE_CURRENT_LIST_DIR}/routine.c
      ${CMAKE_CURRENT_LIST_DIR}/decode_branch.c ${CMAKE_CURRENT_LIST_DIR}/decode_wmma.c ${CMAKE_CURRENT_LIST_DIR}/flow.c
      ${CMAKE_CURRENT_LIST_DIR}/footprint.c ${CMAKE_CURRENT_LIST_DIR}/handlers.c
      ${CMAKE_CURRENT_LIST_DIR}/launch.c ${CMAKE_CURRENT_LIST_DIR}/module.c

@@ -23,9 +23,11 @@ typedef struct Watch Watch;
 /* Executes the record for the lanes of w->mask; returns the next record, NULL to leave the warp. */
 typedef const Rec *(*Handler)(Warp *w, const Rec *r);
 
+enum { REC_WORDS = 14 };
+
 struct Rec { /* one cache line */
     Handler fn;
-    uint32_t o[14];
+    uint32_t o[REC_WORDS];
 };
 
 enum { LANES = 32, BARRIERS = 16, MAX_WARPS = 32, RANGES = 4 };
@@ -143,6 +145,7 @@ struct Warp {
     int budget;        /* blocks that the running lanes may execute before others get a turn */
     int64_t fuel;      /* instructions until the warp gives way */
     uint64_t clock;    /* instructions executed; what %clock reads */
+    bool apart;        /* an exchange runs for lanes at several instructions (exchange.c) */
     bool barrier_done; /* bar.red: the result of the barrier just released is in barrier_sum */
     uint32_t barrier_sum;
     const Rec *guard; /* the guard record while its instruction runs */
@@ -273,6 +276,29 @@ const Rec *warp_select(Warp *w);
 /* For instructions that need the lanes of `required` together: true when they are. Otherwise
  * *next is where to go on: other lanes, or NULL. */
 bool warp_gather(Warp *w, const Rec *r, uint32_t required, const Rec **next);
+/* `lanes` wait at `at` until those of `missing` come or exit. Returns where the warp goes on. */
+const Rec *warp_park(Warp *w, uint32_t lanes, const Rec *at, uint32_t missing);
+
+/* What the words of an exchange's record are: EX_SAME all that makes two of them alike, the others
+ * rows of operands, which may differ. */
+typedef enum ExchangeWord {
+    EX_SAME,
+    EX_OUT, /* 32 bits; NO_ROW: none */
+    EX_OUT_PRED,
+    EX_IN,
+    EX_IN_WIDE, /* 64 bits */
+    EX_IN_PRED,
+    EX_MEMBERS, /* the membermask */
+    EX_NEGATION /* of the EX_IN_PRED */
+} ExchangeWord;
+enum { EX_WORDS = 6 }; /* rows are among the first words */
+typedef struct ExchangeRows {
+    uint8_t kind[REC_WORDS]; /* ExchangeWord */
+    uint8_t negation;        /* which is EX_NEGATION; 0: none */
+} ExchangeRows;
+/* An exchange whose lanes are not all together: they wait for those of `mask`, here or at exchanges
+ * like `r`. Returns where the warp goes on. See exchange.c. */
+const Rec *warp_exchange(Warp *w, const Rec *r, uint32_t mask, const ExchangeRows *rows);
 /* Not all running lanes are in the membermask of the lowest: those that name the same one go on as
  * a group, the others come to `r` again later. False: a lane is not in its own mask. */
 bool warp_split(Warp *w, const Rec *r, const uint32_t *masks, const Rec **next);

@@ -58,6 +58,35 @@ static void visits_do_not_depend_on_the_check_of_addresses(void **state) {
     checks_reset();
 }
 
+/* Two places of one exchange, in arms and behind guards, are an instruction each. */
+static void alike_exchanges_are_visited_once_at_each_place(void **state) {
+    (void)state;
+    for (int profile = 0; profile < 2; profile++) {
+        Bench b;
+        bench_open(&b, "sm_80",
+                   ENTRY("ld.param.u64 %rd0, [p]; mov.u32 %r0, %tid.x; mul.wide.u32 %rd1, %r0, 4;\n"
+                         "add.s64 %rd0, %rd0, %rd1; setp.lt.u32 %p0, %r0, 16; @%p0 bra LOW;\n"
+                         "shfl.sync.bfly.b32 %r1, %r0, 16, 31, -1; bra JOIN;\n"
+                         "LOW: shfl.sync.bfly.b32 %r1, %r0, 16, 31, -1;\n"
+                         "JOIN: not.b32 %r4, %r0;\n"
+                         "@%p0 redux.sync.add.u32 %r2, %r1, -1;\n"
+                         "@!%p0 redux.sync.add.u32 %r2, %r4, -1;\n"
+                         "xor.b32 %r1, %r1, %r2; st.global.u32 [%rd0], %r1; ret;"),
+                   4096);
+        b.launch = (SgLaunch){.grid = {1, 1, 1}, .block = {32, 1, 1}, .profile = profile};
+        if (bench_launch(&b, "t")) fail_msg("%s", b.launch.fault.text);
+        for (int place = 0; place < 2; place++) {
+            assert_int_equal(visits_of(&b, "shfl.sync.bfly.b32", place), 1);
+            assert_int_equal(visits_of(&b, "redux.sync.add.u32", place), 1);
+        }
+        assert_int_equal(visits_of(&b, "not.b32", 0), 1);
+        /* 16 to 31 of the lanes below 16; ~16 to ~31 of the others: their sum is -16 */
+        for (uint32_t lane = 0; lane < 32; lane++)
+            assert_int_equal(((const uint32_t *)b.buffer)[lane], lane ^ 16 ^ (UINT32_MAX - 15));
+        bench_close(&b);
+    }
+}
+
 static void a_divergent_arm_is_visited_by_its_own_lanes_only(void **state) {
     (void)state;
     Bench b;
@@ -115,6 +144,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(visits_of_a_loop_are_warps_times_trips),
         cmocka_unit_test(visits_do_not_depend_on_the_check_of_addresses),
+        cmocka_unit_test(alike_exchanges_are_visited_once_at_each_place),
         cmocka_unit_test(a_divergent_arm_is_visited_by_its_own_lanes_only),
         cmocka_unit_test(each_sampled_block_has_visits_of_its_own),
         cmocka_unit_test(what_a_callee_executes_is_not_of_the_entry),

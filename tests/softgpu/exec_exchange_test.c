@@ -127,7 +127,8 @@ static void a_lane_outside_its_membermask_is_a_fault(void **state) {
 #define PLACES                                                                                     \
     ".version 8.0\n.target sm_90\n.address_size 64\n.file 1 \"k.cu\"\n"                            \
     ".shared .b32 never;\n.visible .entry t(.param .u64 p) {\n"                                    \
-    ".reg .b32 %%r<16>; .reg .pred %%p<8>; mov.u32 %%r0, %%tid.x; st.shared.u32 [never], 0;"       \
+    ".reg .b32 %%r<16>; .reg .b64 %%rd<2>; .reg .pred %%p<8>; mov.u32 %%r0, %%tid.x; "             \
+    "st.shared.u32 [never], 0;"                                                                    \
     "bar.warp.sync -1; setp.ge.u32 %%p0, %%r0, 16; setp.ge.u32 %%p1, %%r0, 24; @%%p0 bra H;\n"     \
     ".loc 1 10 0\n%s\nret;\nH: %s\n.loc 1 20 0\n%s\nret;\n}\n"
 #define SPIN                                                                                       \
@@ -151,20 +152,17 @@ static void two_places_fault(const char *low, const char *high, bool spin, uint6
     bench_close(&bench);
 }
 
-/* PTX ISA lets lanes come by several instructions of the same qualifiers on sm_70 and later; here
- * they meet at one (docs/softgpu.md, Not emulated yet). Other qualifiers are wrong anywhere. */
-static void lanes_at_two_exchanges_are_a_fault_that_names_both(void **state) {
+static void lanes_at_two_unlike_exchanges_are_a_fault_that_names_both(void **state) {
     (void)state;
     static const char *const pairs[][2] = {
-        {"shfl.sync.bfly.b32 %r2, %r0, 16, 31, -1;", "shfl.sync.bfly.b32 %r2, %r0, 16, 31, -1;"},
         {"shfl.sync.bfly.b32 %r2, %r0, 16, 31, -1;", "shfl.sync.idx.b32 %r2, %r0, 0, 31, -1;"},
-        {"vote.sync.ballot.b32 %r2, %p0, -1;", "vote.sync.ballot.b32 %r2, %p0, -1;"},
         {"vote.sync.any.pred %p3, %p0, -1;", "vote.sync.all.pred %p3, %p0, -1;"},
-        {"match.any.sync.b32 %r2, %r0, -1;", "match.any.sync.b32 %r2, %r0, -1;"},
         {"match.any.sync.b32 %r2, %r0, -1;", "match.all.sync.b32 %r2|%p3, %r0, -1;"},
-        {"redux.sync.add.u32 %r2, %r0, -1;", "redux.sync.add.u32 %r2, %r0, -1;"},
+        {"redux.sync.add.u32 %r2, %r0, -1;", "redux.sync.add.s32 %r2, %r0, -1;"},
+        {"vote.sync.ballot.b32 %r2, %p0, -1;", "vote.sync.uni.pred %p3, %p0, -1;"},
+        {"match.any.sync.b32 %r2, %r0, -1;", "match.any.sync.b64 %r2, %rd0, -1;"},
+        {"elect.sync %r2|%p3, -1;", "bar.warp.sync -1;"},
         {"redux.sync.min.s32 %r2, %r0, -1;", "redux.sync.or.b32 %r2, %r0, -1;"},
-        {"elect.sync %r2|%p3, -1;", "elect.sync %r2|%p3, -1;"},
         {"shfl.sync.bfly.b32 %r2, %r0, 16, 31, -1;", "vote.sync.ballot.b32 %r2, %p0, -1;"},
         {"redux.sync.add.u32 %r2, %r0, -1;", "bar.warp.sync -1;"},
         /* masks that differ and name lanes of each other */
@@ -233,16 +231,238 @@ static void different_exchanges_of_disjoint_masks_go_by_themselves(void **state)
     }
 }
 
+/* --- alike exchanges at several instructions --- */
+
+/* Lanes below 8, those below 16 and the others; r4 = tid & 1, r6 = tid & 3, p4: lane 3 or 20. What
+ * each leaves in r2 and r3 (0 and 7 before) is stored; prefix 100 says that it went on its way. */
+#define BRANCHES                                                                                   \
+    PTX_HEADER_90                                                                                  \
+        ".visible .entry t(.param .u64 p) {\n"                                                     \
+        ".reg .b32 %%r<16>; .reg .b64 %%rd<8>; .reg .pred %%p<8>;\n"                               \
+        "ld.param.u64 %%rd0, [p]; mov.u32 %%r0, %%tid.x; mul.wide.u32 %%rd1, %%r0, 8;\n"           \
+        "add.s64 %%rd0, %%rd0, %%rd1; mad.lo.s32 %%r1, %%r0, 3, 100; mov.u32 %%r2, 0;\n"           \
+        "mov.u32 %%r3, 7; and.b32 %%r4, %%r0, 1; and.b32 %%r6, %%r0, 3; cvt.u64.u32 %%rd2, "       \
+        "%%r6;\n"                                                                                  \
+        "setp.eq.u32 %%p4, %%r0, 3; setp.eq.or.u32 %%p4, %%r0, 20, %%p4; not.pred %%p5, %%p4;\n"   \
+        "setp.lt.u32 %%p0, %%r0, 8; setp.lt.u32 %%p1, %%r0, 16; @%%p0 bra A; @%%p1 bra B;\n"       \
+        "%s\nbra J;\nA: %s\nbra J;\nB: %s\nJ: st.global.v2.u32 [%%rd0], {%%r2, %%r3}; ret;\n}\n"
+#define PTX_HEADER_90 ".version 8.0\n.target sm_90\n.address_size 64\n"
+
+typedef struct Alike {
+    const char *text[3]; /* lanes 0 to 7, 8 to 15, 16 to 31 */
+    uint32_t (*expected)(int lane, uint32_t *second);
+} Alike;
+
+static void alike(const Alike *row) {
+    char text[3000];
+    snprintf(text, sizeof text, BRANCHES, row->text[2], row->text[0], row->text[1]);
+    for (uint64_t seed = 0; seed < 3; seed++) {
+        bench_open(&bench, "sm_90", text, 4096);
+        bench.launch = (SgLaunch){.grid = {1, 1, 1}, .block = {32, 1, 1}, .seed = seed};
+        if (bench_launch(&bench, "t")) fail_msg("%s", bench.launch.fault.text);
+        const uint32_t *const out = (const uint32_t *)bench.buffer;
+        for (int lane = 0; lane < 32; lane++) {
+            uint32_t second = 7;
+            const uint32_t first = row->expected(lane, &second);
+            if (out[2 * lane] != first || out[2 * lane + 1] != second)
+                fail_msg("%s, seed %d, lane %d: 0x%x, 0x%x; not 0x%x, 0x%x", row->text[2],
+                         (int)seed, lane, out[2 * lane], out[2 * lane + 1], first, second);
+        }
+        bench_close(&bench);
+    }
+}
+
+/* Lanes below 16 give r0, the others r1 = 3 * lane + 100. */
+static uint32_t given(int lane) {
+    return (uint32_t)(lane < 16 ? lane : 3 * lane + 100);
+}
+static uint32_t of_bfly(int lane, uint32_t *second) {
+    (void)second;
+    return given(lane ^ 16);
+}
+static uint32_t of_up(int lane, uint32_t *second) {
+    *second = lane >= 9;
+    return given(lane >= 9 ? lane - 9 : lane);
+}
+static uint32_t of_down(int lane, uint32_t *second) {
+    *second = lane < 8 ? 7 : lane + 12 <= 31; /* those below 8 ask for no predicate */
+    return given(lane + 12 <= 31 ? lane + 12 : lane);
+}
+static uint32_t of_idx(int lane, uint32_t *second) { /* each names its own source */
+    (void)second;
+    return given(lane < 8 ? 30 : lane < 16 ? 5 : 9);
+}
+
+static void alike_shuffles_of_several_branches_are_one(void **state) {
+    (void)state;
+#define BFLY "shfl.sync.bfly.b32 "
+#define UP   "shfl.sync.up.b32 "
+#define DOWN "shfl.sync.down.b32 "
+#define IDX  "shfl.sync.idx.b32 "
+#define P(n) "selp.u32 %r3, 1, 0, %p" n ";"
+    static const Alike rows[] = {
+        {{BFLY "%r2, %r0, 16, 31, -1;", "bra A;", BFLY "%r5, %r1, 16, 31, -1; mov.u32 %r2, %r5;"},
+         of_bfly},
+        {{BFLY "%r0, %r0, 16, 31, -1; mov.u32 %r2, %r0;", BFLY "%r2, %r0, 16, 31, -1;",
+          BFLY "%r5, %r1, 16, 31, -1; mov.u32 %r2, %r5;"},
+         of_bfly},
+        {{UP "%r2|%p2, %r0, 9, 0, -1;" P("2"), "bra A;",
+          UP "%r5|%p3, %r1, 9, 0, -1; mov.u32 %r2, %r5;" P("3")},
+         of_up},
+        {{DOWN "%r2, %r0, 12, 31, -1;", DOWN "%r2|%p6, %r0, 12, 31, -1;" P("6"),
+          DOWN "%r5|%p3, %r1, 12, 31, -1; mov.u32 %r2, %r5;" P("3")},
+         of_down},
+        {{IDX "%r2, %r0, 30, 31, -1;",
+          "mov.u32 %r8, 5; " IDX "%r8, %r0, %r8, 31, -1;"
+          "mov.u32 %r2, %r8;",
+          IDX "%r5, %r1, 9, 31, -1; mov.u32 %r2, %r5;"},
+         of_idx},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) alike(&rows[i]);
+}
+
+static uint32_t of_ballot(int lane, uint32_t *second) { /* 8 to 15 say not */
+    (void)lane, (void)second;
+    return 0x0010ff08;
+}
+static uint32_t of_any(int lane, uint32_t *second) {
+    (void)lane;
+    *second = 1;
+    return 0;
+}
+static uint32_t of_all(int lane, uint32_t *second) {
+    (void)lane;
+    *second = 0;
+    return 0;
+}
+static uint32_t of_match(int lane, uint32_t *second) { /* r6, but r4 from 16 on */
+    (void)second;
+    static const uint32_t of[] = {0x55551111, 0xaaaa2222, 0x00004444, 0x00008888};
+    return of[lane < 16 ? lane & 3 : lane & 1];
+}
+static uint32_t of_match_64(int lane, uint32_t *second) {
+    (void)second;
+    return 0x11111111u << (lane & 3);
+}
+static uint32_t of_match_all(int lane, uint32_t *second) {
+    (void)lane;
+    *second = 1;
+    return 0xffffffff;
+}
+static uint32_t of_sum(int lane, uint32_t *second) { /* 0 to 15, and 3 * lane + 100 of the others */
+    (void)lane, (void)second;
+    return 120 + 16 * 100 + 3 * 376;
+}
+static uint32_t of_largest(int lane, uint32_t *second) {
+    (void)lane, (void)second;
+    return 193;
+}
+static uint32_t of_elect(int lane, uint32_t *second) { /* all know the same one */
+    (void)lane;
+    *second = 1;
+    return 1;
+}
+
+static void alike_votes_matches_and_reductions_of_branches_are_one(void **state) {
+    (void)state;
+    static const Alike rows[] = {
+        {{"vote.sync.ballot.b32 %r2, %p4, -1;", "vote.sync.ballot.b32 %r2, !%p4, -1;",
+          "vote.sync.ballot.b32 %r5, !%p5, -1; mov.u32 %r2, %r5;"},
+         of_ballot},
+        {{"vote.sync.any.pred %p2, %p4, -1;" P("2"), "bra A;",
+          "vote.sync.any.pred %p3, !%p5, -1;" P("3")},
+         of_any},
+        {{"vote.sync.all.pred %p2, %p0, -1;" P("2"), "vote.sync.all.pred %p2, %p1, -1;" P("2"),
+          "vote.sync.all.pred %p3, !%p4, -1;" P("3")},
+         of_all},
+        {{"vote.sync.uni.pred %p2, %p0, -1;" P("2"),
+          "bra C;\nC: vote.sync.uni.pred %p2, %p1, -1;" P("2"),
+          "vote.sync.uni.pred %p3, !%p1, -1;" P("3")},
+         of_any},
+        {{"match.any.sync.b32 %r2, %r6, -1;", "bra A;",
+          "match.any.sync.b32 %r5, %r4, -1; mov.u32 %r2, %r5;"},
+         of_match},
+        {{"match.any.sync.b64 %r2, %rd2, -1;",
+          "match.any.sync.b64 %r9, %rd2, -1; mov.u32 %r2, %r9;",
+          "mov.u64 %rd3, %rd2; match.any.sync.b64 %r5, %rd3, -1; mov.u32 %r2, %r5;"},
+         of_match_64},
+        {{"mov.u32 %r5, 4; match.all.sync.b32 %r2|%p2, %r5, -1;" P("2"), "bra A;",
+          "mov.u32 %r7, 4; match.all.sync.b32 %r8|%p3, %r7, -1; mov.u32 %r2, %r8;" P("3")},
+         of_match_all},
+        {{"redux.sync.add.u32 %r2, %r0, -1;", "redux.sync.add.u32 %r8, %r0, -1; mov.u32 %r2, %r8;",
+          "redux.sync.add.u32 %r5, %r1, -1; mov.u32 %r2, %r5;"},
+         of_sum},
+        {{"redux.sync.max.s32 %r2, %r0, -1;", "bra A;", "redux.sync.max.s32 %r2, %r1, -1;"},
+         of_largest},
+        {{"elect.sync _|%p2, -1; vote.sync.any.pred %p2, %p2, -1; mov.u32 %r2, 1;" P("2"), "bra A;",
+          "elect.sync %r5|%p3, -1; vote.sync.any.pred %p3, %p3, -1; mov.u32 %r2, 1;" P("3")},
+         of_elect},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) alike(&rows[i]);
+}
+
+static void alike_but_faulty(const char *target, const char *low, const char *high,
+                             const char *expected) {
+    char text[2048];
+    snprintf(text, sizeof text,
+             ".version 8.0\n.target %s\n.address_size 64\n.visible .entry t(.param .u64 p) {\n"
+             ".reg .b32 %%r<16>; .reg .pred %%p<8>; mov.u32 %%r0, %%tid.x;\n"
+             "setp.eq.u32 %%p1, %%r0, 31; setp.lt.u32 %%p0, %%r0, 16; @%%p0 bra L;\n%s\nret;\n"
+             "L: %s\nret;\n}\n",
+             target, high, low);
+    for (uint64_t seed = 0; seed < 3; seed++) {
+        bench_open(&bench, "sm_90", text, 4096);
+        bench.launch = (SgLaunch){.grid = {1, 1, 1}, .block = {32, 1, 1}, .seed = seed};
+        if (!bench_launch(&bench, "t")) fail_msg("no fault: %s", high);
+        if (!strstr(bench.launch.fault.text, expected))
+            fail_msg("\"%s\" instead of \"%s\"", bench.launch.fault.text, expected);
+        bench_close(&bench);
+    }
+}
+
+static void alike_exchanges_without_a_lane_of_the_mask_are_a_fault(void **state) {
+    (void)state;
+    /* lane 31 exited; lane 15, at PTX line 9, reads it */
+    alike_but_faulty(
+        "sm_90", BFLY "%r2, %r0, 16, 31, -1;", "@%p1 exit; " BFLY "%r2, %r0, 16, 31, -1;",
+        "lane 15 reads lane 31, which does not take part (0x7fffffff do; lanes "
+        "0x00008000 read such lanes) (PTX line 9, shfl.sync.bfly.b32, thread (15,0,0)");
+    /* lane 31 waits elsewhere */
+    alike_but_faulty("sm_90", BFLY "%r2, %r0, 16, 31, -1;",
+                     "@%p1 bra W; " BFLY "%r2, %r0, 16, 31, -1; ret; W: bar.warp.sync -1;",
+                     "lanes 0x80000000 wait at PTX line 7 (bar.warp.sync)");
+    /* lane 31 is not in the mask that the others name */
+    alike_but_faulty("sm_90", BFLY "%r2, %r0, 16, 31, 0x7fffffff;",
+                     "@%p1 bra W; " BFLY "%r2, %r0, 16, 31, 0x7fffffff; W:",
+                     "lane 15 reads lane 31, which does not take part");
+    /* sm_6x asks for one instruction in convergence */
+    alike_but_faulty("sm_60", BFLY "%r2, %r0, 16, 31, -1;", BFLY "%r2, %r0, 16, 31, -1;",
+                     "lanes 0xffff0000 wait at PTX line 7 (shfl.sync.bfly.b32) for lanes");
+}
+
+static void tiles_that_come_late_wait_at_one_instruction(void **state) {
+    (void)state;
+    /* even lanes come first, of both tiles; the others spin a while below */
+    check("and.b32 %r4, %r0, 1; setp.eq.u32 %p0, %r4, 0; and.b32 %r5, %r0, 16;\n"
+          "shl.b32 %r6, 0xffff, %r5; @%p0 bra S; bra LATE;\n"
+          "S: redux.sync.add.u32 %r2, %r0, %r6; bra J;\nLATE: bra S;\nJ: bar.warp.sync -1;",
+          0, 120, 31, 376);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(shuffles_follow_the_pseudo_code),
         cmocka_unit_test(votes_matches_and_reductions_see_their_members),
         cmocka_unit_test(members_gather_from_different_paths),
         cmocka_unit_test(a_lane_outside_its_membermask_is_a_fault),
-        cmocka_unit_test(lanes_at_two_exchanges_are_a_fault_that_names_both),
+        cmocka_unit_test(lanes_at_two_unlike_exchanges_are_a_fault_that_names_both),
         cmocka_unit_test(three_exchanges_in_a_ring_are_a_fault_that_names_all),
         cmocka_unit_test(lanes_that_come_at_other_times_exchange),
         cmocka_unit_test(different_exchanges_of_disjoint_masks_go_by_themselves),
+        cmocka_unit_test(alike_shuffles_of_several_branches_are_one),
+        cmocka_unit_test(alike_votes_matches_and_reductions_of_branches_are_one),
+        cmocka_unit_test(alike_exchanges_without_a_lane_of_the_mask_are_a_fault),
+        cmocka_unit_test(tiles_that_come_late_wait_at_one_instruction),
     };
     return run_with_and_without_checks(tests);
 }
