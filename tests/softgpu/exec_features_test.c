@@ -3,6 +3,7 @@
 #include "exec_help.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char text_format[] =
@@ -29,60 +30,8 @@ typedef struct Row {
     int version, target;
 } Row;
 
-/* From the notes of each instruction in PTX ISA 9.0. */
-static const Row rows[] = {
-    {"ld.shared::cta.u32 %r0, [%rd0];", 78, 0},
-    {"ld.relaxed.cluster.global.u32 %r0, [%rd0];", 78, 90},
-    {"ld.mmio.relaxed.sys.u32 %r0, [%rd0];", 82, 0},
-    {"ld.global.L1::no_allocate.u32 %r0, [%rd0];", 74, 0},
-    {"ld.global.L2::256B.u32 %r0, [%rd0];", 74, 80},
-    {"ld.global.v4.b64 {%rd0, %rd1, %rd2, %rd3}, [%rd4];", 88, 100},
-    {"st.global.v8.f32 [%rd0], {%f0, %f1, %f2, %f3, %f4, %f5, %f6, %f7};", 88, 100},
-    {"{ .reg .b128 %q<2>; atom.exch.b128 %q0, [%rd0], %q1; }", 83, 90},
-    {"atom.global.add.noftz.bf16 %h0, [%rd0], %h1;", 78, 90},
-    {"red.global.add.v4.f32 [%rd0], {%f0, %f1, %f2, %f3};", 81, 90},
-    {"cp.async.ca.shared.global [%r0], [%rd0], 4;", 70, 80},
-    {"mbarrier.init.shared.b64 [%r0], 1;", 70, 80},
-    {"mbarrier.try_wait.parity.shared.b64 %p0, [%r0], 0;", 78, 90},
-    {"mbarrier.arrive.expect_tx.shared.b64 %rd0, [%r0], 1;", 80, 90},
-    {"elect.sync %r0|%p0, -1;", 80, 90},
-    {"griddepcontrol.wait;", 78, 90},
-    {"redux.sync.add.u32 %r0, %r1, -1;", 70, 80},
-    {"ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%r0}, [%r1];", 65, 75},
-    {"movmatrix.sync.aligned.m8n8.trans.b16 %r0, %r1;", 78, 75},
-    {"stmatrix.sync.aligned.m8n8.x1.shared.b16 [%r1], {%r0};", 78, 90},
-    {"mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%f0,%f1,%f2,%f3}, {%r0,%r1}, {%r2}, "
-     "{%f0,%f1,%f2,%f3};",
-     65, 75},
-    {"mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%f0,%f1,%f2,%f3}, {%r0,%r1,%r2,%r3}, "
-     "{%r4,%r5}, {%f0,%f1,%f2,%f3};",
-     70, 80},
-    {"mma.sync.aligned.m16n8k32.row.col.f32.e4m3.e5m2.f32 {%f0,%f1,%f2,%f3}, {%r0,%r1,%r2,%r3}, "
-     "{%r4,%r5}, {%f0,%f1,%f2,%f3};",
-     84, 89},
-    {"mma.sync.aligned.m16n8k16.row.col.f32.e4m3.e5m2.f32 {%f0,%f1,%f2,%f3}, {%r0,%r1}, {%r4}, "
-     "{%f0,%f1,%f2,%f3};",
-     87, 89},
-    {"mma.sync.aligned.m16n8k4.row.col.f64.f64.f64.f64 {%d0,%d1,%d2,%d3}, {%d4,%d5}, {%d6}, "
-     "{%d0,%d1,%d2,%d3};",
-     78, 90},
-    {"wmma.load.a.sync.aligned.row.m16n16k8.tf32 {%r0,%r1,%r2,%r3}, [%rd0];", 70, 80},
-    {"bmsk.clamp.b32 %r0, %r1, %r2;", 76, 0},
-    {"tanh.approx.f32 %f0, %f1;", 70, 75},
-    {"add.bf16x2 %r0, %r1, %r2;", 78, 90},
-    {"fma.rn.bf16 %h0, %h1, %h2, %h3;", 70, 80},
-    {"min.NaN.f32 %f0, %f1, %f2;", 70, 80},
-    {"fma.rn.relu.f16 %h0, %h1, %h2, %h3;", 70, 80},
-    {"add.u16x2 %r0, %r1, %r2;", 80, 90},
-    {"cvt.rn.bf16.f32 %h0, %f0;", 70, 80},
-    {"cvt.rn.bf16.s32 %h0, %r0;", 78, 90},
-    {"cvt.rn.satfinite.e4m3x2.f32 %h0, %f0, %f1;", 78, 89},
-    {"cvt.rn.satfinite.f16.f32 %h0, %f0;", 81, 0},
-    {"min.xorsign.abs.bf16x2 %r0, %r1, %r2;", 72, 86},
-    {"add.f32.f16 %f0, %h0, %f1;", 86, 100},
-    {"fence.proxy.async;", 80, 90},
-    {"barrier.cta.sync 0;", 78, 0},
-};
+#define ARCHITECTURE(n) (-(n))
+#include "exec_features.inc"
 
 static int before(const int *list, int n, int value) {
     int last = 0;
@@ -97,36 +46,33 @@ static void newer_forms_are_refused_with_what_they_need(void **state) {
     static const int targets[] = {75, 80, 86, 89, 90, 100};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         const Row *const r = &rows[i];
+        const bool one = r->target < 0;
+        const int needs = abs(r->target), older = before(versions, 22, r->version);
+        const int lower = one ? needs : before(targets, 6, needs);
         char target[16], want[128];
         Error err;
-        snprintf(target, sizeof target, "%d", r->target ? r->target : 75);
+        snprintf(target, sizeof target, "%d%s", needs ? needs : 75, one ? "a" : "");
         if (*load(r->code, r->version, target, &err)) fail_msg("%s: %s", r->code, err.message);
-        const int older = before(versions, 22, r->version), lower = before(targets, 6, r->target);
         snprintf(want, sizeof want, "needs .version %d.%d or later; the module says %d.%d",
                  r->version / 10, r->version % 10, older / 10, older % 10);
         if (!strstr(load(r->code, older, target, &err), want))
             fail_msg("%s at %d: '%s'", r->code, older, err.message);
         if (!lower) continue;
+        snprintf(want, sizeof want, "needs .target sm_%s or later; the module says sm_%d", target,
+                 lower);
         snprintf(target, sizeof target, "%d", lower);
-        snprintf(want, sizeof want, "needs .target sm_%d or later; the module says sm_%d",
-                 r->target, lower);
         if (!strstr(load(r->code, r->version, target, &err), want))
             fail_msg("%s at sm_%d: '%s'", r->code, lower, err.message);
     }
 }
 
-static void forms_of_one_architecture_need_its_suffix(void **state) {
+static void the_number_of_operands_decides_too(void **state) {
     (void)state;
-    static const char code[] = "redux.sync.min.f32 %f0, %f1, -1;";
-    Error err;
-    assert_string_equal(load(code, 86, "100a", &err), "");
-    /* the number of operands decides */
     static const char three[] = "min.f32 %f0, %f1, %f2, %f3;";
+    Error err;
     assert_string_equal(load(three, 88, "100", &err), "");
     assert_non_null(strstr(load(three, 87, "100", &err), "need .version 8.8"));
     assert_non_null(strstr(load(three, 88, "90", &err), ".target sm_100"));
-    assert_non_null(strstr(load(code, 86, "100", &err),
-                           "needs .target sm_100a or later; the module says sm_100"));
 }
 
 static void what_belongs_to_later_hardware_is_refused_by_name(void **state) {
@@ -176,7 +122,7 @@ static void what_belongs_to_later_hardware_is_refused_by_name(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(newer_forms_are_refused_with_what_they_need),
-        cmocka_unit_test(forms_of_one_architecture_need_its_suffix),
+        cmocka_unit_test(the_number_of_operands_decides_too),
         cmocka_unit_test(what_belongs_to_later_hardware_is_refused_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

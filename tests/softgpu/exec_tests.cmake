@@ -35,3 +35,5 @@ foreach(what init race)
                LINK softgpu_parts)
 endforeach()
 seqtune_test(test_softgpu_ptx_forms ${CMAKE_CURRENT_LIST_DIR}/ptx_forms_test.c LINK softgpu_parts)
+seqtune_test(test_softgpu_exec_ptxas ${CMAKE_CURRENT_LIST_DIR}/exec_ptxas_test.c LINK
+             seqtune_runtime seqtune_base)
