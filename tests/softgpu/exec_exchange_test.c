@@ -236,28 +236,28 @@ static void different_exchanges_of_disjoint_masks_go_by_themselves(void **state)
 /* Lanes below 8, those below 16 and the others; r4 = tid & 1, r6 = tid & 3, p4: lane 3 or 20. What
  * each leaves in r2 and r3 (0 and 7 before) is stored; prefix 100 says that it went on its way. */
 #define BRANCHES                                                                                   \
-    PTX_HEADER_90                                                                                  \
-        ".visible .entry t(.param .u64 p) {\n"                                                     \
-        ".reg .b32 %%r<16>; .reg .b64 %%rd<8>; .reg .pred %%p<8>;\n"                               \
-        "ld.param.u64 %%rd0, [p]; mov.u32 %%r0, %%tid.x; mul.wide.u32 %%rd1, %%r0, 8;\n"           \
-        "add.s64 %%rd0, %%rd0, %%rd1; mad.lo.s32 %%r1, %%r0, 3, 100; mov.u32 %%r2, 0;\n"           \
-        "mov.u32 %%r3, 7; and.b32 %%r4, %%r0, 1; and.b32 %%r6, %%r0, 3; cvt.u64.u32 %%rd2, "       \
-        "%%r6;\n"                                                                                  \
-        "setp.eq.u32 %%p4, %%r0, 3; setp.eq.or.u32 %%p4, %%r0, 20, %%p4; not.pred %%p5, %%p4;\n"   \
-        "setp.lt.u32 %%p0, %%r0, 8; setp.lt.u32 %%p1, %%r0, 16; @%%p0 bra A; @%%p1 bra B;\n"       \
-        "%s\nbra J;\nA: %s\nbra J;\nB: %s\nJ: st.global.v2.u32 [%%rd0], {%%r2, %%r3}; ret;\n}\n"
-#define PTX_HEADER_90 ".version 8.0\n.target sm_90\n.address_size 64\n"
+    ".version %s\n.target %s\n.address_size 64\n"                                                  \
+    ".visible .entry t(.param .u64 p) {\n"                                                         \
+    ".reg .b32 %%r<16>; .reg .b64 %%rd<8>; .reg .pred %%p<8>; .reg .f32 %%f<4>;\n"                 \
+    "ld.param.u64 %%rd0, [p]; mov.u32 %%r0, %%tid.x; mul.wide.u32 %%rd1, %%r0, 8;\n"               \
+    "add.s64 %%rd0, %%rd0, %%rd1; mad.lo.s32 %%r1, %%r0, 3, 100; mov.u32 %%r2, 0;\n"               \
+    "mov.u32 %%r3, 7; and.b32 %%r4, %%r0, 1; and.b32 %%r6, %%r0, 3; cvt.u64.u32 %%rd2, "           \
+    "%%r6;\n"                                                                                      \
+    "setp.eq.u32 %%p4, %%r0, 3; setp.eq.or.u32 %%p4, %%r0, 20, %%p4; not.pred %%p5, %%p4;\n"       \
+    "setp.lt.u32 %%p0, %%r0, 8; setp.lt.u32 %%p1, %%r0, 16; @%%p0 bra A; @%%p1 bra B;\n"           \
+    "%s\nbra J;\nA: %s\nbra J;\nB: %s\nJ: st.global.v2.u32 [%%rd0], {%%r2, %%r3}; ret;\n}\n"
 
 typedef struct Alike {
     const char *text[3]; /* lanes 0 to 7, 8 to 15, 16 to 31 */
     uint32_t (*expected)(int lane, uint32_t *second);
 } Alike;
 
-static void alike(const Alike *row) {
+static void alike_on(const char *target, const char *version, const Alike *row) {
     char text[3000];
-    snprintf(text, sizeof text, BRANCHES, row->text[2], row->text[0], row->text[1]);
+    snprintf(text, sizeof text, BRANCHES, version, target, row->text[2], row->text[0],
+             row->text[1]);
     for (uint64_t seed = 0; seed < 3; seed++) {
-        bench_open(&bench, "sm_90", text, 4096);
+        bench_open(&bench, target, text, 4096);
         bench.launch = (SgLaunch){.grid = {1, 1, 1}, .block = {32, 1, 1}, .seed = seed};
         if (bench_launch(&bench, "t")) fail_msg("%s", bench.launch.fault.text);
         const uint32_t *const out = (const uint32_t *)bench.buffer;
@@ -270,6 +270,10 @@ static void alike(const Alike *row) {
         }
         bench_close(&bench);
     }
+}
+
+static void alike(const Alike *row) {
+    alike_on("sm_90", "8.0", row);
 }
 
 /* Lanes below 16 give r0, the others r1 = 3 * lane + 100. */
@@ -401,6 +405,35 @@ static void alike_votes_matches_and_reductions_of_branches_are_one(void **state)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) alike(&rows[i]);
 }
 
+static void alike_reductions_of_floats_are_one(void **state) {
+    (void)state;
+    static const Alike row = {
+        {"cvt.rn.f32.u32 %f1, %r0; redux.sync.max.abs.f32 %f0, %f1, -1; cvt.rzi.u32.f32 %r2, %f0;",
+         "bra A;",
+         "cvt.rn.f32.u32 %f2, %r1; neg.f32 %f2, %f2; redux.sync.max.abs.f32 %f3, %f2, -1;\n"
+         "cvt.rzi.u32.f32 %r2, %f3;"},
+        of_largest};
+    alike_on("sm_100a", "8.6", &row);
+}
+
+static uint32_t of_sum_from_8(int lane, uint32_t *second) {
+    (void)lane, (void)second;
+    return 92 + 16 * 100 + 3 * 376;
+}
+
+static void lanes_exchange_while_others_spin_for_the_result(void **state) {
+    (void)state;
+#define FLAG "ld.param.u64 %rd3, [p];\n"
+    static const Alike row = {
+        {FLAG "S: ld.relaxed.gpu.global.u32 %r2, [%rd3+2048];\n"
+              "setp.eq.u32 %p2, %r2, 0; @%p2 bra S;",
+         "redux.sync.add.u32 %r2, %r0, 0xffffff00;",
+         FLAG "redux.sync.add.u32 %r2, %r1, 0xffffff00; setp.eq.u32 %p3, %r0, 31;\n"
+              "@%p3 st.relaxed.gpu.global.u32 [%rd3+2048], %r2;"},
+        of_sum_from_8};
+    alike(&row);
+}
+
 static void alike_but_faulty(const char *target, const char *low, const char *high,
                              const char *expected) {
     char text[2048];
@@ -461,6 +494,8 @@ int main(void) {
         cmocka_unit_test(different_exchanges_of_disjoint_masks_go_by_themselves),
         cmocka_unit_test(alike_shuffles_of_several_branches_are_one),
         cmocka_unit_test(alike_votes_matches_and_reductions_of_branches_are_one),
+        cmocka_unit_test(alike_reductions_of_floats_are_one),
+        cmocka_unit_test(lanes_exchange_while_others_spin_for_the_result),
         cmocka_unit_test(alike_exchanges_without_a_lane_of_the_mask_are_a_fault),
         cmocka_unit_test(tiles_that_come_late_wait_at_one_instruction),
     };
