@@ -29,7 +29,8 @@ kernel "kv_append" {
     let("kv_element", "kv_dtype == 'same' and 2 or 1"),   -- bytes
     let("pairs", "rotary_dim // 2"),
     let("rotate_units", "rope == 'neox' and pairs // vec or rotary_dim // vec"),
-    let("units", "rotate_units + (head_dim - rotary_dim) // vec"),
+    let("pieces", "rope == 'neox' and 2 or 1"),           -- of vec elements in a unit
+    let("units", "rotate_units + cdiv((head_dim - rotary_dim) // vec, pieces)"),
     -- The norm sums over a row by shuffles, whose distances are powers of two.
     let("norm_lanes", "units <= 1 and 1 or (units <= 2 and 2 or (units <= 4 and 4 or (units <= 8 and 8 or (units <= 16 and 16 or 32))))"),
     let("lanes", "qk_norm == 1 and norm_lanes or units"),
@@ -58,7 +59,8 @@ kernel "kv_append" {
   },
   params = "kv",
   flops = "tokens * (heads_q + heads_kv) * (rotary_dim * 3 + qk_norm * head_dim * 4)",
-  bytes = "tokens * (head_dim * (heads_q * 4 + heads_kv * (kv_dtype == 'same' and 8 or 6)) + 8 + rotary_dim * 4)",
+  -- Q that nothing is computed of is not touched where it is in place, as the tuner times it.
+  bytes = "tokens * (head_dim * (((rope ~= 'none' or qk_norm == 1) and heads_q * 4 or 0) + heads_kv * (kv_dtype == 'same' and 8 or 6)) + 8 + rotary_dim * 4)",
   seeds = {
     seed { vec_bytes = 16, block_threads = 128, row_batch = 1 },
     seed { vec_bytes = 8, block_threads = 128, row_batch = 1 },

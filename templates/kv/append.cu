@@ -1,7 +1,8 @@
 // New rows of K and V into the cache, with RMS norm and RoPE of Q and K on the way. A row is one
 // head of one token: heads 0 .. heads_q-1 are Q's, then K's, then V's. `lanes` neighbouring threads
 // have one row, `units` of them a unit each: what a rotation turns together (slot rotate:
-// unit_pieces, unit_pairs, piece_element, rotate), or `vec` elements of the rest. A thread has
+// unit_pieces, unit_pairs, piece_element, rotate), or as many pieces of `vec` elements of the rest,
+// which lie rest_units pieces apart so that neighbours load together. A thread has
 // row_batch rows whose loads are issued before the first is used.
 //
 // fp32 arithmetic, one rounding at the end; what nothing is computed of is moved as bits. Only the
@@ -61,14 +62,15 @@ struct Unit {
 };
 
 __device__ __forceinline__ Unit unit_of(int lane) {
+    constexpr int rest = (head_dim - rotary_dim) / vec, rest_units = units - rotate_units;
     Unit unit = {0, {}, lane < rotate_units};
 #pragma unroll
-    for (int i = 0; i < unit_pieces; ++i) unit.element[i] = piece_element(lane, i);
-    if (lane < rotate_units)
-        unit.pieces = unit_pieces;
-    else if (lane < units)
-        unit.pieces = 1;
-    if (!unit.turns) unit.element[0] = rotary_dim + (lane - rotate_units) * vec;
+    for (int i = 0; i < unit_pieces; ++i) {
+        const int piece = i * rest_units + lane - rotate_units;
+        const bool exists = unit.turns || (lane < units && piece < rest);
+        unit.element[i] = unit.turns ? piece_element(lane, i) : rotary_dim + piece * vec;
+        if (exists) unit.pieces = i + 1;
+    }
     return unit;
 }
 
