@@ -38,7 +38,9 @@ kernel "rnn_input" {
     let("live_regs", "sum_regs + operand_regs + staged_regs + x_copies_ * 2"),
     let("est_regs", "min(live_regs + 40, 255)"),
     let("smem_bytes", "stages * buffer_size"),
-    let("launch_blocks", "max(1, min(gpu.smem_sm // (smem_bytes + 1024), gpu.regs_sm // (min(live_regs + 64, 255) * 32 * warps), gpu.warps_sm // warps))"),
+    -- Each of the four schedulers has a quarter of the registers and whole warps: 14 warps leave as many as 16.
+    let("fitting_warps", "gpu.regs_sm // 4 // (min(live_regs + (dtype == 'f32' and 72 or 64), 255) * 32) * 4"),
+    let("launch_blocks", "max(1, min(gpu.smem_sm // (smem_bytes + 1024), fitting_warps // warps, gpu.warps_sm // warps))"),
     let("blocks", "cdiv(tokens, block_m) * cdiv(rows, block_n) * directions"),
     -- Elements read of either side per product: small when tiles are large; times how full the last
     -- round of blocks is. It only orders compilation.
@@ -55,6 +57,7 @@ kernel "rnn_input" {
     rule("sum_regs <= (dtype == 'f32' and 64 or 128)", "sums and operands fit the registers"),
     rule("sum_regs >= 16", "smaller parts of a warp read more of the tiles than they compute"),
     rule("live_regs <= 190", "with addresses of copies it spills"),
+    rule("gpu.cp_async or live_regs < 164", "with copies of packed or unaligned rows through registers it spills"),
     rule("gpu.cp_async or stages == 2", "buffers ahead need asynchronous copies"),
     rule("block_n % (32 * warps // row_copies_) == 0 or 32 * warps // row_copies_ > block_n", "every thread copies whole passes of rows"),
   },
