@@ -1,5 +1,6 @@
 /* What the machine code of attn_prefill is meant to be, read off the PTX of its default
- * configuration at head_dim 128 per architecture (docs/design.md section 8). */
+ * configuration at head_dim 128 per architecture, which wins the long prompts of the workloads
+ * (docs/design.md section 8), and of what wins the short ones. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -52,8 +53,8 @@ enum { MAX_CASES = 64 };
 static Case cases[MAX_CASES];
 static size_t case_count;
 
-/* Compiles the default configuration of a problem for an architecture. */
-static void compile_case(Case *c, const char *arch, const char *problem) {
+/* Compiles a configuration of a problem (NULL: the default) for an architecture. */
+static void compile_case(Case *c, const char *arch, const char *problem, const char *config) {
     Error err = {0};
     *c = (Case){.name = strdup(problem),
                 .gpu = gpu_info_of_arch(gpu_arch_find(arch)),
@@ -62,7 +63,10 @@ static void compile_case(Case *c, const char *arch, const char *problem) {
     gen_problem_init(gen_spec_find(fixture.library, "attn_prefill"), &c->problem);
     must(gen_problem_parse(&c->problem, problem, &err), &err);
     must(gen_problem_check(&c->problem, &err), &err);
-    must(gen_default(&c->problem, &c->gpu, &c->config, &err), &err);
+    if (config)
+        must(gen_config_parse(c->problem.spec, config, &c->config, &err), &err);
+    else
+        must(gen_default(&c->problem, &c->gpu, &c->config, &err), &err);
     GenOutput output;
     must(gen_emit(&c->problem, &c->gpu, &c->config, c->arena, &output, &err), &err);
     must(build_compile(fixture.nvrtc, &output, c->arena, &c->artifact, &err), &err);
@@ -77,7 +81,7 @@ static const Case *case_of(const char *arch, const char *problem) {
         if (strcmp(cases[i].gpu.arch->name, arch) == 0 && strcmp(cases[i].name, problem) == 0)
             return &cases[i];
     assert_true(case_count < MAX_CASES);
-    compile_case(&cases[case_count], arch, problem);
+    compile_case(&cases[case_count], arch, problem, NULL);
     return &cases[case_count++];
 }
 
@@ -129,18 +133,22 @@ static void one_ex2_and_no_separate_multiply_per_score(void **state) {
     each(check_softmax, "sm_75", "f16");
 }
 
-static void check_instructions_per_mma(const Case *c) {
+static void check_instructions_per_mma(const Case *c, double most) {
     const size_t kept = ptx_count_kept(&c->loop);
     print_message("    %s: %zu instructions for %zu mma: %.2f per mma\n", c->gpu.arch->name, kept,
                   c->loop.mma, (double)kept / (double)c->loop.mma);
-    assert_true((double)kept <= 3.5 * (double)c->loop.mma);
+    assert_true((double)kept <= most * (double)c->loop.mma);
+}
+
+static void at_most_3_5_per_mma(const Case *c) {
+    check_instructions_per_mma(c, 3.5);
 }
 
 static void unmasked_loop_has_at_most_3_5_instructions_per_mma(void **state) {
     (void)state;
-    each(check_instructions_per_mma, "sm_80", "bf16");
-    each(check_instructions_per_mma, "sm_80", "f16");
-    each(check_instructions_per_mma, "sm_90", "bf16");
+    each(at_most_3_5_per_mma, "sm_80", "bf16");
+    each(at_most_3_5_per_mma, "sm_80", "f16");
+    each(at_most_3_5_per_mma, "sm_90", "bf16");
 }
 
 static void check_no_local_memory(const Case *c) {
@@ -169,6 +177,36 @@ static void check_no_mask_code(const Case *c) {
 static void masked_code_stays_outside_the_inner_loop(void **state) {
     (void)state;
     each(check_no_mask_code, "sm_80", "bf16");
+}
+
+/* What wins prompts of 512 to 2048 tokens on A100. With warps of 16 rows each fragment of K and V
+ * serves one mma in place of two (0.25 more ldmatrix per mma than with 32), and the loop itself is
+ * spread over half as many. */
+static void winners_of_short_prompts_have_no_more_for_their_rows(void **state) {
+    (void)state;
+    if (!fixture.nvrtc) skip();
+    static const struct {
+        const char *problem, *config;
+        double most;
+    } winners[] = {
+        {"dtype=bf16 head_dim=128 mask=causal heads_q=32 heads_kv=8 len_q=2048 len_kv=2048",
+         "block_m=128 block_n=64 warps=4 stages=1 q_in_regs=0 pack_group=1", 3.5},
+        {"dtype=bf16 head_dim=128 mask=causal heads_q=32 heads_kv=8 len_q=512 len_kv=512",
+         "block_m=64 block_n=64 warps=4 stages=2 q_in_regs=1 pack_group=0", 3.8},
+        {"dtype=bf16 head_dim=128 mask=causal heads_q=28 heads_kv=4 len_q=1024 len_kv=1024",
+         "block_m=64 block_n=64 warps=4 stages=1 q_in_regs=0 pack_group=0", 3.8},
+    };
+    for (size_t i = 0; i < sizeof winners / sizeof *winners; i++) {
+        assert_true(case_count < MAX_CASES);
+        Case *const c = &cases[case_count];
+        compile_case(c, "sm_80", winners[i].problem, winners[i].config);
+        case_count++;
+        check_instructions_per_mma(c, winners[i].most);
+        check_operands(c);
+        check_softmax(c);
+        check_no_mask_code(c);
+        check_no_local_memory(c);
+    }
 }
 
 static void check_async_copies(const Case *c) {
@@ -206,6 +244,7 @@ int main(void) {
         cmocka_unit_test(operands_come_through_ldmatrix_v_transposed),
         cmocka_unit_test(one_ex2_and_no_separate_multiply_per_score),
         cmocka_unit_test(unmasked_loop_has_at_most_3_5_instructions_per_mma),
+        cmocka_unit_test(winners_of_short_prompts_have_no_more_for_their_rows),
         cmocka_unit_test(no_local_memory_and_no_spills),
         cmocka_unit_test(masked_code_stays_outside_the_inner_loop),
         cmocka_unit_test(copies_stay_under_way_during_the_products),
