@@ -41,6 +41,8 @@ __device__ __forceinline__ Row row_of(const KvParams &p, i64 index) {
         row.kind = row_q;
         row.head = head;
         row.exists = slot.token;
+        // Q in place that nothing is computed of is not even read.
+        if constexpr (rope == rope_none && qk_norm == 0) row.exists &= p.q != p.q_out;
         row.from = p.q + at;
         row.to = p.q_out + at;
         return row;
