@@ -1,7 +1,8 @@
 /* Every form of the instruction table stands in a vector or in a test's PTX text.
  *
- * The opcodes are read from the sources of the tests beside this one; the few whose text is put
- * together at run time are named here with their test. */
+ * The opcodes are read from the sources of the tests beside this one that look at results
+ * (exec_features.inc only loads or refuses); the few whose text is put together at run time are
+ * named here with their test. */
 #include "exec_help.h"
 
 #include <ctype.h>
@@ -16,10 +17,9 @@
 static const char *const sources[] = {
     "exec_opcodes_int.inc",    "exec_opcodes_float.inc", "exec_opcodes_more.inc",
     "exec_opcodes_narrow.inc", "exec_atomic_test.c",     "exec_calls_test.c",
-    "exec_control_test.c",     "exec_exchange_test.c",   "exec_features_test.c",
-    "exec_matrix_test.c",      "exec_mbarrier_test.c",   "exec_sync_test.c",
-    "exec_wait_test.c",        "exec_tensor_test.c",     "exec_wmma_test.c",
-    "exec_coverage_test.c",
+    "exec_control_test.c",     "exec_exchange_test.c",   "exec_matrix_test.c",
+    "exec_mbarrier_test.c",    "exec_sync_test.c",       "exec_wait_test.c",
+    "exec_tensor_test.c",      "exec_wmma_test.c",       "exec_coverage_test.c",
 };
 
 /* Opcodes put together by a test: FORM, TEST. */
@@ -46,11 +46,16 @@ static const char *const named[][2] = {
     {"mma.sync.aligned.m16n8k8.row.col.f32.bf16.bf16.f32", "exec_tensor_test.c: forms[]"},
     {"mma.sync.aligned.m16n8k16.row.col.f16.f16.f16.f16", "exec_tensor_test.c: forms[]"},
     {"mma.sync.aligned.m16n8k4.row.col.f32.tf32.tf32.f32", "exec_tensor_test.c: forms[]"},
+    {"mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32", "exec_tensor_test.c: forms[]"},
+    {"mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32", "exec_tensor_test.c: forms[]"},
+    {"mma.sync.aligned.m16n8k32.row.col.f32.e4m3.e5m2.f32", "exec_tensor_test.c: forms[]"},
+    {"mma.sync.aligned.m16n8k16.row.col.f32.e4m3.e5m2.f32", "exec_tensor_test.c: forms[]"},
     {"mma.sync.aligned.m16n8k32.row.col.f16.e5m2.e5m2.f16", "exec_tensor_test.c: forms[]"},
     {"mma.sync.aligned.m16n8k16.row.col.f16.e5m2.e4m3.f16", "exec_tensor_test.c: forms[]"},
     {"mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32", "exec_tensor_test.c: forms[]"},
     {"mma.sync.aligned.m16n8k16.row.col.s32.s8.u8.s32", "exec_tensor_test.c: forms[]"},
     {"mma.sync.aligned.m8n8k4.row.col.f64.f64.f64.f64", "exec_tensor_test.c: check_double"},
+    {"mma.sync.aligned.m16n8k4.row.col.f64.f64.f64.f64", "exec_tensor_test.c: check_double"},
     {"mma.sync.aligned.m16n8k8.row.col.f64.f64.f64.f64", "exec_tensor_test.c: check_double"},
     {"mma.sync.aligned.m16n8k16.row.col.f64.f64.f64.f64", "exec_tensor_test.c: check_double"},
     {"mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32",
