@@ -1,10 +1,12 @@
 /* Files: whole reads, publication by rename, directories, ownership, environment.
  *
- * Invariant: files_publish leaves either the old file or the whole new one, and no temporary. */
+ * Invariant: files_publish leaves either the old file or the whole new one, and no temporary; what
+ * is not a file (a device, a FIFO) stays what it is. */
 #include "base/files.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -78,7 +80,7 @@ static int write_all(int fd, const char *data, size_t size) {
         data += n;
         size -= (size_t)n;
     }
-    return fsync(fd) == 0 ? 0 : errno;
+    return 0;
 }
 
 /* The rename itself must survive a power cut: sync the directory. Best effort, since some file
@@ -96,21 +98,30 @@ static void sync_parent(const char *path) {
     mem_free(dir);
 }
 
-Status files_publish(const char *path, const void *data, size_t size, unsigned mode, Error *err) {
+/* A new file beside `path`, its name in `tmp`; -1 with the reason in *code. */
+static int open_beside(const char *path, char *tmp, size_t room, unsigned mode, int *code) {
+    int fd = -1;
+    *code = EEXIST;
+    for (int n = 0; fd < 0 && n < TMP_TRIES && *code == EEXIST; n++) {
+        snprintf(tmp, room, "%s.tmp.%ld.%d", path, (long)getpid(), n);
+        fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, (mode_t)mode);
+        *code = fd < 0 ? errno : 0;
+    }
+    return fd;
+}
+
+static Status publish_file(const char *path, const void *data, size_t size, unsigned mode,
+                           Error *err) {
     size_t room = strlen(path) + 48;
     char *tmp = mem_alloc(room);
     if (!tmp) return err_no_memory(err, room);
-    int fd = -1, code = EEXIST;
-    for (int n = 0; fd < 0 && n < TMP_TRIES && code == EEXIST; n++) {
-        snprintf(tmp, room, "%s.tmp.%ld.%d", path, (long)getpid(), n);
-        fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, (mode_t)mode);
-        code = fd < 0 ? errno : 0;
-    }
+    int code, fd = open_beside(path, tmp, room, mode, &code);
     Status st = ST_OK;
     if (fd < 0) {
         st = fail(err, path, "create a temporary file beside it", code);
     } else {
         code = write_all(fd, data, size);
+        if (code == 0 && fsync(fd) != 0) code = errno;
         if (close(fd) != 0 && code == 0) code = errno;
         const char *what = "write";
         if (code == 0 && rename(tmp, path) != 0) {
@@ -126,6 +137,28 @@ Status files_publish(const char *path, const void *data, size_t size, unsigned m
     }
     mem_free(tmp);
     return st;
+}
+
+/* A device or a FIFO: written where it is, since a rename would put a file in its place. */
+static Status write_special(const char *path, const void *data, size_t size, Error *err) {
+    int fd = open(path, O_WRONLY | O_NOCTTY | O_CLOEXEC);
+    if (fd < 0) return fail(err, path, "open", errno);
+    int code = write_all(fd, data, size);
+    if (close(fd) != 0 && code == 0) code = errno;
+    return code ? fail(err, path, "write", code) : ST_OK;
+}
+
+Status files_publish(const char *path, const void *data, size_t size, unsigned mode, Error *err) {
+    struct stat info;
+    char target[PATH_MAX];
+    if (lstat(path, &info) == 0 && S_ISLNK(info.st_mode)) {
+        if (!realpath(path, target)) return fail(err, path, "follow this link", errno);
+        path = target;
+    }
+    if (lstat(path, &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode)) {
+        return write_special(path, data, size, err);
+    }
+    return publish_file(path, data, size, mode, err);
 }
 
 static int make_dir(const char *path, unsigned mode) {

@@ -15,7 +15,8 @@ Status files_read(Arena *arena, const char *path, size_t max, char **text, size_
                   Error *err);
 
 /* Writes path.tmp.PID.N beside it, fsyncs, renames: readers see the old file or the whole new one.
- * The temporary is removed on every failure (full disk: ST_IO with the path and the reason). */
+ * The temporary is removed on every failure (full disk: ST_IO with the path and the reason). Links
+ * are followed to an existing file; a device or FIFO is written where it is, never replaced. */
 Status files_publish(const char *path, const void *data, size_t size, unsigned mode, Error *err);
 
 Status files_make_dirs(const char *path, unsigned mode, Error *err); /* mkdir -p */

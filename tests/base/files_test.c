@@ -2,6 +2,7 @@
 #include "tests/base/test.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -141,6 +142,40 @@ static void publishing_over_a_directory_fails_cleanly(void **state) {
     assert_int_equal(entries(p->dir), 1);
 }
 
+static void a_fifo_is_written_and_stays_a_fifo(void **state) {
+    Place *p = *state;
+    Error err;
+    struct stat info;
+    char text[16] = "";
+    assert_int_equal(mkfifo(p->path, 0600), 0);
+    int fd = open(p->path, O_RDONLY | O_NONBLOCK); /* the writer would wait for a reader */
+    assert_true(fd >= 0);
+    assert_int_equal(files_publish(p->path, "piped", 5, 0644, &err), ST_OK);
+    assert_int_equal(read(fd, text, sizeof text), 5);
+    assert_string_equal(text, "piped");
+    close(fd);
+    assert_int_equal(lstat(p->path, &info), 0);
+    assert_true(S_ISFIFO(info.st_mode));
+    assert_int_equal(entries(p->dir), 1);
+}
+
+static void a_link_stays_a_link_and_its_file_is_replaced(void **state) {
+    Place *p = *state;
+    Error err;
+    struct stat info;
+    char link[128], *text;
+    snprintf(link, sizeof link, "%s/link", p->dir);
+    assert_int_equal(symlink("file", link), 0);
+    assert_int_equal(files_publish(link, "new", 3, 0644, &err), ST_NOT_FOUND);
+    assert_contains(err.message, "cannot follow this link");
+    assert_int_equal(files_publish(p->path, "old", 3, 0644, &err), ST_OK);
+    assert_int_equal(files_publish(link, "new", 3, 0644, &err), ST_OK);
+    assert_int_equal(lstat(link, &info), 0);
+    assert_true(S_ISLNK(info.st_mode));
+    assert_int_equal(files_read(p->arena, p->path, 100, &text, NULL, &err), ST_OK);
+    assert_string_equal(text, "new");
+}
+
 static void files_that_others_may_write_are_refused(void **state) {
     Place *p = *state;
     Error err;
@@ -201,6 +236,8 @@ int main(void) {
         TEST(an_unwritable_directory_is_named),
         TEST(a_missing_directory_is_an_error_and_make_dirs_makes_it),
         TEST(publishing_over_a_directory_fails_cleanly),
+        TEST(a_fifo_is_written_and_stays_a_fifo),
+        TEST(a_link_stays_a_link_and_its_file_is_replaced),
         TEST(files_that_others_may_write_are_refused),
         TEST(directories_follow_the_environment),
         TEST(out_of_memory_is_reported_and_leaves_nothing),
