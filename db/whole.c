@@ -180,7 +180,7 @@ Status db_import(Db *db, const char *path, DbMergeCount *count, Error *err) {
     Arena *arena = arena_new();
     Status st = arena ? db_open(path, DB_READ, &from, err) : err_no_memory(err, 1);
     if (st == ST_OK) st = import_rows(db, from, arena, count, err);
-    if (st != ST_OK) err_wrap(err, "nothing imported");
+    if (st != ST_OK) err_wrap(err, "nothing imported from %s", path);
     db_close(from);
     arena_free(arena);
     return st;

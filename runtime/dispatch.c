@@ -59,6 +59,7 @@ typedef struct Scan {
     double cost; /* of the best so far */
     int policy;
     DispatchChoice best;
+    char dropped[512];
 } Scan;
 
 /* Why a row cannot serve, or NULL. Rows are untrusted: everything is checked against the spec. */
@@ -128,17 +129,19 @@ static Status visit(void *context, const DbWinner *row, Error *err) {
     return ST_OK;
 }
 
-/* A database that cannot be read is left out, loudly: dispatch never fails for lack of tuning. */
+/* False: the database cannot be read. It is left out, loudly: dispatch never fails for lack of
+ * tuning. */
 static bool scan_db(Scan *scan, Db *db) {
     Error why = {0};
     const char *gpu = scan->other_gpus ? NULL : scan->ctx->device.key;
     Status st = db_each_winner(db, gen_spec_name(scan->problem->spec), gpu, visit, scan, &why);
     if (st != ST_OK) {
         log_write(LOG_WARN, "db", "dispatch: %s; going on without this database", why.message);
+        snprintf(scan->dropped, sizeof scan->dropped, "%.511s", why.message);
         scan->found = false;
     }
     if (scan->found) snprintf(scan->best.database, sizeof scan->best.database, "%s", db_path(db));
-    return scan->found;
+    return st == ST_OK;
 }
 
 static void log_choice(seqtune_context *ctx, const GenProblem *problem,
@@ -174,6 +177,7 @@ Status dispatch_choose(seqtune_context *ctx, const GenProblem *problem, Dispatch
     gen_problem_key(problem, &key);
     if (key.failed) return err_no_memory(err, key.len);
     Scan scan = {.ctx = ctx, .problem = problem, .key = str_text(&key)};
+    bool bad[DB_ROLE_COUNT] = {false};
     Status st = ST_OK;
     /* All databases for this GPU before any for another: a user's row of another machine must not
      * hide the fleet's row of this one. */
@@ -181,7 +185,7 @@ Status dispatch_choose(seqtune_context *ctx, const GenProblem *problem, Dispatch
     for (int other = 0; other < 2 && !scan.found; other++) {
         scan.other_gpus = other == 1;
         for (int i = 0; i < DB_ROLE_COUNT && !scan.found; i++)
-            if (ctx->db[i] != NULL) (void)scan_db(&scan, ctx->db[i]);
+            if (ctx->db[i] != NULL && !bad[i]) bad[i] = !scan_db(&scan, ctx->db[i]);
     }
     pthread_mutex_unlock(&ctx->lock);
     if (scan.found) {
@@ -190,6 +194,7 @@ Status dispatch_choose(seqtune_context *ctx, const GenProblem *problem, Dispatch
         *out = (DispatchChoice){.rung = SEQTUNE_RUNG_DEFAULT};
         st = gen_default(problem, &ctx->device.gpu, &out->config, err);
     }
+    snprintf(out->dropped, sizeof out->dropped, "%s", scan.dropped);
     if (st == ST_OK) log_choice(ctx, problem, out);
     str_free(&key);
     return st;

@@ -17,10 +17,11 @@ typedef struct DispatchChoice {
     char database[512]; /* path; "" for none */
     char row_key[512];
     char row_gpu[256];
-    bool modelled;   /* the row's evidence */
-    double time_us;  /* recorded; 0 when unknown */
-    double distance; /* of the buckets: sum of |log2 ratio| */
-    char policy[64]; /* of the row */
+    bool modelled;     /* the row's evidence */
+    double time_us;    /* recorded; 0 when unknown */
+    double distance;   /* of the buckets: sum of |log2 ratio| */
+    char policy[64];   /* of the row */
+    char dropped[512]; /* why a database that cannot be read was left out; "": none was */
 } DispatchChoice;
 
 /* Compiles nothing. Takes ctx->lock. ST_UNSUPPORTED when no configuration is legal. */

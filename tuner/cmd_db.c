@@ -250,6 +250,11 @@ static ExitCode why(App *app, const Subject *s, const Target *target, const char
     if (st == ST_OK) st = gen_problem_check(&problem, &err);
     if (st == ST_OK) st = dispatch_choose(ctx, &problem, &choice, &err);
     ExitCode code = st == ST_OK ? print_choice(app, s, &choice) : fail_status(&err);
+    if (code == EXIT_OK && choice.dropped[0]) {
+        err_set(&err, ST_CORRUPT, "the answer is without a database that cannot be read: %s",
+                choice.dropped);
+        code = fail(EXIT_STORAGE, &err);
+    }
     str_free(&text);
     seqtune_close(ctx);
     return code;
@@ -270,6 +275,10 @@ ExitCode command_why(App *app) {
         err_set(&err, ST_NOT_FOUND, "there is no database %s", path);
         code = fail(EXIT_STORAGE, &err);
     }
+    /* Opened here first: what is wrong with the file is the file's error, whatever its kind. */
+    Db *db = NULL;
+    if (code == EXIT_OK && files_exists(path)) code = app_open_db(app, path, DB_READ, &db);
+    db_close(db);
     if (code == EXIT_OK) code = why(app, &s, &targets.items[0], path);
     gen_close(s.library);
     return code;
@@ -307,32 +316,64 @@ static ExitCode print_counts(App *app, const char *what, const DbMergeCount *c) 
     return print_and_free(&j.text);
 }
 
-static ExitCode import_files(App *app, Db *db, const char *const *files, size_t count,
-                             DbMergeCount *total) {
-    Error err = {0};
-    (void)app;
+/* Is every file there and ours? Asked before the target is made: a typing error leaves nothing. */
+static ExitCode check_sources(const char *const *files, size_t count) {
     for (size_t i = 0; i < count; i++) {
+        Error err = {0};
+        Db *db = NULL;
+        Status st = db_open(files[i], DB_READ, &db, &err);
+        db_close(db);
+        if (st == ST_OK) continue;
+        err_wrap(&err, "nothing imported");
+        return fail(EXIT_STORAGE, &err);
+    }
+    return EXIT_OK;
+}
+
+/* One by one; what is in before a file that fails stays in, and *done says how many that are. */
+static Status import_files(Db *db, const char *const *files, size_t count, DbMergeCount *total,
+                           size_t *done, Error *err) {
+    for (*done = 0; *done < count; ++*done) {
         DbMergeCount one = {0};
-        if (db_import(db, files[i], &one, &err) != ST_OK) return fail(EXIT_STORAGE, &err);
+        Status st = db_import(db, files[*done], &one, err);
+        if (st != ST_OK) return st;
         total->trials_read += one.trials_read;
         total->trials_new += one.trials_new;
         total->verdicts_read += one.verdicts_read;
         total->verdicts_new += one.verdicts_new;
     }
-    return EXIT_OK;
+    return ST_OK;
+}
+
+/* Names what was imported, what was not, and which file stopped it. */
+static void say_partial(const char *const *files, size_t count, size_t done, Error *err) {
+    Str text = {0};
+    str_puts(&text, done ? "imported:" : "imported: nothing");
+    for (size_t i = 0; i < done; i++) str_printf(&text, "%s %s", i ? "," : "", files[i]);
+    str_puts(&text, "; not imported:");
+    for (size_t i = done; i < count; i++) str_printf(&text, "%s %s", i > done ? "," : "", files[i]);
+    err_wrap(err, "%.900s", str_text(&text));
+    str_free(&text);
 }
 
 ExitCode command_db_import(App *app) {
     const Options *o = app->options;
+    Error err = {0};
     DbMergeCount total = {0};
     Db *db = NULL;
+    size_t done = 0;
+    ExitCode code = check_sources(o->operands, o->operand_count);
+    if (code != EXIT_OK) return code;
     const char *path = app_db_path(app, true);
     if (!path) return EXIT_STORAGE;
-    ExitCode code = app_open_db(app, path, DB_WRITE, &db);
-    if (code == EXIT_OK) code = import_files(app, db, o->operands, o->operand_count, &total);
-    if (code == EXIT_OK) code = print_counts(app, path, &total);
+    code = app_open_db(app, path, DB_WRITE, &db);
+    if (code != EXIT_OK) return code;
+    Status st = import_files(db, o->operands, o->operand_count, &total, &done, &err);
     db_close(db);
-    return code;
+    if (st == ST_OK || done > 0) code = print_counts(app, path, &total);
+    if (st == ST_OK) return code;
+    if (o->operand_count > 1) say_partial(o->operands, o->operand_count, done, &err);
+    return fail(EXIT_STORAGE, &err);
 }
 
 ExitCode command_db_merge(App *app) {
@@ -340,21 +381,22 @@ ExitCode command_db_merge(App *app) {
     Error err = {0};
     DbMergeCount total = {0};
     Db *db = NULL;
+    size_t done = 0;
     const char *out = o->operands[0];
     if (files_exists(out)) {
         err_set(&err, ST_INVALID, "%s exists; merge makes a new file (to add to one: db import)",
                 out);
         return fail(EXIT_USAGE, &err);
     }
-    ExitCode code = app_open_db(app, out, DB_WRITE, &db);
-    bool made = code == EXIT_OK;
-    if (code == EXIT_OK) {
-        code = import_files(app, db, o->operands + 1, o->operand_count - 1, &total);
-    }
+    ExitCode code = check_sources(o->operands + 1, o->operand_count - 1);
+    if (code == EXIT_OK) code = app_open_db(app, out, DB_WRITE, &db);
+    if (code != EXIT_OK) return code;
+    Status st = import_files(db, o->operands + 1, o->operand_count - 1, &total, &done, &err);
     db_close(db);
-    /* Half a merge under the name asked for would be taken for the whole. */
-    if (made && code != EXIT_OK) unlink(out);
-    return code == EXIT_OK ? print_counts(app, out, &total) : code;
+    if (st == ST_OK) return print_counts(app, out, &total);
+    unlink(out); /* half a merge under the name asked for would be taken for the whole */
+    err_wrap(&err, "%s is not made", out);
+    return fail(EXIT_STORAGE, &err);
 }
 
 ExitCode command_db_check(App *app) {

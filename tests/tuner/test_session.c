@@ -127,12 +127,64 @@ static void whole_files_travel(void **state) {
         {"db merge third.db smoke.db absent.db", EXIT_STORAGE, "absent.db"},
         {"db check third.db", EXIT_STORAGE, "third.db"},
         {"show --db both.db", EXIT_OK, "rope"},
+        {"db import absent.db --db new.db", EXIT_STORAGE, "nothing imported: "},
+        {"db check new.db", EXIT_STORAGE, "there is no database new.db"},
+        {"db import shipped.db absent.db --db new.db", EXIT_STORAGE, "nothing imported: "},
+        {"db check new.db", EXIT_STORAGE, "there is no database new.db"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         Ran ran = program_run("%s", rows[i].args);
         program_expect(&ran, rows[i].code, rows[i].text);
         program_free(&ran);
     }
+}
+
+/* A file whose row was altered opens, but cannot be imported: what went in before it is said. */
+static void an_import_that_stops_half_way_says_what_is_in(void **state) {
+    (void)state;
+    sqlite3 *db = NULL;
+    assert_int_equal(system("cp shipped.db altered.db"), 0);
+    assert_int_equal(sqlite3_open("altered.db", &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "UPDATE trial SET registers = registers + 1", 0, 0, 0),
+                     SQLITE_OK);
+    sqlite3_close(db);
+    Ran ran = program_run("db import shipped.db altered.db smoke.db --db half.db");
+    program_expect(&ran, EXIT_STORAGE, "half.db: ");
+    program_expect(&ran, EXIT_STORAGE, "3 of 3 verdicts were new");
+    program_expect(&ran, EXIT_STORAGE, "imported: shipped.db; not imported: altered.db, smoke.db");
+    program_expect(&ran, EXIT_STORAGE, "altered or damaged");
+    program_free(&ran);
+    ran = program_run("db merge half2.db shipped.db altered.db");
+    program_expect(&ran, EXIT_STORAGE, "half2.db is not made: nothing imported from altered.db");
+    program_free(&ran);
+    ran = program_run("db check half2.db");
+    program_expect(&ran, EXIT_STORAGE, "there is no database half2.db");
+    program_free(&ran);
+}
+
+/* Sound where it is opened (header, schema), damaged where the winners are. */
+static void why_fails_with_a_damaged_database(void **state) {
+    (void)state;
+    assert_int_equal(system("cp shipped.db hollow.db"), 0);
+    sqlite3 *db = NULL;
+    assert_int_equal(sqlite3_open("hollow.db", &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "ALTER TABLE winner RENAME TO loser", 0, 0, 0), SQLITE_OK);
+    sqlite3_close(db);
+    Ran ran = program_run("why --op rope --gpu @GPU --db hollow.db");
+    program_expect(&ran, EXIT_STORAGE, "seqtune: the answer is without a database");
+    char *said = strstr(ran.err, "going on without");
+    assert_non_null(said);
+    assert_null(strstr(said + 1, "going on without")); /* once */
+    program_free(&ran);
+    assert_int_equal(sqlite3_open("hollow.db", &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "PRAGMA user_version = 99", 0, 0, 0), SQLITE_OK);
+    sqlite3_close(db);
+    ran = program_run("why --op rope --gpu @GPU --db hollow.db");
+    program_expect(&ran, EXIT_STORAGE, "newer than this program's");
+    program_free(&ran);
+    ran = program_run("why --op rope --gpu @GPU --db /tmp");
+    program_expect(&ran, EXIT_STORAGE, "/tmp: not a file");
+    program_free(&ran);
 }
 
 static void auto_without_a_gpu_says_so_in_one_line(void **state) {
@@ -150,14 +202,11 @@ static void a_worker_that_fails_costs_one_trial(void **state) {
     /* Only what hangs needs a short limit; 3 s are a hundred times what the others take. */
     static const struct {
         const char *fault, *outcome, *limit;
-    } rows[] = {{"time:crash:2", "crash", ""},
-                {"time:exit:1", "crash", ""},
-                {"time:garbage:1", "crash", ""},
-                {"time:sticky:2", "crash", ""},
-                {"verify:crash:1", "crash", ""},
-                {"time:hang:1", "timeout", "--run-limit 3s"},
-                {"compile:crash:1", "crash", ""},
-                {"compile:hang:1", "timeout", "--compile-limit 5s"}};
+    } rows[] = {
+        {"time:crash:2", "crash", ""},    {"time:exit:1", "crash", ""},
+        {"time:garbage:1", "crash", ""},  {"time:sticky:2", "crash", ""},
+        {"verify:crash:1", "crash", ""},  {"time:hang:1", "timeout", "--run-limit 3s"},
+        {"compile:crash:1", "crash", ""}, {"compile:hang:1", "timeout", "--compile-limit 5s"}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         Ran ran = program_run(ROPE " --db fault%zu.db --json %s --worker-fault %s", i,
                               rows[i].limit, rows[i].fault);
@@ -412,6 +461,8 @@ int main(void) {
         cmocka_unit_test(the_table_says_times_ratios_and_that_they_are_modelled),
         cmocka_unit_test(show_and_why_read_what_tune_wrote),
         cmocka_unit_test(whole_files_travel),
+        cmocka_unit_test(an_import_that_stops_half_way_says_what_is_in),
+        cmocka_unit_test(why_fails_with_a_damaged_database),
         cmocka_unit_test(auto_without_a_gpu_says_so_in_one_line),
         cmocka_unit_test(a_worker_that_fails_costs_one_trial),
         cmocka_unit_test(control_c_ends_cleanly_with_what_is_known),
