@@ -56,6 +56,7 @@ static Status resolve(Driver *driver, Error *err) {
     set_pointer(&driver->LastProfile, dlsym(driver->handle, "softgpuLastProfile"));
     set_pointer(&driver->SelectLaunch, dlsym(driver->handle, "softgpuSelectLaunch"));
     set_pointer(&driver->Warnings, dlsym(driver->handle, "softgpuWarnings"));
+    set_pointer(&driver->Peek, dlsym(driver->handle, "softgpuPeek"));
     return ST_OK;
 }
 

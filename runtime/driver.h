@@ -135,6 +135,10 @@ typedef struct Driver {
     int (*LastProfile)(DeviceLine *lines, size_t *count);
     int (*SelectLaunch)(size_t index, char *entry, size_t size);
     int (*Warnings)(char *text, size_t size); /* of the last launch's checks, a line each */
+    /* Device memory as it is when `stream` has done its work; takes no time on the time line. Any
+     * result but 0, without other effects: a capture, launches that are not LAUNCH_FULL, bytes that
+     * are nobody's, a context that is lost. */
+    int (*Peek)(CuStream stream, void *to, CuDeviceptr from, size_t bytes);
     void *handle;
     int version;      /* cuDriverGetVersion: 12040 is 12.4 */
     int device_count; /* at least 1 */

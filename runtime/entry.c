@@ -1,7 +1,7 @@
 /* What the public plan, supports and run functions of every family have in common.
  *
  * Invariant: a run allocates nothing, takes no lock and reads only the plan, its arguments and the
- * driver table, unless the family's check_tables (SEQTUNE_CHECKED) does. The public functions
+ * driver table, unless the family's check_tables (SEQTUNE_CHECKED, the software GPU) does. The public functions
  * themselves stand at the end, one line each. */
 #include <stdio.h>
 #include <string.h>

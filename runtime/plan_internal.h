@@ -81,7 +81,8 @@ typedef struct PlanFamily {
     Status (*compose)(seqtune_plan *plan, Error *err);
     Status (*run)(const seqtune_plan *plan, const void *args, seqtune_device_ptr workspace,
                   seqtune_stream stream, Error *err);
-    /* What SEQTUNE_CHECKED asks for; NULL: the family has no such flag. */
+    /* What SEQTUNE_CHECKED asks for, and what the software GPU looks at always; NULL: the family
+     * has no such tables. */
     Status (*check_tables)(const seqtune_plan *plan, const PlanCall *call, seqtune_stream stream,
                            Error *err);
 } PlanFamily;

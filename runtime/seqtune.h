@@ -203,7 +203,8 @@ enum {
     SEQTUNE_BATCH_INVARIANT = 1,
     /* Every run first waits for the stream, copies page tables and lengths to the host and checks
      * them: a page id outside the pool or a length above its capacity is SEQTUNE_INVALID with its
-     * place. Not for capture. */
+     * place. Not for capture. The software GPU refuses page ids and slots without it, but in
+     * captures (docs/c-api.md). */
     SEQTUNE_CHECKED = 2,
     /* Recurrent cells, max_steps = 1: the kernels and configurations that a plan of order_steps
      * steps would have, so that T runs of one step give the bits of its run of T. */

@@ -1,5 +1,9 @@
 /* SEQTUNE_CHECKED: lengths within the description's maxima, offsets ascending, slots and page ids
- * in the pool. One description of the tables (Tables) serves attention and the KV cache. */
+ * in the pool. One description of the tables (Tables) serves attention and the KV cache.
+ *
+ * Without the flag, on the software GPU: page ids and slots alone, of the keys that the run is sure
+ * to touch. What a kernel cuts or leaves out by contract (lengths above the maxima, keys past a
+ * row, keys that no window reaches) is no fault there. */
 #include "runtime/table_check.h"
 
 #include "base/mem.h"
@@ -12,24 +16,37 @@ typedef struct Tables {
     int64_t max_q, max_kv;   /* of one sequence */
     int64_t page_size, pool; /* pages of the pool */
     int64_t table_stride;
-    int64_t len_kv; /* of every sequence where lens is 0 */
+    int64_t len_kv; /* of every sequence where lens is 0; longer ones are cut to it */
     bool appends;   /* keys lens[b] .. lens[b] + its tokens are touched, else 0 .. lens[b] */
+    bool checked;   /* SEQTUNE_CHECKED; else ids alone */
+    const AttnParams *attn; /* the mask; NULL: none */
 } Tables;
 
 /* Host copies; NULL: not used. */
 typedef struct Copies {
-    int *cu_q, *cu_kv, *lens, *indptr, *pages;
+    int *cu_q, *cu_kv, *lens, *indptr;
     int64_t *slots;
 } Copies;
 
-static Status fetch(const Driver *driver, st_address from, int64_t count, size_t each, void *out,
+/* Where copies come from. `peek`: by Driver.Peek, which may refuse; nothing is checked then. */
+typedef struct Source {
+    const Driver *driver;
+    seqtune_stream stream;
+    bool peek, refused;
+} Source;
+
+static Status fetch(Source *source, st_address from, int64_t count, size_t each, void *out,
                     Error *err) {
     void **const copy = out;
-    if (from == 0 || count <= 0) return ST_OK;
+    if (from == 0 || count <= 0 || source->refused) return ST_OK;
     const size_t bytes = (size_t)count * each;
     *copy = mem_alloc(bytes);
     if (*copy == NULL) return err_no_memory(err, bytes);
-    return driver_check(driver, driver->MemcpyDtoH(*copy, from, bytes), "cuMemcpyDtoH", err);
+    const Driver *driver = source->driver;
+    if (!source->peek)
+        return driver_check(driver, driver->MemcpyDtoH(*copy, from, bytes), "cuMemcpyDtoH", err);
+    source->refused = driver->Peek(source->stream, *copy, from, bytes) != CUDA_SUCCESS;
+    return ST_OK;
 }
 
 static Status check_offsets(const char *name, const int *cu, int64_t batch, int64_t most,
@@ -54,11 +71,32 @@ static Status check_lengths(const Tables *t, const Copies *c, Error *err) {
     return ST_OK;
 }
 
+/* The keys [*first, *end) of sequence b that some of its queries see. */
+static void seen(const Tables *t, const Copies *c, int64_t b, int64_t len, int64_t *first,
+                 int64_t *end) {
+    const AttnParams *p = t->attn;
+    int64_t queries = p->len_q;
+    if (c->cu_q != NULL && c->cu_q[b + 1] - (int64_t)c->cu_q[b] < queries)
+        queries = c->cu_q[b + 1] - (int64_t)c->cu_q[b];
+    if (len > t->len_kv) len = t->len_kv;
+    const int64_t own = p->top_left ? 0 : len - queries; /* of query 0 */
+    *first = p->window_left >= 0 && own > p->window_left ? own - p->window_left : 0;
+    *end = len;
+    if (p->window_right >= 0 && own + queries + p->window_right < len)
+        *end = own + queries + p->window_right;
+    if (queries <= 0) *end = *first;
+}
+
 /* The keys [*first, *end) of sequence b that the run touches. */
 static void touched(const Tables *t, const Copies *c, int64_t b, int64_t *first, int64_t *end) {
     const int64_t len = c->lens != NULL ? c->lens[b] : t->len_kv;
-    *first = t->appends ? len : 0;
-    *end = t->appends ? len + (c->cu_q[b + 1] - c->cu_q[b]) : len;
+    *first = 0, *end = len;
+    if (t->appends) {
+        const int64_t last = c->cu_q[b + 1] < t->tokens ? c->cu_q[b + 1] : t->tokens;
+        *first = len, *end = len + last - c->cu_q[b];
+    }
+    if (!t->checked && t->attn != NULL) seen(t, c, b, len, first, end);
+    if (*first < 0) *first = 0; /* of negative lengths: not there */
 }
 
 /* The pages of sequence b: where its row begins and how many it has. */
@@ -67,39 +105,50 @@ static void row_of(const Tables *t, const Copies *c, int64_t b, int64_t *first, 
     *count = c->indptr != NULL ? c->indptr[b + 1] - *first : t->table_stride;
 }
 
-static Status check_row(const Tables *t, const Copies *c, int64_t b, Error *err) {
-    const char *name = c->indptr != NULL ? "page_indices" : "block_table";
+static Status check_ids(const Tables *t, const Copies *c, const int *ids, int64_t b, int64_t first,
+                        int64_t count, Error *err) {
+    for (int64_t i = 0; i < count; i++)
+        if (ids[i] < 0 || ids[i] >= t->pool)
+            return err_set(err, ST_INVALID,
+                           "%s: page %lld of sequence %lld is %d: must be 0..%lld, the pool",
+                           c->indptr != NULL ? "page_indices" : "block_table",
+                           (long long)(first + i), (long long)b, ids[i], (long long)t->pool - 1);
+    return ST_OK;
+}
+
+static Status check_row(Source *source, const Tables *t, const Copies *c, int64_t b, Error *err) {
     int64_t first = 0, end = 0, row = 0, count = 0;
+    int *ids = NULL;
     touched(t, c, b, &first, &end);
     row_of(t, c, b, &row, &count);
-    const int64_t needed = (end + t->page_size - 1) / t->page_size;
-    if (end > first && count < needed)
+    if (end <= first) return ST_OK;
+    int64_t needed = (end + t->page_size - 1) / t->page_size;
+    if (t->checked && count < needed)
         return err_set(err, ST_INVALID,
                        "%s gives sequence %lld %lld pages, its length %lld needs %lld",
                        c->indptr != NULL ? "page_indptr" : "block_table_stride", (long long)b,
                        (long long)count, (long long)end, (long long)needed);
-    for (int64_t i = first / t->page_size; end > first && i < needed; i++) {
-        const int id = c->pages[row + i];
-        if (id < 0 || id >= t->pool)
-            return err_set(err, ST_INVALID,
-                           "%s: page %lld of sequence %lld is %d: must be 0..%lld, the pool", name,
-                           (long long)i, (long long)b, id, (long long)t->pool - 1);
-    }
-    return ST_OK;
+    if (t->appends && needed > count) needed = count; /* the others belong nowhere */
+    first /= t->page_size;
+    const st_address from = t->pages + (st_address)(row + first) * sizeof *ids;
+    Status st = fetch(source, from, needed - first, sizeof *ids, &ids, err);
+    if (st == ST_OK && !source->refused) st = check_ids(t, c, ids, b, first, needed - first, err);
+    mem_free(ids);
+    return st;
 }
 
 /* Two tokens in one slot would race; that is the scheduler's to avoid and not looked for here. */
 static Status check_slots(const Tables *t, const Copies *c, Error *err) {
     const int64_t most = t->pool * t->page_size - 1;
     for (int64_t i = 0; c->slots != NULL && i < t->tokens; i++)
-        if (c->slots[i] < -1 || c->slots[i] > most)
+        if ((t->checked && c->slots[i] < -1) || c->slots[i] > most)
             return err_set(err, ST_INVALID,
                            "slots[%lld] is %lld: must be 0..%lld, the pool, or -1 for none",
                            (long long)i, (long long)c->slots[i], (long long)most);
     return ST_OK;
 }
 
-static Status fetch_lengths(const Driver *driver, const Tables *t, Copies *c, Error *err) {
+static Status fetch_lengths(Source *source, const Tables *t, Copies *c, Error *err) {
     const struct {
         st_address from;
         int64_t count;
@@ -114,40 +163,45 @@ static Status fetch_lengths(const Driver *driver, const Tables *t, Copies *c, Er
     };
     Status st = ST_OK;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0] && st == ST_OK; i++)
-        st = fetch(driver, rows[i].from, rows[i].count, rows[i].each, rows[i].to, err);
+        st = fetch(source, rows[i].from, rows[i].count, rows[i].each, rows[i].to, err);
     return st;
 }
 
-static Status check_all(const Driver *driver, const Tables *t, Copies *c, Error *err) {
-    Status st = fetch_lengths(driver, t, c, err);
-    if (st == ST_OK) st = check_offsets(t->cu_q_name, c->cu_q, t->batch, t->max_q, err);
+static Status check_lengths_and_offsets(const Tables *t, const Copies *c, Error *err) {
+    Status st = check_offsets(t->cu_q_name, c->cu_q, t->batch, t->max_q, err);
     if (st == ST_OK) st = check_offsets("cu_seqlens_kv", c->cu_kv, t->batch, t->max_kv, err);
     if (st == ST_OK) st = check_offsets("page_indptr", c->indptr, t->batch, t->pool, err);
     if (st == ST_OK) st = check_lengths(t, c, err);
+    if (st == ST_OK && t->appends && c->cu_q != NULL && c->cu_q[t->batch] > t->tokens)
+        st = err_set(err, ST_INVALID, "%s[%lld] is %d: must be at most %lld, the tokens",
+                     t->cu_q_name, (long long)t->batch, c->cu_q[t->batch], (long long)t->tokens);
+    return st;
+}
+
+static Status check_all(Source *source, const Tables *t, Copies *c, Error *err) {
+    Status st = fetch_lengths(source, t, c, err);
+    if (st != ST_OK || source->refused) return st;
+    if (t->checked) st = check_lengths_and_offsets(t, c, err);
     if (st == ST_OK) st = check_slots(t, c, err);
-    if (st != ST_OK) return st;
-    if (t->appends && c->cu_q != NULL && c->cu_q[t->batch] > t->tokens)
-        return err_set(err, ST_INVALID, "%s[%lld] is %d: must be at most %lld, the tokens",
-                       t->cu_q_name, (long long)t->batch, c->cu_q[t->batch], (long long)t->tokens);
-    const int64_t entries = c->indptr != NULL ? c->indptr[t->batch] : t->batch * t->table_stride;
-    st = fetch(driver, t->pages, entries, sizeof(int), &c->pages, err);
-    for (int64_t b = 0; c->pages != NULL && b < t->batch && st == ST_OK; b++)
-        st = check_row(t, c, b, err);
+    for (int64_t b = 0; t->pages != 0 && b < t->batch && st == ST_OK; b++)
+        st = check_row(source, t, c, b, err);
     return st;
 }
 
 static Status check_tables(const seqtune_plan *plan, const Tables *t, seqtune_stream stream,
                            Error *err) {
     const Driver *driver = plan->ctx->driver;
+    Source source = {driver, stream, .peek = !t->checked};
+    if (!t->checked && (driver->Peek == NULL || (t->pages == 0 && t->slots == 0))) return ST_OK;
     Copies c = {0};
     bool pushed = false;
     CuResult result = driver_enter(driver, plan->ctx->device.context, &pushed);
     Status st = driver_check(driver, result, "cuCtxPushCurrent", err);
-    if (st == ST_OK)
+    if (st == ST_OK && t->checked)
         st = driver_check(driver, driver->StreamSynchronize(stream), "cuStreamSynchronize", err);
-    if (st == ST_OK) st = check_all(driver, t, &c, err);
+    if (st == ST_OK) st = check_all(&source, t, &c, err);
     driver_leave(driver, pushed);
-    void *const owned[] = {c.cu_q, c.cu_kv, c.lens, c.indptr, c.pages, c.slots};
+    void *const owned[] = {c.cu_q, c.cu_kv, c.lens, c.indptr, c.slots};
     for (size_t i = 0; i < sizeof owned / sizeof owned[0]; i++) mem_free(owned[i]);
     return st;
 }
@@ -156,7 +210,6 @@ Status attention_check_tables(const seqtune_plan *plan, const PlanCall *call, se
                               Error *err) {
     const seqtune_attention_desc *d = &plan->desc.u.attention;
     const AttnParams *p = &call->params.attn;
-    if (!(d->flags & SEQTUNE_CHECKED)) return ST_OK;
     const Tables tables = {
         .cu_q = p->cu_seqlens_q,
         .cu_kv = p->cu_seqlens_kv,
@@ -171,6 +224,8 @@ Status attention_check_tables(const seqtune_plan *plan, const PlanCall *call, se
         .pool = d->pages,
         .table_stride = d->block_table_stride,
         .len_kv = p->len_kv,
+        .checked = (d->flags & SEQTUNE_CHECKED) != 0,
+        .attn = p,
     };
     return check_tables(plan, &tables, stream, err);
 }
@@ -179,7 +234,6 @@ Status kv_check_tables(const seqtune_plan *plan, const PlanCall *call, seqtune_s
                        Error *err) {
     const seqtune_kv_desc *d = &plan->desc.u.kv;
     const KvParams *p = &call->params.kv;
-    if (!(d->flags & SEQTUNE_CHECKED)) return ST_OK;
     const int64_t capacity = d->pages * d->page_size;
     const Tables tables = {
         .cu_q = p->cu_seqlens,
@@ -196,6 +250,7 @@ Status kv_check_tables(const seqtune_plan *plan, const PlanCall *call, seqtune_s
         .pool = d->pages,
         .table_stride = d->block_table_stride,
         .appends = true,
+        .checked = (d->flags & SEQTUNE_CHECKED) != 0,
     };
     return check_tables(plan, &tables, stream, err);
 }

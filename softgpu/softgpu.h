@@ -35,6 +35,13 @@ int softgpuLastFault(char *text, size_t size);
  */
 int softgpuWarnings(char *text, size_t size);
 
+/* Waits until `stream` (a CUstream) has done what it was given, then copies device memory to the
+ * host: no operation of the time line, for callers that look at what a kernel will read.
+ * CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, and the capture goes on, while the stream captures;
+ * CUDA_ERROR_NOT_SUPPORTED unless launches are FULL; CUDA_ERROR_INVALID_VALUE for bytes that do not
+ * lie in one allocation. */
+int softgpuPeek(void *stream, void *to, unsigned long long from, size_t bytes);
+
 typedef struct SoftgpuLaunchStats {
     size_t size;
     double seconds;

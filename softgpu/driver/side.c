@@ -1,4 +1,4 @@
-/* The side door (softgpu.h): traits, launch mode, last fault, last launch. */
+/* The side door (softgpu.h): traits, launch mode, last fault, last launch, memory. */
 #include "softgpu/driver/state.h"
 
 #include <stddef.h>
@@ -60,6 +60,29 @@ int softgpuWarnings(char *text, size_t size) {
     if (result != CUDA_SUCCESS) return (int)result;
     snprintf(text, size, "%s", context->warnings);
     return (int)leave(CUDA_SUCCESS);
+}
+
+int softgpuPeek(void *handle, void *to, unsigned long long from, size_t bytes) {
+    Context *context = NULL;
+    Stream *stream = NULL;
+    CUresult result = enter(WANT_CONTEXT | WANT_HEALTHY, &context);
+    if (result != CUDA_SUCCESS) return (int)result;
+    result = stream_find(context, handle, &stream);
+    if (result == CUDA_SUCCESS && stream->capture != NULL)
+        result = CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+    else if (result == CUDA_SUCCESS && context->mode != SG_FULL)
+        result = CUDA_ERROR_NOT_SUPPORTED;
+    (void)leave(result);
+    if (result == CUDA_SUCCESS) result = cuStreamSynchronize(handle);
+    if (result != CUDA_SUCCESS) return (int)result;
+    result = enter(0, NULL);
+    if (result != CUDA_SUCCESS) return (int)result;
+    /* Under the lock nobody frees it. A device address is one of the host. */
+    if (to == NULL || !sg_mem_ok(from, bytes))
+        result = CUDA_ERROR_INVALID_VALUE;
+    else
+        memcpy(to, (const void *)(uintptr_t)from, bytes);
+    return (int)leave(result);
 }
 
 int softgpuLastLaunch(SoftgpuLaunchStats *stats) {

@@ -1,8 +1,8 @@
 /* SEQTUNE_CHECKED on the software GPU: what a run refuses before it launches, and that it runs
- * when the tables are right. */
+ * when the tables are right. Page ids are looked at there without the flag. */
 #include "tests/runtime/test.h"
 
-#include "runtime/seqtune.h"
+#include "runtime/context.h"
 
 enum { BATCH = 2, PAGES = 6, PAGE = 16, CAPACITY = 48, DIM = 64, ROW = 3 };
 
@@ -124,6 +124,141 @@ static void missing_arrays_are_named(void **state) {
     seqtune_plan_destroy(plan);
 }
 
+/* ---- without the flag ---- */
+
+/* One sequence of 32 keys in pages of 16: its table is {1, id}. */
+enum { MANY = 2048, PAGE_BYTES = PAGE * DIM * 2 };
+
+typedef struct Pools {
+    seqtune_device_ptr k, v, q, o, lens, table, offsets, workspace;
+    int neighbour; /* page id of K's pool at which V's lies */
+} Pools;
+
+static Pools make_pools(int id, size_t workspace) {
+    static const int len = 32, offsets[] = {0, 32};
+    const size_t bytes = (size_t)MANY * PAGE_BYTES;
+    Pools p = {.k = device_zeros(bytes),
+               .v = device_zeros(3 * bytes), /* the neighbour of V's pool is somebody's too */
+               .q = device_zeros(32 * DIM * 2),
+               .o = device_zeros(32 * DIM * 2),
+               .lens = device_ints(&len, 1),
+               .offsets = device_ints(offsets, 2),
+               .workspace = workspace ? device_zeros(workspace) : 0};
+    assert_true(p.v > p.k && p.v - p.k <= 2 * bytes && (p.v - p.k) % PAGE_BYTES == 0);
+    p.neighbour = (int)((p.v - p.k) / PAGE_BYTES);
+    p.table = device_ints((const int[]){1, id == MANY + 1 ? p.neighbour : id}, 2);
+    return p;
+}
+
+static void free_pools(const Pools *p) {
+    const seqtune_device_ptr all[] = {p->k,    p->v,     p->q,       p->o,
+                                      p->lens, p->table, p->offsets, p->workspace};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) seqtune_device_free(ctx, all[i]);
+}
+
+static seqtune_attention_desc many_pages(int64_t queries) {
+    seqtune_attention_desc d = SEQTUNE_ATTENTION_DESC_INIT;
+    d.heads_q = 1;
+    d.head_dim = DIM;
+    d.max_len_q = queries;
+    d.max_len_kv = 32;
+    d.kv = SEQTUNE_KV_PAGED;
+    d.page_size = PAGE;
+    d.pages = MANY;
+    return d;
+}
+
+static seqtune_status attend(const seqtune_attention_desc *d, int id, seqtune_stream stream) {
+    seqtune_plan *plan = NULL;
+    if (seqtune_plan_attention(ctx, d, &plan) != SEQTUNE_OK)
+        fail_msg("%s", seqtune_last_error(ctx));
+    const Pools p = make_pools(id, seqtune_plan_workspace(plan));
+    seqtune_attention_args a = SEQTUNE_ATTENTION_ARGS_INIT;
+    a.q = p.q, a.k = p.k, a.v = p.v, a.o = p.o, a.lens_kv = p.lens, a.block_table = p.table;
+    const seqtune_status got = seqtune_run_attention(plan, &a, p.workspace, stream);
+    if (stream == NULL) assert_int_equal(seqtune_device_synchronize(ctx), SEQTUNE_OK);
+    free_pools(&p);
+    seqtune_plan_destroy(plan);
+    return got;
+}
+
+static seqtune_status move(seqtune_kv_op op, int id) {
+    seqtune_kv_desc d = SEQTUNE_KV_DESC_INIT;
+    seqtune_plan *plan = NULL;
+    d.op = op;
+    d.max_tokens = 32;
+    d.heads_kv = 1;
+    d.head_dim = DIM;
+    d.page_size = PAGE;
+    d.pages = MANY;
+    d.batch = 1;
+    d.block_table_stride = 2;
+    if (seqtune_plan_kv(ctx, &d, &plan) != SEQTUNE_OK) fail_msg("%s", seqtune_last_error(ctx));
+    const Pools p = make_pools(id, 0);
+    seqtune_kv_args a = SEQTUNE_KV_ARGS_INIT;
+    a.new_k = p.q, a.new_v = p.o, a.k = p.k, a.v = p.v, a.block_table = p.table;
+    a.cu_seqlens = p.offsets;
+    const seqtune_status got = seqtune_run_kv(plan, &a, 0, NULL);
+    assert_int_equal(seqtune_device_synchronize(ctx), SEQTUNE_OK);
+    free_pools(&p);
+    seqtune_plan_destroy(plan);
+    return got;
+}
+
+/* MANY + 1 stands for the page of K's pool that is V's first. */
+static void page_ids_outside_of_the_pool_are_refused_without_the_flag(void **state) {
+    (void)state;
+    static const int ids[] = {MANY - 1, MANY, -1, MANY + 1};
+    for (size_t i = 0; i < sizeof ids / sizeof ids[0]; i++) {
+        const seqtune_attention_desc decode = many_pages(1), prefill = many_pages(20);
+        const seqtune_status got[] = {attend(&decode, ids[i], NULL), attend(&prefill, ids[i], NULL),
+                                      move(SEQTUNE_KV_APPEND, ids[i]),
+                                      move(SEQTUNE_KV_GATHER, ids[i])};
+        for (int k = 0; k < 4; k++)
+            if (got[k] != (ids[i] == MANY - 1 ? SEQTUNE_OK : SEQTUNE_INVALID))
+                fail_msg("page id %d, operation %d: status %d", ids[i], k, (int)got[k]);
+        if (i > 0) assert_has(seqtune_last_error(ctx), "block_table: page 1 of sequence 0 is ");
+    }
+}
+
+/* What a kernel need not read is nobody's mistake: those ids are V's first page, so that the run
+ * has no fault either. */
+static void ids_that_no_query_sees_are_not_looked_at(void **state) {
+    (void)state;
+    seqtune_attention_desc d = many_pages(1);
+    d.mask = SEQTUNE_MASK_CAUSAL_TOP_LEFT; /* the query sees key 0 */
+    assert_int_equal(attend(&d, MANY + 1, NULL), SEQTUNE_OK);
+    d.mask = SEQTUNE_MASK_NONE;
+    d.window = (seqtune_window){SEQTUNE_WINDOW_BOTH, 3, 0}; /* keys 28 .. 31 */
+    assert_int_equal(attend(&d, MANY + 1, NULL), SEQTUNE_INVALID);
+    d.mask = SEQTUNE_MASK_CAUSAL_TOP_LEFT;
+    assert_int_equal(attend(&d, MANY + 1, NULL), SEQTUNE_OK);
+}
+
+/* Captured runs serve tables of later; a sample of the blocks gives times alone. */
+static void captured_and_sampled_runs_are_not_looked_at(void **state) {
+    (void)state;
+    enum { RELAXED = 2 }; /* the capture mode in which this thread may allocate */
+    const Driver *driver = ctx->driver;
+    const seqtune_attention_desc d = many_pages(20);
+    CuStream stream = NULL;
+    CuGraph graph = NULL;
+    Error err;
+    assert_int_equal(driver->CtxPushCurrent(ctx->device.context), CUDA_SUCCESS);
+    assert_int_equal(driver->StreamCreate(&stream, CU_STREAM_NON_BLOCKING), CUDA_SUCCESS);
+    assert_int_equal(driver->StreamBeginCapture(stream, RELAXED), CUDA_SUCCESS);
+    assert_int_equal(attend(&d, MANY + 1, stream), SEQTUNE_OK);
+    assert_int_equal(driver->StreamEndCapture(stream, &graph), CUDA_SUCCESS);
+    assert_int_equal(driver->GraphDestroy(graph), CUDA_SUCCESS);
+    assert_int_equal(attend(&d, MANY + 1, stream), SEQTUNE_INVALID);
+    assert_int_equal(driver->StreamDestroy(stream), CUDA_SUCCESS);
+    assert_int_equal(driver_set_mode(driver, LAUNCH_TIMING, &err), ST_OK);
+    assert_int_equal(attend(&d, MANY + 1, NULL), SEQTUNE_OK);
+    assert_int_equal(driver_set_mode(driver, LAUNCH_FULL, &err), ST_OK);
+    CuContext popped = NULL;
+    assert_int_equal(driver->CtxPopCurrent(&popped), CUDA_SUCCESS);
+}
+
 static int open_soft(void **state) {
     (void)state;
     seqtune_options options = SEQTUNE_OPTIONS_INIT;
@@ -145,6 +280,9 @@ int main(void) {
         cmocka_unit_test(bad_block_tables_are_refused_with_their_place),
         cmocka_unit_test(bad_page_rows_are_refused_with_their_place),
         cmocka_unit_test(missing_arrays_are_named),
+        cmocka_unit_test(page_ids_outside_of_the_pool_are_refused_without_the_flag),
+        cmocka_unit_test(ids_that_no_query_sees_are_not_looked_at),
+        cmocka_unit_test(captured_and_sampled_runs_are_not_looked_at),
     };
     return cmocka_run_group_tests(tests, open_soft, close_soft);
 }

@@ -81,9 +81,9 @@ static void exports_are_the_drivers_and_the_side_door(void **state) {
             fail_msg("exports %s", name);
     }
     static const char *const wanted[] = {
-        "softgpuGetTraits",   "softgpuSetLaunchMode", "softgpuLastFault",
-        "softgpuLastLaunch",  "softgpuSetProfile",    "softgpuLastCounters",
-        "softgpuLastProfile", "softgpuWarnings",      "softgpuSelectLaunch",
+        "softgpuGetTraits",    "softgpuSetLaunchMode", "softgpuLastFault",   "softgpuLastLaunch",
+        "softgpuSetProfile",   "softgpuLastCounters",  "softgpuLastProfile", "softgpuWarnings",
+        "softgpuSelectLaunch", "softgpuPeek",
 #define API(symbol, name, since, parameters)        #symbol,
 #define API_STREAM(symbol, name, since, parameters) #symbol, #symbol "_ptsz",
 #define API_SYNC(symbol, name, since, parameters)   #symbol, #symbol "_ptds",

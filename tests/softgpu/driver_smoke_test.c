@@ -407,6 +407,37 @@ static void untimed_launches_give_results_and_take_no_time(void **state) {
     OK(cuCtxDestroy_v2(run.context));
 }
 
+static void a_peek_waits_for_the_stream_and_takes_no_time(void **state) {
+    (void)state;
+    CUevent start, end;
+    CUstream stream;
+    CUgraph graph;
+    float seen[N], ms[2];
+    run_open(stored);
+    OK(cuEventCreate(&start, 0));
+    OK(cuEventCreate(&end, 0));
+    for (int peek = 0; peek < 2; peek++) {
+        OK(cuEventRecord(start, NULL));
+        OK(run_launch(N, BLOCKS));
+        if (peek) assert_int_equal(softgpuPeek(NULL, seen, run.data, sizeof seen), CUDA_SUCCESS);
+        OK(cuEventRecord(end, NULL));
+        OK(cuEventSynchronize(end));
+        OK(cuEventElapsedTime(&ms[peek], start, end));
+    }
+    assert_true(ms[0] == ms[1]);
+    for (int i = 0; i < N; i++) assert_true(seen[i] == 4 * run.host[i]); /* twice by 2 */
+    assert_int_equal(softgpuPeek(NULL, seen, run.data + 4, sizeof seen), CUDA_ERROR_INVALID_VALUE);
+    assert_int_equal(softgpuSetLaunchMode(SOFTGPU_TIMING), CUDA_SUCCESS);
+    assert_int_equal(softgpuPeek(NULL, seen, run.data, sizeof seen), CUDA_ERROR_NOT_SUPPORTED);
+    assert_int_equal(softgpuSetLaunchMode(SOFTGPU_FULL), CUDA_SUCCESS);
+    OK(cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING));
+    OK(cuStreamBeginCapture_v2(stream, CU_STREAM_CAPTURE_MODE_GLOBAL));
+    assert_int_equal(softgpuPeek(stream, seen, run.data, sizeof seen),
+                     CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+    OK(cuStreamEndCapture(stream, &graph)); /* it went on */
+    OK(cuCtxDestroy_v2(run.context));
+}
+
 /* PTX of `source` by NVRTC; NULL when there is none. Caller frees. */
 static char *compiled(void) {
     static const char *const names[] = {"libnvrtc.so.13", "/usr/local/cuda/lib64/libnvrtc.so.13",
@@ -481,6 +512,7 @@ int main(void) {
         cmocka_unit_test(cycles_are_told_by_what_they_go_to),
         cmocka_unit_test(sampled_launches_take_the_same_modelled_time),
         cmocka_unit_test(untimed_launches_give_results_and_take_no_time),
+        cmocka_unit_test(a_peek_waits_for_the_stream_and_takes_no_time),
         cmocka_unit_test(nvrtc_ptx_runs_and_faults_name_the_source_line),
         cmocka_unit_test(a_kernel_that_never_ends_is_ended_by_the_limit),
     };
