@@ -202,9 +202,9 @@ enum {
      * the other sequences have: one configuration and one split size for all lengths. */
     SEQTUNE_BATCH_INVARIANT = 1,
     /* Every run first waits for the stream, copies page tables and lengths to the host and checks
-     * them: a page id outside the pool or a length above its capacity is SEQTUNE_INVALID with its
-     * place. Not for capture. The software GPU refuses page ids and slots without it, but in
-     * captures (docs/c-api.md). */
+     * them: a page id outside the pool, a length above its capacity, offsets that do not ascend
+     * from 0 or end past the tokens are SEQTUNE_INVALID with their place. Not for capture. The
+     * software GPU refuses page ids and slots without it, but in captures (docs/c-api.md). */
     SEQTUNE_CHECKED = 2,
     /* Recurrent cells, max_steps = 1: the kernels and configurations that a plan of order_steps
      * steps would have, so that T runs of one step give the bits of its run of T. */
@@ -269,7 +269,8 @@ typedef struct seqtune_attention_args {
     seqtune_device_ptr q, k, v, o; /* 16-byte aligned */
     seqtune_device_ptr lse;        /* 4-byte aligned; 0 unless want_lse */
     int64_t len_q, len_kv; /* 0: the description's maxima; never above them; SEQTUNE_LENGTH_ZERO */
-    seqtune_device_ptr cu_seqlens_q; /* ragged_q: int32 [batch + 1], first token of each sequence */
+    seqtune_device_ptr
+        cu_seqlens_q; /* ragged_q: int32 [batch + 1] from 0, each one's first token */
     seqtune_device_ptr cu_seqlens_kv; /* SEQTUNE_KV_RAGGED: the same for K and V */
     seqtune_device_ptr lens_kv;       /* int32 [batch]: keys of each sequence, at most max_len_kv */
     seqtune_device_ptr block_table;   /* SEQTUNE_PAGES_TABLE */

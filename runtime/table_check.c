@@ -6,15 +6,18 @@
  * row, keys that no window reaches) is no fault there. */
 #include "runtime/table_check.h"
 
+#include <limits.h>
+
 #include "base/mem.h"
 
 /* What a run reads on the device (addresses 0: not used) and what its entries must keep to. */
 typedef struct Tables {
     st_address cu_q, cu_kv, lens, indptr, pages, slots;
     const char *cu_q_name;
-    int64_t batch, tokens;   /* tokens: of slots; the last cu_q is at most this */
-    int64_t max_q, max_kv;   /* of one sequence */
-    int64_t page_size, pool; /* pages of the pool */
+    int64_t batch, tokens;     /* tokens: of slots */
+    int64_t max_q, max_kv;     /* of one sequence */
+    int64_t total_q, total_kv; /* where cu_q, cu_kv end at most */
+    int64_t page_size, pool;   /* pages of the pool */
     int64_t table_stride;
     int64_t len_kv; /* of every sequence where lens is 0; longer ones are cut to it */
     bool appends;   /* keys lens[b] .. lens[b] + its tokens are touched, else 0 .. lens[b] */
@@ -27,6 +30,13 @@ typedef struct Copies {
     int *cu_q, *cu_kv, *lens, *indptr;
     int64_t *slots;
 } Copies;
+
+typedef struct Offsets {
+    const char *name;
+    const int *cu;       /* [batch + 1]; NULL: not used */
+    int64_t most, total; /* of one sequence, of all */
+    bool from_0;
+} Offsets;
 
 /* Where copies come from. `peek`: by Driver.Peek, which may refuse; nothing is checked then. */
 typedef struct Source {
@@ -49,17 +59,23 @@ static Status fetch(Source *source, st_address from, int64_t count, size_t each,
     return ST_OK;
 }
 
-static Status check_offsets(const char *name, const int *cu, int64_t batch, int64_t most,
-                            Error *err) {
-    for (int64_t b = 0; cu != NULL && b < batch; b++) {
-        const int64_t len = (int64_t)cu[b + 1] - cu[b];
-        if (cu[b] < 0 || len < 0 || len > most)
+/* Offsets of attention begin at 0; of others, tokens before the first are nobody's. */
+static Status check_offsets(const Offsets *o, int64_t batch, Error *err) {
+    if (o->cu == NULL) return ST_OK;
+    if (o->from_0 && o->cu[0] != 0)
+        return err_set(err, ST_INVALID, "%s[0] is %d: must be 0", o->name, o->cu[0]);
+    for (int64_t b = 0; b < batch; b++) {
+        const int64_t len = (int64_t)o->cu[b + 1] - o->cu[b];
+        if (o->cu[b] < 0 || len < 0 || len > o->most)
             return err_set(err, ST_INVALID,
                            "%s[%lld] is %d and %s[%lld] is %d: offsets ascend from 0 by at most "
                            "%lld",
-                           name, (long long)b, cu[b], name, (long long)b + 1, cu[b + 1],
-                           (long long)most);
+                           o->name, (long long)b, o->cu[b], o->name, (long long)b + 1, o->cu[b + 1],
+                           (long long)o->most);
     }
+    if (o->cu[batch] > o->total)
+        return err_set(err, ST_INVALID, "%s[%lld] is %d: must be at most %lld, the tokens", o->name,
+                       (long long)batch, o->cu[batch], (long long)o->total);
     return ST_OK;
 }
 
@@ -137,6 +153,18 @@ static Status check_row(Source *source, const Tables *t, const Copies *c, int64_
     return st;
 }
 
+/* A cache without a table: sequence b is page b. */
+static Status check_dense(const Tables *t, const Copies *c, int64_t b, Error *err) {
+    int64_t first = 0, end = 0;
+    touched(t, c, b, &first, &end);
+    if (end <= first || end <= t->page_size) return ST_OK;
+    return err_set(
+        err, ST_INVALID,
+        "sequence %lld has keys %lld..%lld in this run: must be below %lld, page_size of "
+        "a dense cache",
+        (long long)b, (long long)first, (long long)end - 1, (long long)t->page_size);
+}
+
 /* Two tokens in one slot would race; that is the scheduler's to avoid and not looked for here. */
 static Status check_slots(const Tables *t, const Copies *c, Error *err) {
     const int64_t most = t->pool * t->page_size - 1;
@@ -168,13 +196,18 @@ static Status fetch_lengths(Source *source, const Tables *t, Copies *c, Error *e
 }
 
 static Status check_lengths_and_offsets(const Tables *t, const Copies *c, Error *err) {
-    Status st = check_offsets(t->cu_q_name, c->cu_q, t->batch, t->max_q, err);
-    if (st == ST_OK) st = check_offsets("cu_seqlens_kv", c->cu_kv, t->batch, t->max_kv, err);
-    if (st == ST_OK) st = check_offsets("page_indptr", c->indptr, t->batch, t->pool, err);
+    const bool attention = t->attn != NULL;
+    const Offsets rows[] = {
+        {t->cu_q_name, c->cu_q, t->max_q, t->total_q, attention},
+        {"cu_seqlens_kv", c->cu_kv, t->max_kv, t->total_kv, attention},
+        {"page_indptr", c->indptr, t->pool, INT_MAX, false}, /* nobody says how many indices */
+    };
+    Status st = ST_OK;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0] && st == ST_OK; i++)
+        st = check_offsets(&rows[i], t->batch, err);
     if (st == ST_OK) st = check_lengths(t, c, err);
-    if (st == ST_OK && t->appends && c->cu_q != NULL && c->cu_q[t->batch] > t->tokens)
-        st = err_set(err, ST_INVALID, "%s[%lld] is %d: must be at most %lld, the tokens",
-                     t->cu_q_name, (long long)t->batch, c->cu_q[t->batch], (long long)t->tokens);
+    for (int64_t b = 0; t->appends && t->pages == 0 && b < t->batch && st == ST_OK; b++)
+        st = check_dense(t, c, b, err);
     return st;
 }
 
@@ -220,6 +253,8 @@ Status attention_check_tables(const seqtune_plan *plan, const PlanCall *call, se
         .batch = d->batch,
         .max_q = d->max_len_q,
         .max_kv = d->max_len_kv,
+        .total_q = d->total_q,
+        .total_kv = d->batch * d->max_len_kv,
         .page_size = d->page_size,
         .pool = d->pages,
         .table_stride = d->block_table_stride,
@@ -246,6 +281,7 @@ Status kv_check_tables(const seqtune_plan *plan, const PlanCall *call, seqtune_s
         .tokens = p->tokens,
         .max_q = p->tokens,
         .max_kv = capacity,
+        .total_q = p->tokens,
         .page_size = d->page_size,
         .pool = d->pages,
         .table_stride = d->block_table_stride,

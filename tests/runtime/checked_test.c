@@ -104,6 +104,52 @@ static void bad_page_rows_are_refused_with_their_place(void **state) {
     run_rows(SEQTUNE_PAGES_CSR, rows, sizeof rows / sizeof rows[0]);
 }
 
+/* Two sequences of up to 32 tokens, 40 tokens of Q and 64 of K and V in all. */
+static void bad_offsets_of_ragged_sequences_are_refused(void **state) {
+    (void)state;
+    static const struct {
+        int q[BATCH + 1], kv[BATCH + 1];
+        const char *part;
+    } rows[] = {
+        {{0, 32, 40}, {0, 32, 64}, NULL},
+        {{0, 0, 0}, {0, 0, 1}, NULL},
+        {{8, 40, 72}, {0, 32, 64}, "cu_seqlens_q[0] is 8: must be 0"},
+        {{0, 32, 41}, {0, 32, 64}, "cu_seqlens_q[2] is 41: must be at most 40, the tokens"},
+        {{0, 32, 31}, {0, 32, 64}, "cu_seqlens_q[1] is 32 and cu_seqlens_q[2] is 31"},
+        {{0, 33, 40}, {0, 32, 64}, "offsets ascend from 0 by at most 32"},
+        {{0, 32, 40}, {1, 32, 64}, "cu_seqlens_kv[0] is 1: must be 0"},
+        {{0, 32, 40}, {0, 32, 65}, "cu_seqlens_kv[1] is 32 and cu_seqlens_kv[2] is 65"},
+    };
+    seqtune_attention_desc d = SEQTUNE_ATTENTION_DESC_INIT;
+    d.heads_q = 1;
+    d.head_dim = DIM;
+    d.batch = BATCH;
+    d.max_len_q = d.max_len_kv = 32;
+    d.ragged_q = 1;
+    d.total_q = 40;
+    d.kv = SEQTUNE_KV_RAGGED;
+    d.flags = SEQTUNE_CHECKED;
+    seqtune_plan *plan = NULL;
+    if (seqtune_plan_attention(ctx, &d, &plan) != SEQTUNE_OK)
+        fail_msg("%s", seqtune_last_error(ctx));
+    seqtune_attention_args a = SEQTUNE_ATTENTION_ARGS_INIT;
+    a.q = device_zeros(40 * DIM * 2), a.o = device_zeros(40 * DIM * 2);
+    a.k = device_zeros(64 * DIM * 2), a.v = device_zeros(64 * DIM * 2);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        a.cu_seqlens_q = device_ints(rows[i].q, BATCH + 1);
+        a.cu_seqlens_kv = device_ints(rows[i].kv, BATCH + 1);
+        const seqtune_status got = seqtune_run_attention(plan, &a, 0, NULL);
+        if (got != (rows[i].part != NULL ? SEQTUNE_INVALID : SEQTUNE_OK))
+            fail_msg("row %zu: status %d", i, (int)got);
+        if (rows[i].part != NULL) assert_has(seqtune_last_error(ctx), rows[i].part);
+        assert_int_equal(seqtune_device_synchronize(ctx), SEQTUNE_OK);
+        seqtune_device_free(ctx, a.cu_seqlens_q), seqtune_device_free(ctx, a.cu_seqlens_kv);
+    }
+    seqtune_plan_destroy(plan);
+    const seqtune_device_ptr all[] = {a.q, a.k, a.v, a.o};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) seqtune_device_free(ctx, all[i]);
+}
+
 static void missing_arrays_are_named(void **state) {
     (void)state;
     seqtune_plan *plan = paged_plan(SEQTUNE_PAGES_TABLE);
@@ -122,6 +168,46 @@ static void missing_arrays_are_named(void **state) {
     assert_int_equal(seqtune_run_attention(plan, &a, 0, NULL), SEQTUNE_INVALID);
     assert_has(seqtune_last_error(ctx), "cu_seqlens_q is given, but the description has no");
     seqtune_plan_destroy(plan);
+}
+
+/* Two sequences, a page of 16 keys each, no table. */
+static void appends_past_a_dense_cache_are_refused(void **state) {
+    (void)state;
+    static const struct {
+        int cu[BATCH + 1], lens[BATCH];
+        const char *part;
+    } rows[] = {
+        {{0, 2, 4}, {14, 3}, NULL},
+        {{0, 0, 4}, {99, 12}, "lens_kv[0] is 99"},
+        {{0, 0, 4}, {16, 12}, NULL}, /* full, and nothing to append */
+        {{0, 2, 4}, {15, 3}, "sequence 0 has keys 15..16 in this run: must be below 16"},
+        {{0, 1, 4}, {0, 14}, "sequence 1 has keys 14..16 in this run"},
+    };
+    seqtune_kv_desc d = SEQTUNE_KV_DESC_INIT;
+    d.max_tokens = 4;
+    d.heads_kv = 1;
+    d.head_dim = DIM;
+    d.page_size = PAGE;
+    d.pages = d.batch = BATCH;
+    d.flags = SEQTUNE_CHECKED;
+    seqtune_plan *plan = NULL;
+    if (seqtune_plan_kv(ctx, &d, &plan) != SEQTUNE_OK) fail_msg("%s", seqtune_last_error(ctx));
+    seqtune_kv_args a = SEQTUNE_KV_ARGS_INIT;
+    a.new_k = a.new_v = device_zeros(4 * DIM * 2);
+    a.k = device_zeros(BATCH * PAGE * DIM * 2), a.v = device_zeros(BATCH * PAGE * DIM * 2);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        a.cu_seqlens = device_ints(rows[i].cu, BATCH + 1);
+        a.lens_kv = device_ints(rows[i].lens, BATCH);
+        const seqtune_status got = seqtune_run_kv(plan, &a, 0, NULL);
+        if (got != (rows[i].part != NULL ? SEQTUNE_INVALID : SEQTUNE_OK))
+            fail_msg("row %zu: status %d", i, (int)got);
+        if (rows[i].part != NULL) assert_has(seqtune_last_error(ctx), rows[i].part);
+        assert_int_equal(seqtune_device_synchronize(ctx), SEQTUNE_OK);
+        seqtune_device_free(ctx, a.cu_seqlens), seqtune_device_free(ctx, a.lens_kv);
+    }
+    seqtune_plan_destroy(plan);
+    const seqtune_device_ptr all[] = {a.new_k, a.k, a.v};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) seqtune_device_free(ctx, all[i]);
 }
 
 /* ---- without the flag ---- */
@@ -279,7 +365,9 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bad_block_tables_are_refused_with_their_place),
         cmocka_unit_test(bad_page_rows_are_refused_with_their_place),
+        cmocka_unit_test(bad_offsets_of_ragged_sequences_are_refused),
         cmocka_unit_test(missing_arrays_are_named),
+        cmocka_unit_test(appends_past_a_dense_cache_are_refused),
         cmocka_unit_test(page_ids_outside_of_the_pool_are_refused_without_the_flag),
         cmocka_unit_test(ids_that_no_query_sees_are_not_looked_at),
         cmocka_unit_test(captured_and_sampled_runs_are_not_looked_at),
