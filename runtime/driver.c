@@ -5,6 +5,7 @@
 #include "runtime/driver.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <libgen.h>
 #include <limits.h>
 #include <stdio.h>
@@ -72,6 +73,11 @@ static Status initialise(Driver *driver, Error *err) {
     Status st = resolve(driver, err);
     if (st != ST_OK) return st;
     CuResult result = driver->Init(0);
+    /* The software GPU knows which of its settings is wrong, and says so. */
+    char own[1024] = "";
+    if (result != CUDA_SUCCESS && driver->LastFault != NULL &&
+        driver->LastFault(own, sizeof own) == CUDA_SUCCESS && own[0] != '\0')
+        return err_set(err, ST_DRIVER, "%s: %s", driver->path, own);
     if (result == CUDA_ERROR_NO_DEVICE)
         return err_set(err, ST_NOT_FOUND, "%s sees no GPU", driver->path);
     if (result == CUDA_ERROR_STUB_LIBRARY)
@@ -93,6 +99,13 @@ static Status initialise(Driver *driver, Error *err) {
     return ST_OK;
 }
 
+/* dlerror's text of a file that is not there; one that cannot be loaded is there and broken. */
+static bool is_missing(const char *why, const char *file) {
+    char absent[128];
+    return strstr(why, file) != NULL &&
+           strstr(why, strerror_r(ENOENT, absent, sizeof absent)) != NULL;
+}
+
 static Status open_library(const char *file, Driver **out, Error *err) {
     Driver *driver = mem_alloc(sizeof *driver);
     if (driver == NULL) return err_no_memory(err, sizeof *driver);
@@ -100,8 +113,9 @@ static Status open_library(const char *file, Driver **out, Error *err) {
     if (driver->handle == NULL) {
         const char *why = dlerror();
         mem_free(driver);
-        return err_set(err, ST_NOT_FOUND, "cannot load the driver library %s: %s", file,
-                       why != NULL ? why : "unknown reason");
+        if (why == NULL) why = "unknown reason";
+        return err_set(err, is_missing(why, file) ? ST_NOT_FOUND : ST_DRIVER,
+                       "cannot load the driver library %s: %s", file, why);
     }
     note_path(driver, file);
     Status st = initialise(driver, err);

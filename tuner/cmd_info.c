@@ -24,7 +24,11 @@ static ExitCode print_str(Str *s) {
 /* ---- gpus ---- */
 
 static void gpus_text(const Targets *real, const Error *why, Str *out) {
-    str_puts(out, "CUDA GPUs of this machine (--gpu N)\n");
+    const char *driver = targets_real_driver();
+    if (strcmp(driver, "cuda") == 0)
+        str_puts(out, "CUDA GPUs of this machine (--gpu N)\n");
+    else
+        str_printf(out, "GPUs of SEQTUNE_DRIVER=%s (--gpu N)\n", driver);
     for (size_t i = 0; i < real->count; i++) {
         str_printf(out, "  %d  %s\n     %s\n", real->items[i].ordinal, real->items[i].gpu.name,
                    real->items[i].key);
@@ -68,7 +72,7 @@ static void gpus_json(const Targets *real, const Error *why, Json *j) {
 ExitCode command_gpus(App *app) {
     Targets real = {0};
     Error why = {0};
-    if (targets_of_driver("cuda", app->arena, &real, &why) != ST_OK) real.count = 0;
+    if (targets_of_driver(targets_real_driver(), app->arena, &real, &why) != ST_OK) real.count = 0;
     if (app->options->json) {
         Json j = {0};
         gpus_json(&real, &why, &j);

@@ -42,6 +42,11 @@ static Status query_all(const Driver *driver, const char *name, Arena *arena, Ta
     return err_set(err, ST_UNSUPPORTED, "no usable GPU: %s", out->notice ? out->notice : "none");
 }
 
+const char *targets_real_driver(void) {
+    const char *named = files_env("SEQTUNE_DRIVER");
+    return named ? named : "cuda";
+}
+
 Status targets_of_driver(const char *name, Arena *arena, Targets *out, Error *err) {
     *out = (Targets){0};
     Driver *driver = NULL;
@@ -100,10 +105,9 @@ static Status by_number(const char *text, Arena *arena, Targets *out, Error *err
                        "soft:MODEL (see seqtune gpus)",
                        text);
     }
-    Status st = targets_of_driver("cuda", arena, out, err);
+    Status st = targets_of_driver(targets_real_driver(), arena, out, err);
     if (st != ST_OK) {
-        err_wrap(err, "--gpu %s", text);
-        return st;
+        return err_set(err, st, "--gpu %s: %s; the software GPU is --gpu soft", text, err->message);
     }
     for (size_t i = 0; i < out->count; i++) {
         if (out->items[i].ordinal != n) continue;
@@ -119,8 +123,14 @@ static Status automatic(Arena *arena, Targets *out, Error *err) {
     Error why = {0};
     const char *named = files_env("SEQTUNE_DRIVER");
     if (named) return targets_of_driver(named, arena, out, err);
-    if (targets_of_driver("cuda", arena, out, &why) == ST_OK) return ST_OK;
-    Status st = targets_of_driver(default_soft, arena, out, err);
+    Status st = targets_of_driver("cuda", arena, out, &why);
+    if (st == ST_OK) return ST_OK;
+    /* A machine whose driver is broken or too old has a GPU: emulating it would hide that. */
+    if (st != ST_NOT_FOUND) {
+        return err_set(err, st, "--gpu auto: %s; the software GPU instead: --gpu soft",
+                       why.message);
+    }
+    st = targets_of_driver(default_soft, arena, out, err);
     if (st != ST_OK) return st;
     why.message[strcspn(why.message, "\n")] = '\0';
     out->notice = arena_printf(arena,
