@@ -36,6 +36,18 @@ void progress_clear(Progress *p) {
     if (p->live && !p->quiet) fputs("\r\033[K", p->out);
 }
 
+void format_detail(const char *detail, char *out, size_t size) {
+    int first = (int)strcspn(detail, "\n");
+    const char *error = strstr(detail + first, "error:");
+    while (error && error > detail && error[-1] != '\n') error--;
+    if (!error) {
+        snprintf(out, size, "%.*s", first, detail);
+        return;
+    }
+    snprintf(out, size, "%.*s (%.*s; all of it: seqtune emit --ptx)", (int)strcspn(error, "\n"),
+             error, first, detail);
+}
+
 /* The best factor over its default that any finished problem has. */
 static double best_ratio(const Tune *t) {
     double best = 0;
@@ -82,15 +94,15 @@ static void draw(Progress *p, const Tune *t) {
 }
 
 static void trial_line(Progress *p, const Tune *t, const TuneTrial *trial) {
-    char time[32] = "";
+    char time[32] = "", why[400] = "";
     bool ok = trial->outcome == DB_OK;
     if (p->quiet || (p->live && ok)) return;
     if (ok) format_seconds(trial->time.median, time, sizeof time);
+    if (!ok && trial->detail) format_detail(trial->detail, why, sizeof why);
     progress_clear(p);
-    fprintf(p->out, "[%zu/%zu] %s, %s: %s  %s%s%.*s\n", t->counts.done, t->counts.trials,
+    fprintf(p->out, "[%zu/%zu] %s, %s: %s  %s%s%s\n", t->counts.done, t->counts.trials,
             gen_spec_name(trial->problem->spec), trial->owner->item->label, trial->config_text,
-            ok ? time : db_outcome_name(trial->outcome), ok ? "" : ": ",
-            ok ? 0 : (int)strcspn(trial->detail, "\n"), trial->detail ? trial->detail : "");
+            ok ? time : db_outcome_name(trial->outcome), ok ? "" : ": ", why);
 }
 
 void progress_watch(void *context, TuneEvent event, const Tune *tune, const void *subject) {

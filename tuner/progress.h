@@ -23,6 +23,9 @@ void progress_clear(Progress *p); /* removes the live line before other output *
 
 /* "812.3 us", "1.62 ms" */
 void format_seconds(double seconds, char *out, size_t size);
+/* What went wrong in one line: of a compiler's log its first error, and where the rest is. */
+void format_detail(const char *detail, char *out, size_t size);
+
 /* "3m 20s" */
 void format_duration(double seconds, char *out, size_t size);
 

@@ -75,28 +75,36 @@ static void put_factor(char *cell, double factor) {
         snprintf(cell, CELL, "-");
 }
 
-/* Why there is no winner, in one line. */
+/* Why there is no winner. */
 static const char *why_none(const Tune *t, const TuneProblem *p) {
+    const char *detail = NULL;
+    bool untimed = false;
     if (p->unsupported) return p->unsupported;
     for (size_t i = 0; i < t->trial_count; i++) {
         const TuneTrial *x = &t->trials[i];
-        if (x->owner == p && !x->is_baseline && !x->done) return "not reached within the budget";
+        if (x->owner != p || x->is_baseline) continue;
+        if (!x->done && t->stopped) return t->stopped;
+        if (!x->done) return t->interrupted ? "interrupted" : "not reached within the budget";
+        if (x->outcome == DB_OK)
+            untimed = true;
+        else if (!detail && x->detail && x->detail[0])
+            detail = x->detail;
     }
-    for (size_t i = 0; i < t->trial_count; i++) {
-        const TuneTrial *x = &t->trials[i];
-        if (x->owner == p && !x->is_baseline && x->detail) return x->detail;
-    }
-    return "nothing was tried";
+    if (detail) return detail;
+    if (untimed) return "its kernels took no time: nothing to do at this size";
+    return t->stopped ? t->stopped : "nothing was tried";
 }
 
 static void fill_row(const Tune *t, const TuneProblem *p, char cells[COLUMNS][CELL]) {
     const TuneTrial *w = p->winner;
+    char why[CELL - 16];
     snprintf(cells[0], CELL, "%s", gen_spec_name(p->item->problem.spec));
     snprintf(cells[1], CELL, "%s", p->item->label);
     for (int i = 2; i < COLUMNS; i++) cells[i][0] = '\0';
     if (!w) {
         snprintf(cells[2], CELL, "-");
-        snprintf(cells[8], CELL, "none: %.*s", (int)strcspn(why_none(t, p), "\n"), why_none(t, p));
+        format_detail(why_none(t, p), why, sizeof why);
+        snprintf(cells[8], CELL, "none: %s", why);
         return;
     }
     format_seconds(w->time.median, cells[2], CELL);
@@ -126,10 +134,11 @@ static void put_row(Str *out, char cells[COLUMNS][CELL], const int *width) {
 static void put_defaults(const Tune *t, Str *out) {
     for (size_t i = 0; i < t->problem_count; i++) {
         const TuneTrial *d = t->problems[i].untimed_default;
+        char why[CELL];
         if (!d) continue;
-        str_printf(out, "%s: the default configuration failed (%s: %.*s)\n",
-                   t->problems[i].item->label, db_outcome_name(d->outcome),
-                   (int)strcspn(d->detail, "\n"), d->detail);
+        format_detail(d->detail, why, sizeof why);
+        str_printf(out, "%s: the default configuration failed (%s: %s)\n",
+                   t->problems[i].item->label, db_outcome_name(d->outcome), why);
     }
 }
 
@@ -139,13 +148,15 @@ static void put_counts(const Tune *t, Str *out) {
                "\n%zu configurations in all spaces, %zu ruled out, %zu legal ones left untried "
                "(--effort %zu)\n",
                c->enumerated, c->ruled_out, c->untried, t->settings.effort);
-    str_printf(out,
-               "%zu trials: %zu done (%zu from the database, %zu with the time of an identical "
-               "kernel), %zu failed, %zu without the resources; %zu compilations\n",
-               c->trials, c->done, c->resumed, c->deduplicated, c->failed, c->spilled, c->compiled);
+    str_printf(
+        out,
+        "%zu trials: %zu done (%zu from the database, %zu with the time of an identical "
+        "kernel); of those done now %zu failed, %zu lacked the resources; %zu compilations\n",
+        c->trials, c->done, c->resumed, c->deduplicated, c->failed, c->spilled, c->compiled);
     if (c->done < c->trials) {
         str_printf(out, "%zu trials were not reached (%s)\n", c->trials - c->done,
                    t->interrupted   ? "interrupted"
+                   : t->stopped     ? "stopped by an error"
                    : t->out_of_time ? "the budget ended"
                                     : "stopped");
     }

@@ -60,6 +60,9 @@ Status tune_run(const GenLibrary *library, Db *db, const Target *target, const G
     if (st == ST_OK) st = tune_setup(t, items, count, err);
     if (st == ST_OK) st = tune_loop(t, err);
     stop_workers(t);
+    if (st != ST_OK && st != ST_CANCELLED && t->arena && err) {
+        t->stopped = arena_strdup(t->arena, err->message);
+    }
     return st;
 }
 

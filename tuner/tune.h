@@ -141,6 +141,7 @@ struct Tune {
     bool runner_ready, faulted_compile, faulted_run;
     bool lost; /* the GPU cannot be used any more */
     bool out_of_time, interrupted;
+    const char *stopped; /* the error that ended the session early; NULL: none */
     double started, deadline;
     TuneCounts counts;
 };

@@ -75,6 +75,10 @@ static Status read_problem(Tune *t, TuneProblem *p, Error *err) {
     if (!p->text || !p->key || !p->spec_hash) return err_no_memory(err, 256);
     Status st = gen_problem_flops(problem, &p->flops, &p->bytes, err);
     if (st != ST_OK) return st;
+    if (p->flops <= 0 && p->bytes <= 0) {
+        p->unsupported = "a problem of this size has no work: nothing runs that could be timed";
+        return err_set(err, ST_UNSUPPORTED, "%s", p->unsupported);
+    }
     st = known_seeds(t->db, problem, t->target->key, known, MAX_KNOWN, &known_count, &why);
     if (st == ST_OK) {
         st = candidates_choose(problem, &t->target->gpu, known, known_count, t->settings.effort,
@@ -205,6 +209,8 @@ Status tune_setup(Tune *t, const GenWorkItem *items, size_t count, Error *err) {
     t->problems = ARENA_ARRAY(t->arena, TuneProblem, count + 1);
     if (!t->problems) return err_no_memory(err, count * sizeof *t->problems);
     t->problem_count = t->counts.problems = count;
+    /* First for all: the report names every problem, also when one of them stops the session. */
+    for (size_t i = 0; i < count; i++) t->problems[i].item = &items[i];
     for (size_t i = 0; i < count; i++) {
         Status st = setup_problem(t, &t->problems[i], &items[i], err);
         if (st != ST_OK) {

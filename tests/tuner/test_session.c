@@ -176,6 +176,11 @@ static void why_fails_with_a_damaged_database(void **state) {
     assert_non_null(said);
     assert_null(strstr(said + 1, "going on without")); /* once */
     program_free(&ran);
+    ran = program_run(SMOKE " --db hollow.db");
+    program_expect(&ran, EXIT_STORAGE, "hollow.db");
+    said = strstr(ran.out, "none: "); /* in the table, too */
+    if (!said || !strstr(said, "hollow.db")) program_fail(&ran, "the cause in the table");
+    program_free(&ran);
     assert_int_equal(sqlite3_open("hollow.db", &db), SQLITE_OK);
     assert_int_equal(sqlite3_exec(db, "PRAGMA user_version = 99", 0, 0, 0), SQLITE_OK);
     sqlite3_close(db);
@@ -394,12 +399,61 @@ static void without_a_toolchain_or_driver_one_message_says_what_to_do(void **sta
     (void)state;
     Ran ran = program_run_in("SEQTUNE_NVRTC=/nonexistent/libnvrtc.so ", ROPE " --db none.db");
     program_expect(&ran, EXIT_NO_DEVICE, "/nonexistent/libnvrtc.so");
+    char *row = strstr(ran.out, "none: "); /* the table says the same as the last line */
+    if (!row || !strstr(row, "/nonexistent/libnvrtc.so")) program_fail(&ran, "the cause");
     program_free(&ran);
     ran = program_run_in("SEQTUNE_DRIVER=/nonexistent/libcuda.so ", "--gpu auto --db none.db");
     program_expect(&ran, EXIT_NO_DEVICE, "/nonexistent/libcuda.so");
     program_free(&ran);
     ran = program_run("--gpu 99 --db none.db");
     program_expect(&ran, program_measured() ? EXIT_USAGE : EXIT_NO_DEVICE, "99");
+    program_free(&ran);
+}
+
+/* No driver is one thing, a driver that does not work another: its GPU is not emulated silently. */
+static void a_broken_or_old_driver_is_an_error_with_a_remedy(void **state) {
+    (void)state;
+    assert_int_equal(system("mkdir broken old && echo 'no ELF file' > broken/libcuda.so.1 && ln -s "
+                            "'" SEQTUNE_BINARY_DIR "/softgpu/libseqtune-softgpu.so.0' "
+                            "old/libcuda.so.1"),
+                     0);
+    static const struct {
+        const char *before, *args, *said;
+        int code;
+    } rows[] = {
+        {"LD_LIBRARY_PATH=broken ", "--gpu auto", "libcuda.so.1: ", EXIT_NO_DEVICE},
+        {"LD_LIBRARY_PATH=broken ", "--gpu auto", "instead: --gpu soft", EXIT_NO_DEVICE},
+        {"LD_LIBRARY_PATH=broken ", "--gpu 0", "the software GPU is --gpu soft", EXIT_NO_DEVICE},
+        {"SOFTGPU_DRIVER_VERSION=11080 LD_LIBRARY_PATH=old ", "--gpu auto",
+         "is a driver of CUDA 11.8: seqtune needs 12.0", EXIT_NO_DEVICE},
+        {"LD_LIBRARY_PATH=broken ", "gpus", "none: cannot load the driver library", EXIT_OK},
+        {"SOFTGPU_SEED=abc ", "--gpu soft", "SOFTGPU_SEED: \"abc\" is no seed", EXIT_NO_DEVICE},
+        {"SEQTUNE_DRIVER=soft SOFTGPU_DEVICES=foo ", "--gpu auto", "SOFTGPU_DEVICES: \"foo\"",
+         EXIT_NO_DEVICE},
+        {"SEQTUNE_DRIVER=soft:t4 ", "gpus", "  0  NVIDIA T4", EXIT_OK},
+        {"SEQTUNE_DRIVER=soft:t4 ", "explain --op rope --gpu 0", "on NVIDIA T4", EXIT_OK},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        Ran ran = program_run_in(rows[i].before, "%s", rows[i].args);
+        program_expect(&ran, rows[i].code, rows[i].said);
+        program_free(&ran);
+    }
+}
+
+static void a_template_error_shows_the_compilers_first_error(void **state) {
+    (void)state;
+    assert_int_equal(system("mkdir -p wrong/runtime && cp -r " SEQTUNE_SOURCE_DIR
+                            "/scripts " SEQTUNE_SOURCE_DIR
+                            "/templates wrong/ && cp -r " SEQTUNE_SOURCE_DIR
+                            "/runtime/params wrong/runtime/ && f=$(grep -l rope -r "
+                            "wrong/templates --include=*.cu | head -n 1) && echo 'int i = oops;' "
+                            ">> $f"),
+                     0);
+    Ran ran = program_run(SMOKE " --op rope --source wrong --db wrong.db");
+    program_expect(&ran, EXIT_UNSERVED, "error: identifier \"oops\" is undefined");
+    char *row = strstr(ran.out, "none: ");
+    if (!row || !strstr(row, "oops") || !strstr(row, "all of it: seqtune emit --ptx"))
+        program_fail(&ran, "the compiler's error in the table");
     program_free(&ran);
 }
 
@@ -454,6 +508,14 @@ static void a_problem_no_variant_supports_is_said_and_the_others_are_tuned(void 
     program_free(&ran);
 }
 
+static void a_problem_without_work_is_said_to_have_none(void **state) {
+    (void)state;
+    write_file("empty.lua", WORKLOAD("op = \"rope\", tokens = 0"));
+    Ran ran = program_run("--gpu soft --workload ./empty.lua --effort 1 --db empty.db");
+    program_expect(&ran, EXIT_UNSERVED, "none: a problem of this size has no work");
+    program_free(&ran);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(smoke_tunes_every_problem_and_says_so_in_json),
@@ -475,8 +537,11 @@ int main(void) {
         cmocka_unit_test(a_locked_database_is_said_to_be_locked),
         cmocka_unit_test(a_disk_that_fills_up_stops_with_what_is_recorded),
         cmocka_unit_test(without_a_toolchain_or_driver_one_message_says_what_to_do),
+        cmocka_unit_test(a_broken_or_old_driver_is_an_error_with_a_remedy),
+        cmocka_unit_test(a_template_error_shows_the_compilers_first_error),
         cmocka_unit_test(a_spec_or_workload_with_an_error_is_named_by_file_and_line),
         cmocka_unit_test(a_problem_no_variant_supports_is_said_and_the_others_are_tuned),
+        cmocka_unit_test(a_problem_without_work_is_said_to_have_none),
     };
     signal(SIGPIPE, SIG_IGN);
     return cmocka_run_group_tests(tests, program_setup, program_teardown);
