@@ -1,6 +1,6 @@
 /* Merge and KV cache through the public functions alone, on the software GPU: parts merged equal
- * the whole, pages beyond 2^31 elements, what SEQTUNE_CHECKED refuses, what is refused without
- * compiling. */
+ * the whole, pages beyond 2^31 elements (also of attention), what SEQTUNE_CHECKED refuses, what is
+ * refused without compiling. */
 #include "tests/runtime/test.h"
 
 #include <math.h>
@@ -215,6 +215,82 @@ static void pages_beyond_two_to_31_elements_are_found(void **state) {
     free_all(all, sizeof all / sizeof all[0]);
 }
 
+typedef struct Far {
+    int queries; /* 20: attn_prefill */
+    seqtune_kv_dtype type;
+    int page; /* tokens */
+} Far;
+
+/* Pages 5, 2 and 4 of a pool whose pages lie 2^30 elements apart, with K = 0 and V = 1, 2 and 6. */
+static void fill_far_pages(const Far *f, const int table[3], int64_t stride,
+                           const seqtune_attention_args *a) {
+    static const uint16_t halves[] = {0x3c00, 0x4000, 0x4600};
+    static const uint8_t codes[] = {1, 2, 6};
+    const size_t each = f->type == SEQTUNE_KV_SAME ? 2 : 1, bytes = (size_t)f->page * DIM * each;
+    unsigned char *row = malloc(bytes);
+    for (int i = 0; i < 3; i++) {
+        const uint64_t at = (uint64_t)table[i] * (uint64_t)stride * each;
+        memset(row, 0, bytes);
+        CHECK(seqtune_device_upload(ctx, a->k + at, row, bytes));
+        for (size_t k = 0; k < bytes; k += each)
+            memcpy(row + k, each == 2 ? (const void *)&halves[i] : &codes[i], each);
+        CHECK(seqtune_device_upload(ctx, a->v + at, row, bytes));
+    }
+    free(row);
+}
+
+/* All keys score 0, so that O is the mean of V: 3. */
+static void attend_far_pages(const Far *f) {
+    static const int table[] = {5, 2, 4};
+    static uint16_t zeros[20 * 2 * DIM], out[20 * 2 * DIM];
+    const int64_t stride = INT64_C(1) << 30;
+    const int len = 3 * f->page;
+    const size_t n = (size_t)f->queries * 2 * DIM;
+    const size_t pool = (size_t)(5 * stride + f->page * DIM) * (f->type == SEQTUNE_KV_SAME ? 2 : 1);
+    seqtune_attention_desc d = SEQTUNE_ATTENTION_DESC_INIT;
+    d.heads_q = 2;
+    d.heads_kv = 1;
+    d.head_dim = DIM;
+    d.max_len_q = f->queries;
+    d.max_len_kv = len;
+    d.kv = SEQTUNE_KV_PAGED;
+    d.kv_dtype = f->type;
+    d.page_size = f->page;
+    d.pages = 6;
+    d.k_stride_batch = d.v_stride_batch = stride;
+    seqtune_plan *plan = NULL;
+    CHECK(seqtune_plan_attention(ctx, &d, &plan));
+    const size_t bytes = seqtune_plan_workspace(plan);
+    const seqtune_device_ptr workspace = bytes ? device_new(bytes) : 0;
+    seqtune_attention_args a = SEQTUNE_ATTENTION_ARGS_INIT;
+    a.q = device_copy(zeros, n * 2);
+    a.o = device_new(n * 2);
+    a.k = device_new(pool);
+    a.v = device_new(pool);
+    a.lens_kv = device_copy(&len, sizeof len);
+    a.block_table = device_copy(table, sizeof table);
+    fill_far_pages(f, table, stride, &a);
+    CHECK(seqtune_run_attention(plan, &a, workspace, NULL));
+    CHECK(seqtune_device_synchronize(ctx));
+    CHECK(seqtune_device_download(ctx, out, a.o, n * 2));
+    for (size_t i = 0; i < n; i++)
+        if (out[i] != 0x4200)
+            fail_msg("%d queries, pages of %d, type %d: O[%zu] is %g, not 3", f->queries, f->page,
+                     (int)f->type, i, from_half(out[i]));
+    const seqtune_device_ptr all[] = {a.q, a.o, a.k, a.v, a.lens_kv, a.block_table, workspace};
+    free_all(all, sizeof all / sizeof all[0]);
+    seqtune_plan_destroy(plan);
+}
+
+static void attention_reads_pages_beyond_two_to_31_elements(void **state) {
+    (void)state;
+    static const Far rows[] = {
+        {1, SEQTUNE_KV_SAME, 5},  {1, SEQTUNE_KV_SAME, 16},  {1, SEQTUNE_KV_INT8, 16},
+        {20, SEQTUNE_KV_SAME, 5}, {20, SEQTUNE_KV_SAME, 16}, {20, SEQTUNE_KV_SAME, 128},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) attend_far_pages(&rows[i]);
+}
+
 static void scatter_undoes_gather(void **state) {
     (void)state;
     enum { ROW = 2 * DIM, TOKENS = 4, POOL = 6 * 16 * ROW };
@@ -400,6 +476,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(keys_split_and_merged_equal_keys_not_split),
         cmocka_unit_test(pages_beyond_two_to_31_elements_are_found),
+        cmocka_unit_test(attention_reads_pages_beyond_two_to_31_elements),
         cmocka_unit_test(scatter_undoes_gather),
         cmocka_unit_test(bad_slots_are_refused_with_their_place),
         cmocka_unit_test(bad_tables_of_an_append_are_refused),
