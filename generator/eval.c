@@ -128,31 +128,31 @@ static bool lookup(const void *context, const char *name, ExprValue *out) {
     return gen_eval_name(cast.out, name, out);
 }
 
+/* A formula that cannot be computed is a fault of the spec, not of who asked. */
+static Status of_spec(const GenEval *eval, Status status, Error *err) {
+    if (status != ST_OK && eval->failed) {
+        if (err) *err = eval->fault;
+        status = eval->fault.status;
+    }
+    if (status != ST_INVALID) return status;
+    if (err) err->status = ST_SYNTAX;
+    return ST_SYNTAX;
+}
+
 Status gen_eval_value(GenEval *eval, const Expr *expr, TextPos pos, ExprValue *out, Error *err) {
     ExprEnv env = {.lookup = lookup, .context = eval};
     (void)pos; /* expr_parse was given it */
-    Status status = expr_eval(expr, &env, out, err);
-    if (status != ST_OK && eval->failed) {
-        if (err) *err = eval->fault;
-        return eval->fault.status;
-    }
-    return status;
+    return of_spec(eval, expr_eval(expr, &env, out, err), err);
 }
 
 Status gen_eval_int(GenEval *eval, const GenFormula *formula, int64_t *out, Error *err) {
     ExprEnv env = {.lookup = lookup, .context = eval};
-    Status status = expr_eval_int(formula->expr, &env, out, err);
-    if (status == ST_OK || !eval->failed) return status;
-    if (err) *err = eval->fault;
-    return eval->fault.status;
+    return of_spec(eval, expr_eval_int(formula->expr, &env, out, err), err);
 }
 
 Status gen_eval_bool(GenEval *eval, const GenFormula *formula, bool *out, Error *err) {
     ExprEnv env = {.lookup = lookup, .context = eval};
-    Status status = expr_eval_bool(formula->expr, &env, out, err);
-    if (status == ST_OK || !eval->failed) return status;
-    if (err) *err = eval->fault;
-    return eval->fault.status;
+    return of_spec(eval, expr_eval_bool(formula->expr, &env, out, err), err);
 }
 
 /* ---- checks at load ---- */

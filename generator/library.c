@@ -71,6 +71,11 @@ static Status open_in(Arena *arena, const char *root, const GenTree *tree, GenLi
     if (lib && tree) lib->tree = *tree;
     if (lib && !tree) status = gen_tree_load(arena, root, &lib->tree, err);
     if (status == ST_OK) status = read_specs(lib, err);
+    if (status == ST_OK && root && lib->spec_count == 0)
+        status = err_set(err, ST_NOT_FOUND,
+                         "%s: no scripts/kernels/*.lua; a source tree is a checkout's scripts/, "
+                         "templates/ and runtime/params/",
+                         root);
     if (status != ST_OK) arena_free(arena);
     *out = status == ST_OK ? lib : NULL;
     return status;

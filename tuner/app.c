@@ -50,7 +50,8 @@ ExitCode app_library(App *app, GenLibrary **out) {
         return fail(EXIT_FAILED, &err);
     }
     Status st = gen_open(root ? root : context_source_root(), out, &err);
-    return st == ST_OK ? EXIT_OK : fail(EXIT_FAILED, &err);
+    if (st == ST_OK) return EXIT_OK;
+    return fail(st == ST_NOT_FOUND ? EXIT_USAGE : EXIT_FAILED, &err);
 }
 
 static Status unknown_op(const GenLibrary *lib, const char *word, Error *err) {

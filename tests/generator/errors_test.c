@@ -350,10 +350,9 @@ static void a_tree_that_cannot_be_read_is_named(void **state) {
     assert_contains(err.message, "/nonexistent/tree: not a folder");
     assert_null(lib);
     assert_int_equal(gen_open(PROBE_TREE "/scripts/kernels/probe.lua", &lib, NULL), ST_NOT_FOUND);
-    /* a folder without scripts is an empty library */
-    assert_ok(gen_open(PROBE_TREE "/templates", &lib, &err), err);
-    assert_int_equal(gen_spec_count(lib), 0);
-    gen_close(lib);
+    assert_int_equal(gen_open(PROBE_TREE "/templates", &lib, &err), ST_NOT_FOUND);
+    assert_contains(err.message, "/templates: no scripts/kernels/*.lua; a source tree is");
+    assert_null(lib);
     gen_close(NULL);
 }
 
