@@ -70,7 +70,7 @@ static Status resolve(Nvrtc *nvrtc, Error *err) {
     for (size_t i = 0; i < sizeof symbols / sizeof symbols[0]; i++) {
         void *symbol = dlsym(nvrtc->handle, symbols[i].name);
         if (symbol == NULL)
-            return err_set(err, ST_COMPILE, "%s has no %s: it is older than NVRTC 11.2",
+            return err_set(err, ST_COMPILE, "%s has no %s: it is not NVRTC, or older than 11.2",
                            nvrtc->path, symbols[i].name);
         memcpy((char *)nvrtc + symbols[i].offset, &symbol, sizeof symbol);
     }

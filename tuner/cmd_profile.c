@@ -191,7 +191,11 @@ static ExitCode profile_on(App *app, Profile *p, const GenConfig *config) {
         return fail(EXIT_NO_DEVICE, &err);
     }
     Status st = run(p, ctx, config, app, &err);
-    ExitCode code = st == ST_OK ? print_profile(app, p) : fail_status(&err);
+    /* Whatever is wrong with the compiler's library, the machine lacks it. */
+    const bool no_nvrtc = !ctx->nvrtc && err.status == ctx->nvrtc_error.status;
+    ExitCode code = st == ST_OK ? print_profile(app, p)
+                    : no_nvrtc  ? fail(EXIT_NO_DEVICE, &err)
+                                : fail_status(&err);
     seqtune_close(ctx);
     return code;
 }

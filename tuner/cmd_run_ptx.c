@@ -171,16 +171,32 @@ static Status run_all(Job *job, Error *err) {
 
 /* ---- before and after ---- */
 
+static const struct {
+    const char *name, *option;
+} switches[] = {
+    {"SOFTGPU_CHECKS", "--checks"}, {"SOFTGPU_SEED", "--seed"}, {"SOFTGPU_MMA", "--mma"}};
+
+/* The software GPU judges its switches itself; a value that it refuses is the user's to mend. */
+static bool refused_switch(Error *err) {
+    for (size_t i = 0; i < sizeof switches / sizeof switches[0]; i++) {
+        char said[32];
+        snprintf(said, sizeof said, "%s: ", switches[i].name);
+        const char *at = strstr(err->message, said);
+        if (!at) continue;
+        err_set(err, ST_INVALID, "%s (%s): %s", switches[i].option, switches[i].name,
+                at + strlen(said));
+        return true;
+    }
+    return false;
+}
+
 /* A switch of the software GPU is an environment variable that the worker inherits; what the user
  * set there stays when there is no option. */
 static Status set_switches(const Options *o, Error *err) {
-    const struct {
-        const char *name, *value;
-    } switches[] = {
-        {"SOFTGPU_CHECKS", o->checks}, {"SOFTGPU_SEED", o->seed}, {"SOFTGPU_MMA", o->mma}};
-    for (size_t i = 0; i < sizeof switches / sizeof switches[0]; i++)
-        if (switches[i].value && setenv(switches[i].name, switches[i].value, 1) != 0)
-            return err_no_memory(err, strlen(switches[i].value));
+    const char *const values[] = {o->checks, o->seed, o->mma};
+    for (size_t i = 0; i < sizeof values / sizeof values[0]; i++)
+        if (values[i] && setenv(switches[i].name, values[i], 1) != 0)
+            return err_no_memory(err, strlen(values[i]));
     if (setenv("SOFTGPU_CHECKS", "all", 0) != 0) return err_no_memory(err, 4);
     return ST_OK;
 }
@@ -297,7 +313,7 @@ ExitCode command_run_ptx(App *app) {
     Job job = {.app = app};
     Error err = {0};
     Status st = open_target(&job, &err);
-    if (st != ST_OK) return fail(exit_code_of(st), &err);
+    if (st != ST_OK) return fail(refused_switch(&err) ? EXIT_USAGE : exit_code_of(st), &err);
     if (job.notice) fprintf(stderr, "seqtune: %s\n", job.notice);
     st = start_worker(&job, &err);
     ExitCode code = code_of(st);
@@ -307,7 +323,7 @@ ExitCode command_run_ptx(App *app) {
         code = report(&job);
         if (st != ST_OK) code = code_of(st);
     }
-    if (st != ST_OK) fail(code, &err);
+    if (st != ST_OK) code = fail(refused_switch(&err) ? EXIT_USAGE : code, &err);
     str_free(&job.report.warnings);
     message_free(&job.request);
     worker_free(&job.worker);

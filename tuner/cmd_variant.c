@@ -58,17 +58,26 @@ static bool tally(void *context, const GenConfig *config, const GenResources *re
     return true;
 }
 
-static void tally_text(const Tally *t, Str *out) {
-    str_printf(out, "%zu configurations, %zu legal\n", t->total, t->legal);
-    for (size_t i = 0; i < t->rule_count; i++) {
-        const GenRule *r = &t->rules[i];
-        str_printf(out, "%8zu  %s (rule %s at %s:%d)\n", t->by_rule[i], r->reason,
-                   expr_text(r->when), r->file, r->line);
-    }
+static void limits_text(const Tally *t, Str *out) {
     for (size_t i = 0; i < t->limit_count; i++) {
         str_printf(out, "%8zu  limit of the GPU, e.g. %s\n", t->limit[i].count, t->limit[i].text);
     }
     if (t->limit_other) str_printf(out, "%8zu  other limits\n", t->limit_other);
+}
+
+/* Where nothing is legal, what dropped something comes first, and rules that did not not at all. */
+static void tally_text(const Tally *t, Str *out) {
+    const bool none = t->legal == 0;
+    str_printf(out, "%zu configurations, %zu legal%s\n", t->total, t->legal,
+               none ? ": no variant serves this problem on this GPU" : "");
+    if (none) limits_text(t, out);
+    for (size_t i = 0; i < t->rule_count; i++) {
+        const GenRule *r = &t->rules[i];
+        if (none && t->by_rule[i] == 0) continue;
+        str_printf(out, "%8zu  %s (rule %s at %s:%d)\n", t->by_rule[i], r->reason,
+                   expr_text(r->when), r->file, r->line);
+    }
+    if (!none) limits_text(t, out);
 }
 
 static void tally_json(const Tally *t, Json *j) {
@@ -227,8 +236,8 @@ ExitCode subject_config(App *app, const Subject *s, GenConfig *config) {
     if (!why.rejected) return EXIT_OK;
     Str text = {0};
     verdict_text(NULL, &why, &text);
-    err_set(&err, ST_UNSUPPORTED, "the configuration is %.*s", (int)strcspn(str_text(&text), "\n"),
-            str_text(&text));
+    const char *all = str_text(&text); /* ends its last line */
+    err_set(&err, ST_UNSUPPORTED, "the configuration is %.*s", (int)strlen(all) - 1, all);
     str_free(&text);
     return fail(EXIT_UNSERVED, &err);
 }
@@ -238,7 +247,9 @@ static Status compile(const GenOutput *output, Arena *arena, Artifact *out, Erro
     Nvrtc *nvrtc = NULL;
     Cache *cache = NULL;
     Status st = nvrtc_open(0, &nvrtc, err);
-    if (st == ST_OK) st = cache_open(NULL, &cache, err);
+    /* Whatever is wrong with the library, there is no compiler. */
+    if (st != ST_OK) return st == ST_NO_MEMORY ? st : err_set(err, ST_DRIVER, "%s", err->message);
+    st = cache_open(NULL, &cache, err);
     if (st == ST_OK) {
         Hash key = build_key(output, nvrtc->toolchain);
         if (!cache_get(cache, &key, arena, out)) st = build_compile(nvrtc, output, arena, out, err);
@@ -277,8 +288,7 @@ ExitCode command_emit(App *app) {
         code = write_result(app, output.source, output.source_size);
     } else if (code == EXIT_OK) {
         Status st = compile(&output, app->arena, &artifact, &err);
-        code = st == ST_OK ? write_result(app, artifact.ptx, artifact.ptx_size)
-                           : fail(st == ST_NOT_FOUND ? EXIT_NO_DEVICE : exit_code_of(st), &err);
+        code = st == ST_OK ? write_result(app, artifact.ptx, artifact.ptx_size) : fail_status(&err);
     }
     gen_close(s.library);
     return code;

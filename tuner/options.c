@@ -43,12 +43,13 @@ static const struct {
     const char *text;
 } exit_codes[] = {
     {EXIT_OK, "done"},
-    {EXIT_FAILED, "the job failed; the message says why"},
+    {EXIT_FAILED, "the job failed: a spec with an error, no memory; the message says why"},
     {EXIT_USAGE,
      "an unknown command, option, GPU, kernel, workload or value; a description with an error"},
-    {EXIT_UNSERVED, "done, but some problem has no winner, or there is nothing to show"},
-    {EXIT_NO_DEVICE, "no driver, no NVRTC, or the GPU was lost"},
-    {EXIT_STORAGE, "database or disk: unwritable, locked, damaged, full"},
+    {EXIT_UNSERVED,
+     "no variant supports the problem, some problem has no winner, or there is nothing to show"},
+    {EXIT_NO_DEVICE, "no driver or one that does not work, no NVRTC, or the GPU was lost"},
+    {EXIT_STORAGE, "database or disk: missing, unwritable, locked, damaged, full"},
     {EXIT_FAULT, "run-ptx: a kernel faulted or ran past its time limit"},
     {EXIT_UNEXPECTED, "run-ptx: an expectation was not met, or guard bytes were written"},
     {EXIT_INTERRUPTED, "interrupted (Ctrl-C); what was known is recorded"},
@@ -208,8 +209,9 @@ Status options_parse(int argc, char *const *argv, Options *out, Error *err) {
     if (argc < 2) {
         return err_set(err, ST_INVALID, "no command; the main job is: seqtune --gpu auto");
     }
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
-        out->command = CMD_COUNT;
+    const char *word = strcmp(argv[1], "db") == 0 && argc > 2 ? argv[2] : argv[1];
+    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
+        out->command = word == argv[1] ? CMD_COUNT : CMD_DB;
         out->help = true;
         return ST_OK;
     }
@@ -249,6 +251,16 @@ static void put_indented(Str *out, const char *text) {
     str_putc(out, '\n');
 }
 
+static void help_db(Str *out) {
+    str_puts(out, "seqtune db COMMAND: whole databases; see seqtune help db COMMAND\n\ncommands\n");
+    for (size_t i = 0; i < CMD_COUNT; i++) {
+        if (!str_starts(commands[i].name, "db ")) continue;
+        str_printf(out, "  %-10s %-12s %s\n", commands[i].name, commands[i].operands,
+                   commands[i].summary);
+    }
+    str_puts(out, "\noptions\n  --help\n      print this\n");
+}
+
 static void help_overview(Str *out) {
     str_puts(out, "seqtune: finds the fastest kernel for your GPU and your shapes, and keeps it\n\n"
                   "  seqtune --gpu auto          tune everything this machine needs\n"
@@ -264,7 +276,7 @@ static void help_overview(Str *out) {
 
 void options_help(Command command, Str *out) {
     if (command >= CMD_COUNT) {
-        help_overview(out);
+        (command == CMD_DB ? help_db : help_overview)(out);
         return;
     }
     const CommandRow *row = &commands[command];

@@ -15,7 +15,8 @@ typedef enum Command {
 #define COMMAND(ident, name, operands, least, most, summary) CMD_##ident,
 #include "tuner/commands.def"
 #undef COMMAND
-    CMD_COUNT
+    CMD_COUNT,
+    CMD_DB /* for options_help: the commands of databases */
 } Command;
 
 /* The kinds of options.def as C types of the fields below. */
@@ -28,7 +29,7 @@ enum { OPTIONS_MAX_OPERANDS = 64 };
 
 typedef struct Options {
     Command command;
-    bool help; /* --help: print help on `command` (CMD_COUNT: on the program) and end */
+    bool help; /* --help: print help on `command` (CMD_COUNT, CMD_DB: see options_help), end */
 #define OPTION(field, kind, name, value, commands, text) Option##kind field;
 #include "tuner/options.def"
 #undef OPTION
@@ -55,7 +56,7 @@ ExitCode exit_code_of(Status status);
 /* Texts point into argv. ST_INVALID names the thing, the value, the legal ones or the nearest. */
 Status options_parse(int argc, char *const *argv, Options *out, Error *err);
 const char *command_name(Command command);
-/* `command` CMD_COUNT: the overview. */
+/* `command` CMD_COUNT: the overview; CMD_DB: the commands of databases. */
 void options_help(Command command, Str *out);
 /* "a, b, c" or "did you mean X?" for messages: appends what fits `word`. */
 void suggest(Str *out, const char *word, const char *const *names, size_t count);

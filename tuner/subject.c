@@ -19,7 +19,8 @@ static ExitCode one_spec(App *app, const GenLibrary *lib, const GenSpec **out) {
     return fail(EXIT_USAGE, &err);
 }
 
-/* A mistake in the problem's text is the user's; a problem no variant serves is not (3). */
+/* A problem that is not one, by its text or by what the kernel requires, is the user's to mend; a
+ * formula that fails is the spec's. */
 static ExitCode read_problem(App *app, const GenSpec *spec, GenProblem *out) {
     Error err = {0};
     gen_problem_init(spec, out);
@@ -28,7 +29,7 @@ static ExitCode read_problem(App *app, const GenSpec *spec, GenProblem *out) {
     if (st != ST_OK) return fail(EXIT_USAGE, &err);
     st = gen_problem_check(out, &err);
     if (st == ST_OK) return EXIT_OK;
-    return fail(st == ST_UNSUPPORTED ? EXIT_UNSERVED : EXIT_USAGE, &err);
+    return fail(st == ST_SYNTAX ? EXIT_FAILED : EXIT_USAGE, &err);
 }
 
 ExitCode subject_open(App *app, Subject *s) {

@@ -14,6 +14,10 @@
 #include "tests/tuner/program.h"
 #include "tuner/options.h"
 
+#define SAXPY                                                                                      \
+    SEQTUNE_SOURCE_DIR "/examples/run_ptx/saxpy.ptx --gpu soft --launch " SEQTUNE_SOURCE_DIR       \
+                       "/examples/run_ptx/saxpy.lua"
+
 typedef struct Row {
     const char *args;
     int code;
@@ -37,6 +41,8 @@ static void what_is_not_a_command_is_named_with_the_nearest(void **state) {
         {"frobnicate", EXIT_USAGE, "unknown command 'frobnicate'; legal: tune"},
         {"tun", EXIT_USAGE, "did you mean tune?"},
         {"db", EXIT_USAGE, "export, import, merge, check"},
+        {"db --help", EXIT_OK, "db import  FILE..."},
+        {"help db", EXIT_OK, "db export  FILE "},
         {"db exprt x", EXIT_USAGE, "did you mean export?"},
         {"help shwo", EXIT_USAGE, "did you mean show?"},
     };
@@ -78,6 +84,10 @@ static void what_is_not_an_option_or_a_value_is_named_with_the_legal_ones(void *
         {"explain --op rope --gpu soft --config 'vec_bytes=3 block_threads=128 head_sequential=0'",
          EXIT_USAGE, "3"},
         {"list --source /nonexistent/tree", EXIT_USAGE, "there is no directory"},
+        {"list --source .", EXIT_USAGE, ".: no scripts/kernels/*.lua; a source tree is"},
+        {"explain --op rnn_seq --gpu soft --problem 'cell=gru peephole=1'", EXIT_USAGE, "peephole"},
+        {"run-ptx " SAXPY " --checks foo", EXIT_USAGE, "--checks (SOFTGPU_CHECKS): 'foo' is no"},
+        {"run-ptx " SAXPY " --seed -1", EXIT_USAGE, "--seed (SOFTGPU_SEED): \"-1\" is no seed"},
     };
     ASSERT_ROWS(rows);
 }
@@ -340,7 +350,51 @@ static void a_configuration_that_is_out_says_rule_reason_and_line(void **state) 
     program_free(&ran);
     ran = program_run("emit --op attn_prefill --gpu soft --config '%s'", config);
     program_expect(&ran, EXIT_UNSERVED, "each warp owns whole m16 row blocks of Q");
+    program_expect(&ran, EXIT_UNSERVED,
+                   "rule block_m % (16 * warps) == 0 at scripts/kernels/attn_");
     program_free(&ran);
+}
+
+static void where_nothing_is_legal_the_reason_comes_first(void **state) {
+    (void)state;
+    Ran ran = program_run("explain --op attn_prefill --gpu soft:t4 --problem dtype=bf16");
+    program_expect(&ran, EXIT_OK,
+                   "0 legal: no variant serves this problem on this GPU\n     576  "
+                   "limit of the GPU, e.g. attn_prefill: no pipeline");
+    program_free(&ran);
+}
+
+static void without_nvrtc_every_command_that_compiles_says_so(void **state) {
+    (void)state;
+    static const char *const libraries[] = {"/nonexistent/libnvrtc.so", "libm.so.6"};
+    static const char *const said[] = {"/nonexistent/libnvrtc.so", "is not NVRTC, or older than"};
+    static const char *const commands[] = {"emit --op rope --gpu soft --ptx",
+                                           "profile --op rope --gpu soft --problem 'tokens=64'"};
+    for (size_t i = 0; i < 4; i++) {
+        char before[160];
+        snprintf(before, sizeof before, "SEQTUNE_CACHE_DIR=nothing%zu SEQTUNE_NVRTC=%s ", i,
+                 libraries[i / 2]);
+        Ran ran = program_run_in(before, "%s", commands[i % 2]);
+        program_expect(&ran, EXIT_NO_DEVICE, said[i / 2]);
+        program_free(&ran);
+    }
+}
+
+/* A formula that cannot be computed is the spec's mistake, whichever command finds it. */
+static void a_formula_that_fails_is_an_error_of_the_spec(void **state) {
+    (void)state;
+    assert_int_equal(
+        system("mkdir -p badtree/runtime && cp -r " SEQTUNE_SOURCE_DIR
+               "/scripts " SEQTUNE_SOURCE_DIR "/templates badtree/ && cp -r " SEQTUNE_SOURCE_DIR
+               "/runtime/params badtree/runtime/ && sed -i 's,\"vec_bytes // 2\",\"vec_bytes // "
+               "(head_dim - head_dim)\",' badtree/scripts/kernels/rope.lua"),
+        0);
+    static const char *const commands[] = {"explain", "emit", "profile"};
+    for (size_t i = 0; i < 3; i++) {
+        Ran ran = program_run("%s --op rope --gpu soft --source badtree", commands[i]);
+        program_expect(&ran, EXIT_FAILED, "scripts/kernels/rope.lua:");
+        program_free(&ran);
+    }
 }
 
 static void explain_counts_add_up(void **state) {
@@ -447,6 +501,9 @@ int main(void) {
         cmocka_unit_test(advice_on_single_steps_turns_with_the_context),
         cmocka_unit_test(a_full_disk_under_stdout_is_an_error),
         cmocka_unit_test(a_configuration_that_is_out_says_rule_reason_and_line),
+        cmocka_unit_test(where_nothing_is_legal_the_reason_comes_first),
+        cmocka_unit_test(without_nvrtc_every_command_that_compiles_says_so),
+        cmocka_unit_test(a_formula_that_fails_is_an_error_of_the_spec),
         cmocka_unit_test(explain_counts_add_up),
         cmocka_unit_test(every_json_document_parses),
         cmocka_unit_test(every_option_of_every_help_is_documented_and_used_by_a_test),

@@ -31,7 +31,7 @@ static void every_command_knows_recurrent_kernels(void **state) {
         {"list --op rnn_input", EXIT_OK, "dim   parts"},
         {"explain --op rnn_seq " SMALL, EXIT_OK, "legal"},
         {"explain --op rnn_input " SMALL, EXIT_OK, "legal"},
-        {"explain --op rnn_seq --gpu soft:a100 --problem 'cell=gru peephole=1'", EXIT_UNSERVED,
+        {"explain --op rnn_seq --gpu soft:a100 --problem 'cell=gru peephole=1'", EXIT_USAGE,
          "peepholes belong to the LSTM"},
         {"emit --op rnn_seq " SMALL, EXIT_OK, "extern \"C\" __global__"},
         {"emit --op rnn_input " SMALL, EXIT_OK, "extern \"C\" __global__"},
