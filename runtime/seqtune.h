@@ -19,7 +19,8 @@
  *
  * Numbers: fp32 accumulation; LSE in natural log; a row that sees no key gives 0 and LSE -inf;
  * causal is bottom-right aligned; windows are inclusive on both sides; strides are 64-bit, in
- * elements, with a contiguous last dimension. */
+ * elements, with a contiguous last dimension. Every run of one plan on the same arguments and data
+ * gives the same bits, without any flag. */
 #ifndef SEQTUNE_H
 #define SEQTUNE_H
 
@@ -198,8 +199,9 @@ typedef enum seqtune_page_table {
 typedef enum seqtune_page_order { SEQTUNE_PAGES_NHD = 0, SEQTUNE_PAGES_HND } seqtune_page_order;
 
 enum {
-    /* The bits of a sequence's output do not depend on the batch it is in, nor on how many keys
-     * the other sequences have: one configuration and one split size for all lengths. */
+    /* Attention: the bits of a sequence's output do not depend on the batch it is in, nor on how
+     * many keys the other sequences have: one configuration and one split size for all lengths.
+     * Between plans of the same max_len_q: up to 16 and above it are different kernels. */
     SEQTUNE_BATCH_INVARIANT = 1,
     /* Every run first waits for the stream, copies page tables and lengths to the host and checks
      * them: a page id outside the pool, a length above its capacity, offsets that do not ascend
@@ -234,7 +236,8 @@ typedef struct seqtune_attention_desc {
     int want_lse; /* 1: args.lse is written, float [batch, heads_q, max_len_q]; ragged Q: float
                      [heads_q, total_q] */
     int64_t q_stride_batch, q_stride_token, q_stride_head;
-    int64_t k_stride_batch, k_stride_token, k_stride_head; /* paged: "batch" is the page */
+    int64_t k_stride_batch, k_stride_token, k_stride_head; /* paged: "batch" is the page, and
+                                                              page and token strides are < 2^31 */
     int64_t v_stride_batch, v_stride_token, v_stride_head;
     int64_t o_stride_batch, o_stride_token, o_stride_head;
     seqtune_kv_kind kv;
@@ -243,7 +246,7 @@ typedef struct seqtune_attention_desc {
     int device_lengths; /* 1: args.lens_kv or cu_seqlens_kv is read on the device; paged and ragged
                            K/V always do */
     int64_t total_q;    /* ragged Q: tokens of Q, O and LSE in all; default batch * max_len_q */
-    int64_t page_size;  /* tokens of a page, paged only; any from 1 */
+    int64_t page_size;  /* tokens of a page, paged only; any from 1 to 65536 */
     int64_t pages;      /* pages of the pool, paged only */
     seqtune_page_table page_table;
     seqtune_page_order page_order;
@@ -269,8 +272,7 @@ typedef struct seqtune_attention_args {
     seqtune_device_ptr q, k, v, o; /* 16-byte aligned */
     seqtune_device_ptr lse;        /* 4-byte aligned; 0 unless want_lse */
     int64_t len_q, len_kv; /* 0: the description's maxima; never above them; SEQTUNE_LENGTH_ZERO */
-    seqtune_device_ptr
-        cu_seqlens_q; /* ragged_q: int32 [batch + 1] from 0, each one's first token */
+    seqtune_device_ptr cu_seqlens_q;  /* ragged_q: int32 [batch + 1], first tokens, from 0 */
     seqtune_device_ptr cu_seqlens_kv; /* SEQTUNE_KV_RAGGED: the same for K and V */
     seqtune_device_ptr lens_kv;       /* int32 [batch]: keys of each sequence, at most max_len_kv */
     seqtune_device_ptr block_table;   /* SEQTUNE_PAGES_TABLE */
@@ -299,7 +301,9 @@ SEQTUNE_API seqtune_status seqtune_supports_attention(seqtune_context *ctx,
 /* O and LSE of attention over disjoint parts of the keys to those over all of them:
  * lse = log(sum exp(lse_i)), o = sum exp(lse_i - lse) o_i, summed in fp32 in an order that the plan
  * fixes. Parts with lse_i = -inf count nothing, whatever their o_i hold; all -inf, or no parts,
- * gives 0 and -inf. For cascade and shared-prefix attention. */
+ * gives 0 and -inf. For cascade and shared-prefix attention. The order of 4 parts or more may
+ * differ between plans of other max_tokens, heads or parts, and so the last bits: there is no flag.
+ */
 typedef struct seqtune_merge_desc {
     size_t size;
     seqtune_dtype dtype; /* of o; default f16 */

@@ -212,7 +212,9 @@ static void every_bad_field_of_the_cache_is_named(void **state) {
         K(new_v_stride_token, I64, 4, "new_v_stride_token is 4"),
         K(k_stride_token, I64, 8, "k_stride_token is 8: rows that are written would overlap"),
         K(v_stride_batch, I64, 4, "v_stride_batch is 4: must be a positive multiple of 8"),
-        K(flags, INT, 4, "flags is 4"),
+        K(flags, INT, 4, "flags is 4: must be 0 or SEQTUNE_CHECKED"),
+        K(flags, INT, SEQTUNE_BATCH_INVARIANT, "flags is 1: must be 0 or SEQTUNE_CHECKED"),
+        K(flags, INT, SEQTUNE_BATCH_INVARIANT | SEQTUNE_CHECKED, "flags is 3"),
     };
     PlanDesc good = {.kind = PLAN_KV, .u.kv = SEQTUNE_KV_DESC_INIT};
     seqtune_kv_desc *d = &good.u.kv;
