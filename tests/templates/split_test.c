@@ -200,8 +200,104 @@ static void a_ragged_sequence_in_pages_has_the_same_bits_in_any_batch(void **sta
     }
 }
 
+/* ---- splits ---- */
+
+enum { QUERIES = 3, KEYS = 1500, GROUP = HEADS / HEADS_KV, ROWS = QUERIES * HEADS };
+
+typedef struct Dense {
+    uint16_t q[ROWS * DIM], k[KEYS * HEADS_KV * DIM], v[KEYS * HEADS_KV * DIM], o[ROWS * DIM];
+    float lse[ROWS]; /* [head, query] */
+} Dense;
+
+static double number(uint16_t half) {
+    return dtype_decode(DTYPE_F16, half);
+}
+
+/* O in fp64 of query i and a head, causal; returns LSE. */
+static double expected(const Dense *d, int i, int head, double out[DIM]) {
+    static double score[KEYS];
+    const int end = i + KEYS - QUERIES + 1;
+    double most = -INFINITY, sum = 0;
+    for (int j = 0; j < end; j++) {
+        score[j] = 0;
+        for (int e = 0; e < DIM; e++)
+            score[j] += number(d->q[(i * HEADS + head) * DIM + e]) *
+                        number(d->k[(j * HEADS_KV + head / GROUP) * DIM + e]);
+        score[j] /= sqrt(DIM);
+        most = fmax(most, score[j]);
+    }
+    for (int e = 0; e < DIM; e++) out[e] = 0;
+    for (int j = 0; j < end; j++) sum += exp(score[j] - most);
+    for (int j = 0; j < end; j++)
+        for (int e = 0; e < DIM; e++)
+            out[e] +=
+                exp(score[j] - most) / sum * number(d->v[(j * HEADS_KV + head / GROUP) * DIM + e]);
+    return most + log(sum);
+}
+
+/* Returns the workspace's bytes. */
+static size_t run_splits(Dense *data, int64_t splits) {
+    seqtune_attention_desc d = SEQTUNE_ATTENTION_DESC_INIT;
+    seqtune_attention_args a = SEQTUNE_ATTENTION_ARGS_INIT;
+    seqtune_plan *plan = NULL;
+    d.heads_q = HEADS;
+    d.heads_kv = HEADS_KV;
+    d.head_dim = DIM;
+    d.max_len_q = QUERIES;
+    d.max_len_kv = KEYS;
+    d.mask = SEQTUNE_MASK_CAUSAL;
+    d.want_lse = 1;
+    d.splits = splits;
+    must(seqtune_plan_attention(ctx, &d, &plan));
+    a.q = device(data->q, sizeof data->q);
+    a.k = device(data->k, sizeof data->k);
+    a.v = device(data->v, sizeof data->v);
+    a.o = device(NULL, sizeof data->o);
+    a.lse = device(NULL, sizeof data->lse);
+    run_plan(plan, &a);
+    must(seqtune_device_download(ctx, data->o, a.o, sizeof data->o));
+    must(seqtune_device_download(ctx, data->lse, a.lse, sizeof data->lse));
+    release(&a);
+    const size_t bytes = seqtune_plan_workspace(plan);
+    seqtune_plan_destroy(plan);
+    return bytes;
+}
+
+/* Weights are rounded to f16 (their sum is 1, |V| < 2), O to f16 (|O| < 1); LSE is fp32. */
+static void any_number_of_splits_gives_attention_in_fp64(void **state) {
+    (void)state;
+    enum { COUNT = 5 };
+    static const int64_t splits[COUNT] = {1, 2, 3, 7, 1024};
+    static Dense data;
+    static double want[ROWS][DIM], want_lse[ROWS];
+    for (uint32_t i = 0; i < ROWS * DIM; i++) data.q[i] = half_at(i);
+    for (uint32_t i = 0; i < KEYS * HEADS_KV * DIM; i++) {
+        data.k[i] = half_at(1000003 + i);
+        data.v[i] = half_at(2000003 + i);
+    }
+    for (int row = 0; row < ROWS; row++)
+        want_lse[row] = expected(&data, row / HEADS, row % HEADS, want[row]);
+    for (int n = 0; n < COUNT * devices.count; n++) {
+        ctx = devices.ctx[n / COUNT];
+        static size_t workspace[COUNT];
+        workspace[n % COUNT] = run_splits(&data, splits[n % COUNT]);
+        if (n % COUNT > 0) assert_true(workspace[n % COUNT] > workspace[n % COUNT - 1]);
+        for (int i = 0; i < ROWS * DIM; i++)
+            if (!(fabs(number(data.o[i]) - want[i / DIM][i % DIM]) <= 3 * 0x1p-11))
+                fail_msg("%s, %d splits: O[%d] is %g, not %g", devices.name[n / COUNT],
+                         (int)splits[n % COUNT], i, number(data.o[i]), want[i / DIM][i % DIM]);
+        for (int row = 0; row < ROWS; row++) {
+            const double lse = (double)data.lse[row % HEADS * QUERIES + row / HEADS];
+            if (!(fabs(lse - want_lse[row]) <= 1e-5 * fabs(want_lse[row])))
+                fail_msg("%s, %d splits: LSE of row %d is %.8g, not %.8g", devices.name[n / COUNT],
+                         (int)splits[n % COUNT], row, lse, want_lse[row]);
+        }
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(any_number_of_splits_gives_attention_in_fp64),
         cmocka_unit_test(a_ragged_sequence_in_pages_has_the_same_bits_in_any_batch),
     };
     return _cmocka_run_group_tests("split", tests, sizeof tests / sizeof *tests, devices_setup,
