@@ -318,7 +318,8 @@ static void emit_shape(Decode *d) {
         dec_fail(d, ST_SYNTAX, "%d operands; it takes %d", d->in->operand_count, n);
     for (int k = 0; k < n && d->status == ST_OK; k++) shaped(d, &tmp, k, shape[k]);
     dec_overflow_check(d, &tmp);
-    Ir *const ir = dec_emit(d, dec_form_handler(d), dec_pipe(d));
+    const Handler noisy = d->module->noise ? dec_noisy_handler(d) : NULL;
+    Ir *const ir = dec_emit(d, noisy ? noisy : dec_form_handler(d), dec_pipe(d));
     memcpy(ir->o, tmp.o, sizeof ir->o);
     ir->defs = tmp.defs;
     ir->uses = tmp.uses;

@@ -127,6 +127,7 @@ Handler dec_lane(const Decode *d, int extra);
 Handler dec_tensor(const Decode *d, int extra);
 Handler dec_control(int extra);
 Handler dec_form_handler(const Decode *d);
+Handler dec_noisy_handler(const Decode *d);
 SgPipe dec_pipe(const Decode *d);
 void dec_def(Ir *ir, int k, int vreg);
 void dec_use(Ir *ir, int k, int vreg);

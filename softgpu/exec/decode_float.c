@@ -250,3 +250,27 @@ bool dec_float_family(Decode *d, const char *name) {
         return false;
     return true;
 }
+
+/* SOFTGPU_APPROX=noise: the handler of an approximate instruction, NULL for others (f64 too). */
+Handler dec_noisy_handler(const Decode *d) {
+    static const struct {
+        const char *base, *type;
+        int plain, ftz;
+    } rows[] = {
+#define F32(name) {#name, "f32", LANE_noise_##name##_f32, LANE_noise_##name##_ftz_f32}
+#define HALF(name, type)                                                                           \
+    {#name, #type, LANE_noise_##name##_##type, LANE_noise_##name##_##type}, {                      \
+#name, #type "x2", LANE_noise_##name##_##type##x2, LANE_noise_##name##_##type##x2          \
+    }
+        F32(div),       F32(rcp),         F32(sqrt),       F32(rsqrt), F32(sin),
+        F32(cos),       F32(lg2),         F32(ex2),        F32(tanh),  HALF(tanh, f16),
+        HALF(ex2, f16), HALF(tanh, bf16), HALF(ex2, bf16),
+    };
+    const PtxWords *const words = &d->words;
+    if (!ptx_words_have(words, "approx") && !ptx_words_have(words, "full")) return NULL;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (ptx_words_are(words, 0, rows[i].base) &&
+            ptx_words_are(words, words->count - 1, rows[i].type))
+            return dec_lane(d, ptx_words_have(words, "ftz") ? rows[i].ftz : rows[i].plain);
+    return NULL;
+}

@@ -2,7 +2,8 @@
  *
  * PTX ISA 9.7.3-9.7.5: round to nearest even unless said otherwise, subnormals kept unless .ftz
  * (which flushes operands and result and keeps the sign), NaN results are 0x7fffffff. The
- * approximate functions are computed correctly rounded or nearly so: inside the ISA's bounds. */
+ * approximate functions are correctly rounded (approx.h), or noisy within the ISA's bounds
+ * (noise.h). */
 #include <math.h>
 
 #ifdef __AVX512F__
@@ -18,6 +19,8 @@ static inline float ftz(float x) {
     const u32 u = as_u32(x);
     return (u & 0x7f800000u) == 0 ? as_f32(u & 0x80000000u) : x;
 }
+
+#include "softgpu/exec/approx.h"
 
 static inline float op_add(float a, float b) {
     return a + b;
@@ -65,30 +68,20 @@ MAP1(rcp_f64, f64, f64, 1.0 / a)
 MAP1(sqrt_f64, f64, f64, __builtin_sqrt(a))
 MAP1(rsqrt_f64, f64, f64, 1.0 / __builtin_sqrt(a))
 
-/* 2^x: n = round(x), a Taylor series of 2^f for |f| <= 1/2 (error below 6e-9 relative), and the
- * scale in two steps so that subnormal results round once. */
-static inline float exp2_poly(float x) {
-    const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */
-    const float c = x > 160.0f ? 160.0f : x < -160.0f ? -160.0f : x;
-    const float n = (c + magic) - magic;
-    const float f = c - n;
-    float p = 0.000015252733804059840f;
-    p = fma32(p, f, 0.0001540353039338161f);
-    p = fma32(p, f, 0.0013333558146428443f);
-    p = fma32(p, f, 0.009618129107628477f);
-    p = fma32(p, f, 0.05550410866482158f);
-    p = fma32(p, f, 0.2402265069591007f);
-    p = fma32(p, f, 0.6931471805599453f);
-    p = fma32(p, f, 1.0f);
-    const s32 i = (s32)(as_u32(c + magic) & 0x7fffff) - 0x400000; /* n, also for NaN defined */
-    const s32 h = i >> 1;
-    const s32 h0 = h < -126 ? -126 : h > 126 ? 126 : h, g = i - h;
-    const s32 h1 = g < -126 ? -126 : g > 126 ? 126 : g;
-    const float z = p * as_f32((u32)(h0 + 127) << 23) * as_f32((u32)(h1 + 127) << 23);
-    return x != x ? as_f32(0x7fffffffu) : z;
-}
-MAP1(ex2_f32, f32, f32, exp2_poly(a))
-MAP1(ex2_ftz_f32, f32, f32, ftz(exp2_poly(ftz(a))))
+#define EX2(name, FLUSH)                                                                           \
+    HANDLER(name) {                                                                                \
+        f32 *const d = ROW(f32, 0), z[LANES];                                                      \
+        const f32 *const pa = ROW(f32, 1);                                                         \
+        const u32 m = w->mask, open = exp2_row(pa, z, FLUSH) & m;                                  \
+        if (open) exp2_close(pa, z, open, FLUSH);                                                  \
+        if (m == FULL_MASK)                                                                        \
+            __builtin_memcpy(d, z, sizeof z);                                                      \
+        else                                                                                       \
+            IVDEP FOR_LANES d[l] = (m >> l & 1) ? z[l] : d[l];                                     \
+        return r + 1;                                                                              \
+    }
+EX2(ex2_f32, false)
+EX2(ex2_ftz_f32, true)
 
 #define SCALAR1(name, TD, TA, EXPR)                                                                \
     HANDLER(name) {                                                                                \
@@ -101,11 +94,25 @@ MAP1(ex2_ftz_f32, f32, f32, ftz(exp2_poly(ftz(a))))
         }                                                                                          \
         return r + 1;                                                                              \
     }
-SCALAR1(sin_f32, f32, f32, canon(sinf(a)))
-SCALAR1(cos_f32, f32, f32, canon(cosf(a)))
-SCALAR1(lg2_f32, f32, f32, canon(log2f(a)))
-SCALAR1(lg2_ftz_f32, f32, f32, ftz(canon(log2f(ftz(a)))))
-SCALAR1(tanh_f32, f32, f32, canon(tanhf(a)))
+static inline float op_sin(float a) {
+    return (float)sin((f64)a);
+}
+static inline float op_cos(float a) {
+    return (float)cos((f64)a);
+}
+static inline float op_lg2(float a) {
+    return (float)log2((f64)a);
+}
+static inline float op_tanh(float a) {
+    return (float)tanh((f64)a);
+}
+#define BY_LANE1(name, FN)                                                                         \
+    SCALAR1(name##_f32, f32, f32, canon(FN(a)))                                                    \
+    SCALAR1(name##_ftz_f32, f32, f32, ftz(canon(FN(ftz(a)))))
+BY_LANE1(sin, op_sin)
+BY_LANE1(cos, op_cos)
+BY_LANE1(lg2, op_lg2)
+SCALAR1(tanh_f32, f32, f32, canon(op_tanh(a)))
 
 MAP1(abs_f32, u32, u32, a & 0x7fffffffu)
 MAP1(abs_ftz_f32, f32, f32, ftz(as_f32(as_u32(a) & 0x7fffffffu)))
@@ -260,8 +267,8 @@ MAP1(abs_hx2, u32, u32, a & 0x7fff7fffu)
     MAP1(name, u32, u32, f32_to_f16(canon(FN(f16_to_f32(a)))))                                     \
     MAP1(name##x2, u32, u32,                                                                       \
          f32_to_f16(canon(FN(f16_to_f32(a)))) | f32_to_f16(canon(FN(f16_to_f32(a >> 16)))) << 16)
-HALF1(ex2_f16, exp2_poly)
-HALF1(tanh_f16, tanhf)
+HALF1(ex2_f16, exp2_odd)
+HALF1(tanh_f16, op_tanh)
 #define BF16_1(name, FN)                                                                           \
     static inline u32 name##_one(u32 h) {                                                          \
         return f32_to_bf16(canon(FN(bf16_to_f32(h))));                                             \
@@ -269,10 +276,11 @@ HALF1(tanh_f16, tanhf)
     MAP1(name, u32, u32, name##_one(a))                                                            \
     MAP1(name##x2, u32, u32, name##_one(a) | name##_one(a >> 16) << 16)
 static inline float ex2_flushed(float x) {
-    return ftz(exp2_poly(ftz(x)));
+    return ftz(exp2_odd(ftz(x)));
 }
 BF16_1(ex2_bf16, ex2_flushed)
-BF16_1(tanh_bf16, tanhf)
+BF16_1(tanh_bf16, op_tanh)
+#include "softgpu/exec/noise.h"
 
 /* Two f32 of a 64-bit register. */
 static inline u64 two_f32(float low, float high) {

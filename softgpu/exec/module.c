@@ -207,12 +207,13 @@ static Status load_entries(SgModule *m, const char *text, size_t size, Error *er
     return ST_OK;
 }
 
-/* SOFTGPU_MMA: exact; fast or unset is plain f32. */
-static Status mma_from_environment(bool *exact, Error *err) {
-    const char *const mode = files_env("SOFTGPU_MMA");
-    *exact = mode && strcmp(mode, "exact") == 0;
-    if (*exact || !mode || strcmp(mode, "fast") == 0) return ST_OK;
-    return err_set(err, ST_INVALID, "SOFTGPU_MMA is '%.40s'; it is exact or fast", mode);
+/* A variable of two words: true for `yes`, false for `no` or where it is not set. */
+static Status word_from_environment(const char *name, const char *yes, const char *no, bool *out,
+                                    Error *err) {
+    const char *const word = files_env(name);
+    *out = word && strcmp(word, yes) == 0;
+    if (*out || !word || strcmp(word, no) == 0) return ST_OK;
+    return err_set(err, ST_INVALID, "%s is '%.40s'; it is %s or %s", name, word, yes, no);
 }
 
 Status sg_module_load(const char *text, size_t size, const GpuArch *arch, int driver_version,
@@ -228,7 +229,8 @@ Status sg_module_load(const char *text, size_t size, const GpuArch *arch, int dr
     m->arch = arch;
     m->device = device;
     Status st = sg_checks_from_environment(&m->checks, err);
-    if (st == ST_OK) st = mma_from_environment(&m->exact_mma, err);
+    if (st == ST_OK) st = word_from_environment("SOFTGPU_MMA", "exact", "fast", &m->exact_mma, err);
+    if (st == ST_OK) st = word_from_environment("SOFTGPU_APPROX", "noise", "exact", &m->noise, err);
     if (st == ST_OK) st = ptx_parse(text, size, arena, &m->ptx, err);
     if (st == ST_OK) st = check_target(m, driver_version, err);
     if (st == ST_OK) st = place_globals(m, err);

@@ -83,6 +83,7 @@ struct SgModule {
     char target_suffix;
     SgChecks checks;
     bool exact_mma; /* SOFTGPU_MMA=exact: the tensor cores' own sums (mma_exact.h) */
+    bool noise;     /* SOFTGPU_APPROX=noise: of the approximate functions (noise.h) */
     PtxModule *ptx;
     SgKernel *kernels;
     int kernel_count;

@@ -20,6 +20,7 @@ static const char *const sources[] = {
     "exec_control_test.c",     "exec_exchange_test.c",   "exec_matrix_test.c",
     "exec_mbarrier_test.c",    "exec_sync_test.c",       "exec_wait_test.c",
     "exec_tensor_test.c",      "exec_wmma_test.c",       "exec_coverage_test.c",
+    "exec_approx_test.c",
 };
 
 /* Opcodes put together by a test: FORM, TEST. */

@@ -2,6 +2,7 @@
 set(exec_help ${CMAKE_CURRENT_LIST_DIR}/exec_help.c)
 foreach(what
   address
+  approx
   atomic
   calls
   checks
