@@ -17,11 +17,14 @@ static atomic_int current_level = LEVEL_UNSET;
 
 static const char *const level_names[] = {"debug", "info", "warn", "error", "off"};
 
-static int first_level(void) {
+/* *wrong: a value that is no level; the caller says so once there is one. */
+static int first_level(const char **wrong) {
     const char *wanted = files_env("SEQTUNE_LOG");
+    *wrong = NULL;
     for (int i = 0; wanted && i <= LOG_OFF; i++) {
         if (strcmp(wanted, level_names[i]) == 0) return i;
     }
+    *wrong = wanted;
     return LOG_WARN;
 }
 
@@ -37,8 +40,14 @@ void log_set_level(LogLevel level) {
 static bool enabled(LogLevel level) {
     int limit = atomic_load_explicit(&current_level, memory_order_relaxed);
     if (limit == LEVEL_UNSET) {
-        limit = first_level();
-        atomic_store(&current_level, limit);
+        const char *wrong;
+        int unset = LEVEL_UNSET;
+        limit = first_level(&wrong);
+        if (atomic_compare_exchange_strong(&current_level, &unset, limit) && wrong) {
+            log_write(LOG_WARN, "log",
+                      "SEQTUNE_LOG=%s is no level (debug, info, warn, error, off): taken as warn",
+                      wrong);
+        }
     }
     return (int)level >= limit && level < LOG_OFF;
 }
