@@ -125,7 +125,7 @@ static Status identify(Db *db, int64_t *version, Error *err) {
     if (application != DB_APPLICATION_ID) {
         return err_set(err, ST_CORRUPT,
                        "%s: not a seqtune database: an SQLite file of another program "
-                       "(application id 0x%08llx, expected 0x%08x)",
+                       "(application id 0x%08llx, expected 0x%08x); name another with --db",
                        db->path, (unsigned long long)application, (unsigned)DB_APPLICATION_ID);
     }
     if (*version > DB_VERSION) {
@@ -237,12 +237,14 @@ Status db_open(const char *path, DbOpen mode, Db **out, Error *err) {
     struct stat info;
     bool exists = stat(path, &info) == 0;
     if (exists && !S_ISREG(info.st_mode)) {
-        return err_set(err, ST_INVALID, "%s: not a file; a database is one file", path);
+        return err_set(err, ST_INVALID,
+                       "%s: not a file; a database is one file: name another with --db", path);
     }
     /* SQLite takes a file of one byte for an empty one and would write over it. */
     if (exists && info.st_size > 0 && info.st_size < SMALLEST_PAGE) {
         return err_set(err, ST_CORRUPT,
-                       "%s: not a seqtune database: truncated or of another program (%lld bytes)",
+                       "%s: not a seqtune database: truncated or of another program (%lld bytes); "
+                       "name another with --db",
                        path, (long long)info.st_size);
     }
     Status st = mode == DB_WRITE ? make_parent(path, err) : ST_OK;

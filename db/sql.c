@@ -42,7 +42,8 @@ static Status fail_open(Db *db, const char *what, Error *err) {
     if (code == ENOENT || code == ENOTDIR) st = ST_NOT_FOUND;
     if (code == EACCES || code == EROFS || code == EPERM) st = ST_PERMISSION;
     char reason[128];
-    return err_set(err, st, "%s: cannot %s: %s", db->path, what,
+    return err_set(err, st, "%s: cannot %s: %s; mend that or name another with --db", db->path,
+                   what,
                    code ? strerror_r(code, reason, sizeof reason)
                         : "the file or its -wal or -shm cannot be opened");
 }
@@ -86,7 +87,9 @@ Status sql_fail(Db *db, int rc, const char *what, Error *err) {
                        "move it away or restore it from an export",
                        path, what, sqlite3_errmsg(db->sqlite));
     case SQLITE_NOTADB:
-        return err_set(err, ST_CORRUPT, "%s: not a seqtune database: not an SQLite file", path);
+        return err_set(err, ST_CORRUPT,
+                       "%s: not a seqtune database: not an SQLite file; name another with --db",
+                       path);
     case SQLITE_CONSTRAINT:
         return err_set(err, ST_INVALID, "%s: cannot %s: %s", path, what,
                        sqlite3_errmsg(db->sqlite));

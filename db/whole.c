@@ -43,6 +43,10 @@ static Status vacuum_into(Db *db, const char *path, Error *err) {
 /* VACUUM INTO makes a file in journal mode DELETE whatever the source has (tests read its header);
  * link() refuses an existing name, so nothing is ever overwritten. */
 static Status publish_export(Db *db, const char *tmp, const char *path, Error *err) {
+    /* Made here, empty, which SQLite takes: it would blame the source for a missing folder. */
+    int fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    if (fd < 0) return file_fail(err, path, "create the export", errno);
+    close(fd);
     Status st = vacuum_into(db, tmp, err);
     if (st == ST_OK) st = sync_file(tmp, err);
     if (st == ST_OK && link(tmp, path) != 0) st = file_fail(err, path, "create the export", errno);
