@@ -121,14 +121,26 @@ Status gen_problem_set_word(GenProblem *problem, const char *name, const char *w
     return status;
 }
 
+/* "a, b" or "min..max": what a number may be. */
+static Status not_a_number(const GenProblem *problem, const GenDim *dim, const char *value,
+                           Error *err) {
+    Str legal = {0};
+    for (size_t i = 0; dim->ints && i < dim->count; i++)
+        str_printf(&legal, "%s%" PRId64, i ? ", " : "", dim->ints[i]);
+    if (!dim->ints) str_printf(&legal, "an integer in %" PRId64 "..%" PRId64, dim->min, dim->max);
+    Status status = err_set(err, ST_INVALID, "%s: %s = '%.60s' is not %s%s", problem->spec->name,
+                            dim->name, value, dim->ints ? "one of " : "", str_text(&legal));
+    str_free(&legal);
+    return status;
+}
+
 static Status set_text(GenProblem *problem, const char *name, const char *value, Error *err) {
     size_t i = 0;
     long long number = 0;
     const GenDim *dim = find_dim(problem->spec, name, &i);
     if (dim && dim->kind == GEN_DIM_ENUM) return gen_problem_set_word(problem, name, value, err);
-    if (dim && !str_to_i64(value, &number))
-        return err_set(err, ST_INVALID, "%s: %s = '%.60s' is not an integer", problem->spec->name,
-                       name, value);
+    if (dim && dim->kind != GEN_DIM_DERIVED && !str_to_i64(value, &number))
+        return not_a_number(problem, dim, value, err);
     return gen_problem_set(problem, name, number, err);
 }
 

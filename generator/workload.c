@@ -88,6 +88,11 @@ static void read_workload(Host *host, const Entry *entry, int table) {
     for (size_t i = 0; i < n; i++) {
         const Entry *item = host_element(host, array, (int)i + 1, ENTRY_ITEM, pos, "items");
         read_item(r, &items[i], item, lua_gettop(L));
+        for (size_t k = 0; k < i; k++)
+            if (items[k].problem.spec == items[i].problem.spec &&
+                strcmp(items[k].label, items[i].label) == 0)
+                host_fail(host, item->pos, "item of %.48s: label '%.200s' is there twice",
+                          items[i].problem.spec->name, items[i].label);
         lua_settop(L, array);
     }
     lua_pop(L, 1);
