@@ -67,6 +67,12 @@ static void margin_of(const DbVerdict *v, char *out, size_t size) {
     }
 }
 
+/* A key of an earlier kernel lacks dimensions that it has today: no problem finds its row. */
+static bool outdated(const Show *s, const DbVerdict *v) {
+    const GenSpec *spec = spec_of(s, v->key.kernel);
+    return spec && gen_key_distance(spec, v->key.problem_key, v->key.problem_key) < 0;
+}
+
 static void winner_text(Show *s, const DbWinner *w, const char *rate) {
     const DbVerdict *v = &w->verdict;
     char time[32], margin[96], naive[32] = "-";
@@ -82,6 +88,11 @@ static void winner_text(Show *s, const DbWinner *w, const char *rate) {
                naive, v->verify_error, (long long)v->effort);
     str_printf(&s->text, "    %s%s%s\n", v->config, standard ? " (default)" : "",
                report_portable(v->key.gpu_key) ? " (portable pipeline)" : "");
+    if (outdated(s, v)) {
+        str_puts(&s->text,
+                 "    serves nothing: its key lacks dimensions that the kernel has today; "
+                 "tune the problem again\n");
+    }
 }
 
 static void winner_json(Show *s, const DbWinner *w, const char *rate) {
@@ -109,6 +120,7 @@ static void winner_json(Show *s, const DbWinner *w, const char *rate) {
     json_int(j, "effort", v->effort);
     json_text(j, "rate", rate);
     json_text(j, "session", v->session);
+    json_bool(j, "outdated", outdated(s, v));
     json_close(j);
 }
 

@@ -118,6 +118,7 @@ bool worker_running(const Worker *w) {
 Status worker_send(Worker *w, const Message *request, double limit_s, Error *err) {
     w->busy = true;
     w->deadline = process_now() + limit_s;
+    w->limit_s = limit_s;
     Error pipe_error = {0};
     Status st = message_write(w->to, request, &pipe_error);
     if (st == ST_OK || st == ST_IO) return ST_OK;
@@ -215,7 +216,8 @@ WorkerEvent worker_event(Worker *w) {
     }
     if (end) return on_end(w, NULL);
     if (w->busy && process_now() >= w->deadline) {
-        snprintf(w->why, sizeof w->why, "no answer within its time limit; the worker was killed");
+        snprintf(w->why, sizeof w->why, "no answer within %.3g s; the worker was killed",
+                 w->limit_s);
         return worker_kill(w) ? WORKER_TIMEOUT : WORKER_LOST;
     }
     return WORKER_NOTHING;

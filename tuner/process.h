@@ -29,6 +29,7 @@ typedef struct Worker {
     int to, from;
     bool busy;
     double deadline; /* seconds of process_now; meaningful while busy */
+    double limit_s;  /* of the request in flight, for messages */
     double reap_s;   /* how long a killed worker may take to go; default 5 s */
     MessageReader reader;
     Message reply;

@@ -75,20 +75,27 @@ static void put_factor(char *cell, double factor) {
         snprintf(cell, CELL, "-");
 }
 
-/* Why there is no winner. */
-static const char *why_none(const Tune *t, const TuneProblem *p) {
+/* Why there is no winner; *config: of the trial that it is about, or NULL. */
+static const char *why_none(const Tune *t, const TuneProblem *p, const char **config) {
     const char *detail = NULL;
+    *config = NULL;
     bool untimed = false;
     if (p->unsupported) return p->unsupported;
     for (size_t i = 0; i < t->trial_count; i++) {
         const TuneTrial *x = &t->trials[i];
         if (x->owner != p || x->is_baseline) continue;
-        if (!x->done && t->stopped) return t->stopped;
-        if (!x->done) return t->interrupted ? "interrupted" : "not reached within the budget";
+        if (!x->done) {
+            *config = NULL;
+            return t->stopped       ? t->stopped
+                   : t->interrupted ? "interrupted"
+                                    : "not reached within the budget";
+        }
         if (x->outcome == DB_OK)
             untimed = true;
-        else if (!detail && x->detail && x->detail[0])
+        else if (!detail && x->detail && x->detail[0]) {
             detail = x->detail;
+            *config = x->config_text;
+        }
     }
     if (detail) return detail;
     if (untimed) return "its kernels took no time: nothing to do at this size";
@@ -103,8 +110,12 @@ static void fill_row(const Tune *t, const TuneProblem *p, char cells[COLUMNS][CE
     for (int i = 2; i < COLUMNS; i++) cells[i][0] = '\0';
     if (!w) {
         snprintf(cells[2], CELL, "-");
-        format_detail(why_none(t, p), why, sizeof why);
-        snprintf(cells[8], CELL, "none: %s", why);
+        const char *config;
+        format_detail(why_none(t, p, &config), why, sizeof why);
+        if (config)
+            snprintf(cells[8], CELL, "none: %.80s: %.300s", config, why);
+        else
+            snprintf(cells[8], CELL, "none: %s", why);
         return;
     }
     format_seconds(w->time.median, cells[2], CELL);
@@ -190,13 +201,15 @@ void report_table(const Tune *t, Str *out) {
 
 static void result_json(const Tune *t, const TuneProblem *p, Json *j) {
     const TuneTrial *w = p->winner;
+    const char *failed = NULL, *why = w ? NULL : why_none(t, p, &failed);
     json_open(j, NULL, '{');
     json_text(j, "kernel", gen_spec_name(p->item->problem.spec));
     json_text(j, "label", p->item->label);
     json_text(j, "problem", p->text);
     json_text(j, "key", p->key);
     json_text(j, "config", w ? w->config_text : NULL);
-    json_text(j, "why_none", w ? NULL : why_none(t, p));
+    json_text(j, "why_none", why);
+    json_text(j, "why_none_config", failed);
     json_text(j, "default_config", p->standard ? p->standard->config_text : NULL);
     json_text(j, "default_failed", p->untimed_default ? p->untimed_default->detail : NULL);
     json_num(j, "time_us", w ? w->time.median * 1e6 : 0);

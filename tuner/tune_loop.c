@@ -188,6 +188,14 @@ static Status on_compiled(Tune *t, TuneVariant *v, const Message *reply, Error *
     return ST_OK;
 }
 
+/* A timeout names its step and the option that moves the limit. */
+static void name_step(Worker *w, WorkerEvent event, const char *step, const char *option) {
+    char why[sizeof w->why];
+    if (event != WORKER_TIMEOUT) return;
+    snprintf(why, sizeof why, "%s: %.150s (%s gives it longer)", step, w->why, option);
+    memcpy(w->why, why, sizeof why);
+}
+
 static Status poll_compiler(Tune *t, size_t i, Error *err) {
     Worker *w = &t->compilers[i];
     TuneVariant *v = t->compiling[i];
@@ -195,6 +203,7 @@ static Status poll_compiler(Tune *t, size_t i, Error *err) {
     if (event == WORKER_NOTHING || !v) return ST_OK;
     t->compiling[i] = NULL;
     if (event == WORKER_REPLY) return on_compiled(t, v, &w->reply, err);
+    name_step(w, event, "compilation", "--compile-limit");
     if (t->watch) t->watch(t->watch_context, TUNE_WORKER_ENDED, t, w->why);
     return fail_variant(t, v, event == WORKER_DIED ? DB_CRASH : DB_TIMEOUT, w->why, err);
 }
@@ -471,6 +480,8 @@ static Status poll_runner(Tune *t, Error *err) {
     if (event == WORKER_NOTHING) return ST_OK;
     if (event == WORKER_REPLY) return on_runner_reply(t, err);
     bool opening = !t->runner_ready;
+    bool verifying = t->running && t->running->variant->state == VARIANT_VERIFYING;
+    if (!opening) name_step(&t->runner, event, verifying ? "check" : "timing", "--run-limit");
     t->runner_ready = false;
     t->running_final = NULL;
     t->lost = event == WORKER_LOST;

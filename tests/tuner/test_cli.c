@@ -79,6 +79,8 @@ static void what_is_not_an_option_or_a_value_is_named_with_the_legal_ones(void *
         {"explain --op rope,attn_prefill --gpu soft", EXIT_USAGE, "one kernel is wanted"},
         {"explain --op rope --gpu soft --problem dtyp=f16", EXIT_USAGE, "did you mean 'dtype'"},
         {"explain --op rope --gpu soft --problem dtype=f8", EXIT_USAGE, "f8"},
+        {"explain --op rope --gpu soft --problem tokens=99999999999999999999", EXIT_USAGE,
+         "tokens = '99999999999999999999' is not an integer in 0..16777216"},
         {"explain --op rope --gpu soft --problem tokens=-1", EXIT_USAGE, "-1"},
         {"explain --op rope --gpu soft --config vec=2", EXIT_USAGE, "vec"},
         {"explain --op rope --gpu soft --config 'vec_bytes=3 block_threads=128 head_sequential=0'",
@@ -397,6 +399,13 @@ static void a_formula_that_fails_is_an_error_of_the_spec(void **state) {
     }
 }
 
+static void a_log_level_that_is_none_is_said(void **state) {
+    (void)state;
+    Ran ran = program_run_in("SEQTUNE_LOG=loud ", "why --op rope --gpu soft");
+    program_expect(&ran, EXIT_OK, "SEQTUNE_LOG=loud is no level (debug, info, warn, error, off)");
+    program_free(&ran);
+}
+
 static void explain_counts_add_up(void **state) {
     (void)state;
     Ran ran = program_run("explain --op attn_prefill --gpu soft --json");
@@ -504,6 +513,7 @@ int main(void) {
         cmocka_unit_test(where_nothing_is_legal_the_reason_comes_first),
         cmocka_unit_test(without_nvrtc_every_command_that_compiles_says_so),
         cmocka_unit_test(a_formula_that_fails_is_an_error_of_the_spec),
+        cmocka_unit_test(a_log_level_that_is_none_is_said),
         cmocka_unit_test(explain_counts_add_up),
         cmocka_unit_test(every_json_document_parses),
         cmocka_unit_test(every_option_of_every_help_is_documented_and_used_by_a_test),

@@ -127,6 +127,8 @@ static void whole_files_travel(void **state) {
         {"db merge third.db smoke.db absent.db", EXIT_STORAGE, "absent.db"},
         {"db check third.db", EXIT_STORAGE, "third.db"},
         {"show --db both.db", EXIT_OK, "rope"},
+        {"db export absent/x.db --db smoke.db", EXIT_STORAGE,
+         "seqtune: absent/x.db: cannot create the export: No such file"},
         {"db import absent.db --db new.db", EXIT_STORAGE, "nothing imported: "},
         {"db check new.db", EXIT_STORAGE, "there is no database new.db"},
         {"db import shipped.db absent.db --db new.db", EXIT_STORAGE, "nothing imported: "},
@@ -192,6 +194,31 @@ static void why_fails_with_a_damaged_database(void **state) {
     program_free(&ran);
 }
 
+static void show_marks_rows_whose_key_is_of_an_earlier_kernel(void **state) {
+    (void)state;
+    sqlite3 *db = NULL;
+    assert_int_equal(system("cp shipped.db early.db"), 0);
+    Ran ran = program_run("show --db early.db");
+    assert_null(strstr(ran.out, "serves nothing"));
+    program_free(&ran);
+    assert_int_equal(sqlite3_open("early.db", &db), SQLITE_OK);
+    assert_int_equal(
+        sqlite3_exec(
+            db,
+            "UPDATE verdict SET problem_key = replace(problem_key, 'head_dim=', 'old_dim='); "
+            "UPDATE winner SET problem_key = replace(problem_key, 'head_dim=', 'old_dim=') "
+            "WHERE kernel = 'rope'",
+            NULL, NULL, NULL),
+        SQLITE_OK);
+    sqlite3_close(db);
+    ran = program_run("show --db early.db --op rope");
+    program_expect(&ran, EXIT_OK, "serves nothing: its key lacks dimensions");
+    program_free(&ran);
+    ran = program_run("show --db early.db --op rope --json");
+    assert_string_equal(json_at(&ran, "$.winners[0].outdated"), "1");
+    program_free(&ran);
+}
+
 static void auto_without_a_gpu_says_so_in_one_line(void **state) {
     (void)state;
     Ran real = program_run("gpus --json");
@@ -206,12 +233,18 @@ static void a_worker_that_fails_costs_one_trial(void **state) {
     (void)state;
     /* Only what hangs needs a short limit; 3 s are a hundred times what the others take. */
     static const struct {
-        const char *fault, *outcome, *limit;
+        const char *fault, *outcome, *limit, *said;
     } rows[] = {
-        {"time:crash:2", "crash", ""},    {"time:exit:1", "crash", ""},
-        {"time:garbage:1", "crash", ""},  {"time:sticky:2", "crash", ""},
-        {"verify:crash:1", "crash", ""},  {"time:hang:1", "timeout", "--run-limit 3s"},
-        {"compile:crash:1", "crash", ""}, {"compile:hang:1", "timeout", "--compile-limit 5s"}};
+        {"time:crash:2", "crash", "", NULL},
+        {"time:exit:1", "crash", "", NULL},
+        {"time:garbage:1", "crash", "", NULL},
+        {"time:sticky:2", "crash", "", NULL},
+        {"verify:crash:1", "crash", "", NULL},
+        {"time:hang:1", "timeout", "--run-limit 3s",
+         "timing: no answer within 3 s; the worker was killed (--run-limit gives it longer)"},
+        {"compile:crash:1", "crash", "", NULL},
+        {"compile:hang:1", "timeout", "--compile-limit 5s",
+         "compilation: no answer within 5 s; the worker was killed (--compile-limit"}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         Ran ran = program_run(ROPE " --db fault%zu.db --json %s --worker-fault %s", i,
                               rows[i].limit, rows[i].fault);
@@ -221,6 +254,7 @@ static void a_worker_that_fails_costs_one_trial(void **state) {
         program_expect(&ran, EXIT_OK, found);
         if (json_number(&ran, "$.gpus[0].counts.failed") != 1) program_fail(&ran, "one failure");
         program_expect(&ran, EXIT_OK, "going on with a new one");
+        if (rows[i].said) program_expect(&ran, EXIT_OK, rows[i].said);
         program_free(&ran);
         ran = program_run("db check fault%zu.db", i);
         program_expect(&ran, EXIT_OK, "sound");
@@ -362,6 +396,7 @@ static void bad_storage_is_named_and_nothing_is_overwritten(void **state) {
     for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
         ran = program_run(ROPE " --db %s", paths[i]);
         program_expect(&ran, EXIT_STORAGE, paths[i]);
+        if (i == 0 || i == 2) program_expect(&ran, EXIT_STORAGE, "; name another with --db");
         program_free(&ran);
     }
     char *text = program_read("foreign.txt.db");
@@ -474,6 +509,8 @@ static void a_spec_or_workload_with_an_error_is_named_by_file_and_line(void **st
         {WORKLOAD("op = \"rope\", dtype = \"f8\""), "f8"},
         {WORKLOAD("op = \"rope\", tokens = \"many\""), "tokens"},
         {WORKLOAD("op = \"rope\", tokens = 2^60"), "tokens"},
+        {WORKLOAD("op = \"rope\" }, item { op = \"rope\", label = \"x\", source = \"s\""),
+         "label 'x' is there twice"},
     };
     for (size_t i = 0; i < sizeof workloads / sizeof workloads[0]; i++) {
         write_file("bad.lua", workloads[i].text);
@@ -525,6 +562,7 @@ int main(void) {
         cmocka_unit_test(whole_files_travel),
         cmocka_unit_test(an_import_that_stops_half_way_says_what_is_in),
         cmocka_unit_test(why_fails_with_a_damaged_database),
+        cmocka_unit_test(show_marks_rows_whose_key_is_of_an_earlier_kernel),
         cmocka_unit_test(auto_without_a_gpu_says_so_in_one_line),
         cmocka_unit_test(a_worker_that_fails_costs_one_trial),
         cmocka_unit_test(control_c_ends_cleanly_with_what_is_known),
