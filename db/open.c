@@ -213,7 +213,9 @@ static Status open_read(Db *db, Error *err) {
     }
     if (st != ST_OK || version == DB_VERSION) return st;
     if (version == 0) {
-        return err_set(err, ST_CORRUPT, "%s: not a seqtune database: the file is empty", db->path);
+        return err_set(err, ST_CORRUPT,
+                       "%s: not a seqtune database: the file is empty; name another with --db",
+                       db->path);
     }
     return err_set(err, ST_UNSUPPORTED,
                    "%s: its schema has version %lld, older than this program's %d; "

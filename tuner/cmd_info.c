@@ -216,7 +216,7 @@ ExitCode command_version(App *app) {
     if (nvrtc_open(0, &nvrtc, &no_nvrtc) == ST_OK) {
         snprintf(nvrtc_text, sizeof nvrtc_text, "%s (%s)", nvrtc->toolchain, nvrtc->path);
     }
-    if (driver_open("cuda", &driver, &no_driver) == ST_OK) {
+    if (driver_open(targets_real_driver(), &driver, &no_driver) == ST_OK) {
         snprintf(driver_text, sizeof driver_text, "%d.%d (%s)", driver->version / 1000,
                  driver->version % 1000 / 10, driver->path);
     }

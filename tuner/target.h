@@ -28,7 +28,7 @@ typedef struct Targets {
 Status targets_resolve(const char *text, Arena *arena, Targets *out, Error *err);
 /* The first target, for commands that need one GPU; a model of the software GPU needs no driver. */
 Status target_info(const char *text, Arena *arena, GpuInfo *out, const char **notice, Error *err);
-/* What --gpu N and `gpus` look at: $SEQTUNE_DRIVER, else "cuda". */
+/* What --gpu N, `gpus` and `version` look at: $SEQTUNE_DRIVER, else "cuda". */
 const char *targets_real_driver(void);
 /* Every device of one driver; `driver` as for driver_open. */
 Status targets_of_driver(const char *driver, Arena *arena, Targets *out, Error *err);

@@ -205,7 +205,7 @@ static void checks_can_be_turned_off_and_unknown_ones_are_refused(void **state) 
         "buffer 'x' { dtype = 'f32', count = 32 }\n"
         "launch { entry = 'scale', grid = 1, block = 32, params = { ptr 'x' } }\n";
     expect_run(desc, "--checks none", EXIT_OK, "checks: none");
-    expect_run(desc, "--checks nonsense", EXIT_FAILED, "nonsense");
+    expect_run(desc, "--checks nonsense", EXIT_USAGE, "nonsense");
 }
 
 static void a_read_of_what_nobody_wrote_is_a_fault(void **state) {

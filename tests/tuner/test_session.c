@@ -466,6 +466,7 @@ static void a_broken_or_old_driver_is_an_error_with_a_remedy(void **state) {
         {"SEQTUNE_DRIVER=soft SOFTGPU_DEVICES=foo ", "--gpu auto", "SOFTGPU_DEVICES: \"foo\"",
          EXIT_NO_DEVICE},
         {"SEQTUNE_DRIVER=soft:t4 ", "gpus", "  0  NVIDIA T4", EXIT_OK},
+        {"SEQTUNE_DRIVER=soft:t4 ", "version", "libseqtune-softgpu.so", EXIT_OK},
         {"SEQTUNE_DRIVER=soft:t4 ", "explain --op rope --gpu 0", "on NVIDIA T4", EXIT_OK},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
