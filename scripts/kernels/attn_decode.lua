@@ -32,7 +32,9 @@ kernel "attn_decode" {
     let("kv_row_bytes_", "head_dim * kv_element"),
     let("swizzle_bytes", "kv_row_bytes_ % 128 == 0 and 128 or (kv_row_bytes_ % 64 == 0 and 64 or 32)"),
     let("lanes_per_key_", "kv_row_bytes_ // 16"),
-    let("q_in_regs", "block_m * head_dim <= (gpu.cp_async and 3072 or 2048) and 1 or 0"),
+    -- Q's operands stay in registers where these suffice: at head_dim 192 not beside the 16 that 8-bit
+    -- K and V need (168 of the rule's 160), where Q is read again from shared memory.
+    let("q_in_regs", "block_m * head_dim <= (gpu.cp_async and 3072 or 2048) and (kv_element == 2 or head_dim < 192) and 1 or 0"),
     let("q_bytes", "tensor == 1 and block_m * head_dim * 2 or 0"),
     let("ring_bytes", "tensor == 1 and warps * stages * warp_keys * kv_row_bytes_ * 2 or 0"),
     let("q_base", "ring_bytes"),
