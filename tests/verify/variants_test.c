@@ -65,7 +65,7 @@ static const Window windows[] = {
     {"tile and tile + 1", SEQTUNE_MASK_NONE, SEQTUNE_WINDOW_BOTH, 1, 0, 1, 1},
 };
 
-static const int groups[] = {1, 3, 4, 7, 8};
+static const int groups[] = {1, 3, 4, 5, 6, 7, 8, 12, 64};
 
 /* ---- a family's sample ---- */
 
@@ -133,8 +133,8 @@ static const int64_t rope_align[] = {8, 4, 2, 1};
 /* Of the merge and the KV cache; rotary parts of 0 go with rope = none. */
 static const int64_t cache_dims[] = {128, 64, 96, 8, 72, 256};
 static const int64_t cache_rotary[] = {128, 64, 0, 20};
-/* None, a tile's divisor, a tile's multiple, and one that is neither. */
-static const int64_t page_sizes[] = {0, 16, 128, 5};
+/* None, a tile's divisor, a tile's multiple, one that is neither, and a page per token. */
+static const int64_t page_sizes[] = {0, 16, 128, 5, 1};
 
 static size_t dim_values(const Sample *s, const GenDim *dim, const int64_t **values) {
     const bool rope = strcmp(s->family->spec, "rope") == 0;
@@ -256,6 +256,9 @@ static bool make_attention_case(const Sample *s, const CoverRow *row, Item *item
     item->c.window.right = w->right_tiles * bn + w->right_plus;
     item->c.invariant = invariant;
     if (decode && item->c.len_q == 16) item->c.spare = 0;
+    /* Many heads show what they have to in a few row blocks. */
+    if (item->c.group > 8 && item->c.len_q * item->c.group > 2000)
+        item->c.len_q = 2000 / item->c.group;
     if (item->c.len_q * item->c.group > 400) item->c.heads_kv = 1;
     return make_serving(s, row, item) &&
            gen_problem_set(&item->problem, "heads_q", item->c.heads_kv * item->c.group, NULL) ==

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "tests/verify/fake_runtime.h"
+#include "tuner/verify/attention_trial.h"
 #include "tuner/verify/verify.h"
 
 static GenLibrary *library;
@@ -244,6 +245,49 @@ static int close_library(void **state) {
     return 0;
 }
 
+/* ---- what the cases hold ---- */
+
+static bool is_probed(const Trial *r, int64_t key) {
+    for (int64_t column = 0; column < r->columns; column++)
+        if (trial_probed_key(r, column) == key) return true;
+    return false;
+}
+
+static void probes_lie_on_both_sides_of_every_edge(void **state) {
+    (void)state;
+    static const int64_t pages[] = {0, 1, 5, 16, 128}, parts[] = {0, 128, 1024};
+    for (size_t p = 0; p < sizeof pages / sizeof *pages; p++) {
+        for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+            const AttentionCase c = {.batch = 1, .len_kv = 3000, .page_size = pages[p]};
+            const Trial r = {.c = &c, .block_n = 48, .part = parts[i], .columns = 64};
+            const int64_t edges[] = {48, 96, pages[p], parts[i]};
+            assert_true(is_probed(&r, 0) && is_probed(&r, 2999));
+            for (size_t e = 0; e < sizeof edges / sizeof *edges; e++) {
+                if (edges[e] == 0) continue;
+                assert_true(is_probed(&r, edges[e] - 1));
+                assert_true(is_probed(&r, edges[e]));
+            }
+            if (pages[p]) assert_true(is_probed(&r, pages[p] + 1));
+            if (parts[i]) assert_true(is_probed(&r, parts[i] + 1));
+        }
+    }
+}
+
+static void full_cases_have_groups_that_divide_a_row_block_and_that_do_not(void **state) {
+    (void)state;
+    static const int64_t groups[] = {1, 3, 4, 5, 6, 7, 8, 12, 64};
+    static AttentionCase cases[MAX_ATTENTION_CASES];
+    for (int64_t part = 0; part <= 128; part += 128) {
+        const AttentionShape shape = {.group = 2, .block_m = 64, .block_n = 32, .part = part};
+        const size_t count = attention_cases(&shape, VERIFY_FULL, cases);
+        for (size_t g = 0; g < sizeof groups / sizeof *groups; g++) {
+            bool found = false;
+            for (size_t i = 0; i < count; i++) found |= cases[i].group == groups[g];
+            assert_true(found);
+        }
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(right_kernels_pass_at_both_levels),
@@ -255,6 +299,8 @@ int main(void) {
         cmocka_unit_test(every_defect_of_the_cache_is_caught),
         cmocka_unit_test(a_fault_of_the_device_names_the_case),
         cmocka_unit_test(a_variant_without_any_case_is_unsupported_not_right),
+        cmocka_unit_test(probes_lie_on_both_sides_of_every_edge),
+        cmocka_unit_test(full_cases_have_groups_that_divide_a_row_block_and_that_do_not),
     };
     return cmocka_run_group_tests(tests, open_library, close_library);
 }

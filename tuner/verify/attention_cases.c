@@ -135,6 +135,19 @@ static void add_lengths(List *list) {
     }
 }
 
+/* Groups of query heads that divide a row block, that do not, and one larger than it; len_q < 0:
+ * two row blocks of packed rows. */
+static void add_groups(List *list, int64_t len_q, int64_t len_kv) {
+    static const int64_t groups[] = {1, 3, 4, 5, 6, 7, 8, 12, 64, 71};
+    const AttentionShape *s = list->shape;
+    for (size_t i = 0; !s->group_static && i < sizeof groups / sizeof *groups; i++) {
+        const int64_t tokens = len_q < 0 ? s->block_m / groups[i] + 2 : len_q;
+        AttentionCase *c = add(list, INPUT_RANDOM, usual(s), tokens, len_kv);
+        c->group = groups[i];
+        c->heads_kv = groups[i] < 64 ? 2 : 1;
+    }
+}
+
 static void add_properties(List *list) {
     const AttentionShape *s = list->shape;
     const int64_t bm = s->block_m, bn = s->block_n;
@@ -150,12 +163,7 @@ static void add_properties(List *list) {
     scaled->heads_kv = 2;
     scaled->layout = LAYOUT_PACKED;
     scaled->spare = 0;
-    static const int64_t groups[] = {1, 3, 4, 7, 8};
-    for (size_t i = 0; !s->group_static && i < sizeof groups / sizeof *groups; i++) {
-        AttentionCase *c = add(list, INPUT_RANDOM, usual(s), bm / groups[i] + 2, bn + 5);
-        c->group = groups[i];
-        c->heads_kv = 2;
-    }
+    add_groups(list, -1, bn + 5);
 }
 
 /* Both sides of every edge: each probe launch tests every probed key against every row. */
@@ -249,12 +257,7 @@ static void decode_lengths(List *list) {
             c->lse = (i + j) % 4 != 3;
         }
     }
-    static const int64_t groups[] = {1, 3, 5, 6, 7, 8, 12, 64, 71};
-    for (size_t i = 0; !s->group_static && i < sizeof groups / sizeof *groups; i++) {
-        AttentionCase *c = add(list, INPUT_RANDOM, usual(s), 3, part + 5);
-        c->group = groups[i];
-        c->heads_kv = groups[i] < 64 ? 2 : 1;
-    }
+    add_groups(list, 3, part + 5);
 }
 
 /* Both sides of every edge of a tile, of what a warp takes and of a part; windows that begin and

@@ -6,13 +6,13 @@
 #include "tuner/verify/kv8.h"
 #include "tuner/verify/random.h"
 
-/* The key that a column of V probes: edges of tiles and of the sequence first, then all in order.
- */
 int64_t trial_probed_key(const Trial *r, int64_t column) {
-    const int64_t n = r->c->len_kv, bn = r->block_n;
-    const int64_t edges[] = {0, n - 1, bn - 1, bn, bn + 1, 2 * bn - 1, 2 * bn, n / 2};
+    const int64_t n = r->c->len_kv, bn = r->block_n, page = r->c->page_size;
+    const int64_t edges[] = {0,          n - 1,       bn - 1,  bn,         bn + 1,
+                             2 * bn - 1, 2 * bn,      n / 2,   page - 1,   page,
+                             page + 1,   r->part - 1, r->part, r->part + 1};
     const int64_t count = (int64_t)(sizeof edges / sizeof *edges);
-    if (column < count && edges[column] < n) return edges[column];
+    if (column < count && edges[column] >= 0 && edges[column] < n) return edges[column];
     /* With fewer columns than keys, spread them; every probed key meets every row's edges. */
     if (r->columns < n) return column * n / r->columns;
     return column % n;

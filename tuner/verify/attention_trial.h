@@ -45,7 +45,7 @@ typedef struct Trial {
     int scales;                    /* of 8-bit K and V: 0 none, 1 one each, heads_kv: per head */
     float *k_scale, *v_scale;      /* per K/V head, whatever the kernel is told */
     int64_t dim, heads_q, columns; /* columns: of V over batches and heads, for probes */
-    int64_t block_n;
+    int64_t block_n, part;         /* of AttentionShape */
     float scale;
     bool scores_in_dtype;      /* the textbook kernels store S so: part of their definition */
     int64_t *lens_q, *lens_kv; /* of each sequence */
@@ -62,8 +62,8 @@ typedef struct Trial {
 /* Fields up to `scale` are set; arrays and places from the check's arena. */
 Status trial_arrange(Trial *t, Error *err);
 void trial_describe(const Trial *t, PlanDesc *desc);
-/* The key that a column of V probes: edges of tiles and of the sequence first, then all in order.
- */
+/* The key that a column of V probes: edges of tiles, of the sequence, of a page and of
+ * a part first, then all in order. */
 int64_t trial_probed_key(const Trial *t, int64_t column);
 /* Values that the operands can hold: 8-bit K and V are code * scale. */
 void trial_fill(const Trial *t);

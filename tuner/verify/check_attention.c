@@ -201,12 +201,13 @@ static int64_t optional_dim(const Check *check, const char *name) {
     return gen_problem_get(check->problem, name, &value) ? value : 0;
 }
 
-static Status check_case(Check *check, const AttentionCase *c, size_t number, int64_t block_n,
-                         bool again, Error *err) {
+static Status check_case(Check *check, const AttentionCase *c, size_t number,
+                         const AttentionShape *shape, bool again, Error *err) {
     Trial r = {.check = check,
                .c = c,
                .heads_q = c->heads_kv * c->group,
-               .block_n = block_n,
+               .block_n = shape->block_n,
+               .part = shape->part,
                .scores_in_dtype =
                    strcmp(gen_spec_reference(check->problem->spec), "attention_textbook") == 0};
     Status status = check_dtype(check, &r.type, &r.api_type, err);
@@ -285,7 +286,7 @@ static Status shape_of(const Check *check, AttentionShape *shape, Error *err) {
 Status check_attention_case(Check *check, const AttentionCase *c, Error *err) {
     AttentionShape shape;
     const Status status = shape_of(check, &shape, err);
-    return status == ST_OK ? check_case(check, c, 0, shape.block_n, true, err) : status;
+    return status == ST_OK ? check_case(check, c, 0, &shape, true, err) : status;
 }
 
 Status check_attention(Check *check, Error *err) {
@@ -297,7 +298,7 @@ Status check_attention(Check *check, Error *err) {
     const size_t count = attention_cases(&shape, check->level, cases);
     for (size_t i = 0; i < count && status == ST_OK; i++) {
         const bool again = i == 0 || check->level == VERIFY_FULL;
-        status = check_case(check, &cases[i], i, shape.block_n, again, err);
+        status = check_case(check, &cases[i], i, &shape, again, err);
     }
     mem_free(cases);
     return status;
