@@ -208,6 +208,7 @@ static Status check(GenEval *eval, GenResources *res, GenReject *why, Error *err
     Status status = gen_pick_pipe(eval, &pipe, reason, sizeof reason, err);
     if (status != ST_OK) return status;
     if (!pipe) reject(why, NULL, "%s: no pipeline: %s", spec->name, reason);
+    why->passed = pipe != NULL;
     for (size_t i = 0; i < spec->rule_count && !why->rejected; i++) {
         bool holds = false;
         GenFormula formula = {.expr = spec->rules[i].when, .pos = spec->rule_pos[i]};
@@ -216,6 +217,7 @@ static Status check(GenEval *eval, GenResources *res, GenReject *why, Error *err
         if (!holds)
             reject(why, &spec->rules[i], "%s: %s (%.80s, %s:%d)", spec->name, spec->rules[i].reason,
                    expr_text(spec->rules[i].when), spec->rules[i].file, spec->rules[i].line);
+        why->passed += holds;
     }
     if (why->rejected) return ST_OK;
     status = eval_resources(eval, res, err);
@@ -245,8 +247,7 @@ Status gen_config_check(const GenProblem *problem, const GpuInfo *gpu, const Gen
     GenResources res;
     GenReject local;
     size_t axes_used;
-    Status status =
-        check_config(problem, gpu, config, &res, why ? why : &local, &axes_used, err);
+    Status status = check_config(problem, gpu, config, &res, why ? why : &local, &axes_used, err);
     if (resources) *resources = res;
     return status;
 }
@@ -290,19 +291,18 @@ typedef struct Best {
     bool any;
     double score;
     GenConfig config;
-    size_t broken[256]; /* per rule; the spec has at most 256 */
-    size_t limits;
-    char text[256]; /* of the last limit */
+    GenReject furthest; /* the first of those that got past the most checks */
+    size_t alike;       /* configurations that got as far and fail there */
 } Best;
 
 static bool keep_best(void *context, const GenConfig *config, const GenResources *res,
                       const GenReject *why) {
     Best *best = context;
-    if (why->rejected && why->rule) best->broken[why->rule - best->spec->rules] += why->count;
-    if (why->rejected && !why->rule) {
-        best->limits += why->count;
-        memcpy(best->text, why->text, sizeof best->text);
+    if (why->rejected && (!best->alike || why->passed > best->furthest.passed)) {
+        best->furthest = *why;
+        best->alike = 0;
     }
+    if (why->rejected && why->passed == best->furthest.passed) best->alike += why->count;
     if (why->rejected || (best->any && res->score <= best->score)) return true;
     best->any = true;
     best->score = res->score;
@@ -310,22 +310,25 @@ static bool keep_best(void *context, const GenConfig *config, const GenResources
     return true;
 }
 
+/* Names what stops the configurations that get furthest: rules in front of it may drop more, but
+ * those sort out what other values of the axes are for. */
 static Status none_legal(const GenProblem *problem, const GpuInfo *gpu, const Best *best,
                          Error *err) {
     const GenSpec *spec = problem->spec;
-    size_t most = 0;
-    for (size_t i = 1; i < spec->rule_count; i++)
-        if (best->broken[i] > best->broken[most]) most = i;
+    const GenRule *rule = best->furthest.rule;
     Str text = {0};
     gen_problem_text(problem, &text);
-    if (spec->rule_count && best->broken[most] > best->limits)
+    if (rule)
         err_set(err, ST_UNSUPPORTED,
-                "%s: no configuration is legal on %s for %s; most (%zu) break %s:%d: %s",
-                spec->name, gpu->arch->name, str_text(&text), best->broken[most],
-                spec->rules[most].file, spec->rules[most].line, spec->rules[most].reason);
+                "%s: no configuration is legal on %s for %s; those that get furthest (%zu) break "
+                "%s:%d: %s",
+                spec->name, gpu->arch->name, str_text(&text), best->alike, rule->file, rule->line,
+                rule->reason);
     else
-        err_set(err, ST_UNSUPPORTED, "%s: no configuration is legal on %s for %s; %zu fail so: %s",
-                spec->name, gpu->arch->name, str_text(&text), best->limits, best->text);
+        err_set(err, ST_UNSUPPORTED,
+                "%s: no configuration is legal on %s for %s; those that get furthest (%zu) fail "
+                "so: %s",
+                spec->name, gpu->arch->name, str_text(&text), best->alike, best->furthest.text);
     str_free(&text);
     return ST_UNSUPPORTED;
 }

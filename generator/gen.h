@@ -131,6 +131,7 @@ typedef struct GenResources {
 typedef struct GenReject {
     bool rejected;
     const GenRule *rule; /* NULL: `text` says which resource, how much, the limit */
+    size_t passed;       /* checks before the one that fails: pipeline, rules in order, limits */
     size_t count;        /* configurations that are out together, this one included */
     char text[256];
 } GenReject;
@@ -156,7 +157,7 @@ Status gen_enumerate(const GenProblem *problem, const GpuInfo *gpu, GenVisit vis
                      Error *err);
 
 /* First legal entry of the spec's `seeds`, else the legal configuration of best score.
- * ST_UNSUPPORTED, naming the rule that most configurations broke, when none is legal. */
+ * ST_UNSUPPORTED, naming what stops the configurations that get furthest, when none is legal. */
 Status gen_default(const GenProblem *problem, const GpuInfo *gpu, GenConfig *out, Error *err);
 /* All legal seeds in order, default first; returns through *count (at most `max`). */
 Status gen_seeds(const GenProblem *problem, const GpuInfo *gpu, GenConfig *out, size_t max,
