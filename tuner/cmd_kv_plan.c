@@ -59,7 +59,7 @@ static void put_bytes(Str *out, double bytes) {
 
 static void put_pages(const Ask *a, const KvShape *shape, Str *out) {
     char last[AMOUNT_TEXT], mean[AMOUNT_TEXT], table[AMOUNT_TEXT];
-    str_puts(out, "\npage size  pages per sequence  empty in the last  mean over lengths  table\n");
+    str_puts(out, "\npage size  pages per sequence         left empty  mean over lengths  table\n");
     for (int i = 0; i < PAGE_SIZES; i++) {
         const KvPages p = kv_pages(shape, a->context, page_sizes[i]);
         str_printf(out, "%9lld  %18lld  %17s  %17s  %s\n", (long long)p.page_size,
@@ -125,8 +125,12 @@ static void plan_text(const Ask *a, Str *out) {
     } else {
         str_puts(out, ", left of 90 % for the cache ");
         put_bytes(out, (double)fit.free);
-        str_printf(out, ": %lld sequences of %lld tokens, or one of %lld\n",
-                   (long long)fit.sequences, (long long)a->context, (long long)fit.longest);
+        str_printf(out, ": %lld sequences of %lld tokens, or one of ", (long long)fit.sequences,
+                   (long long)a->context);
+        if (fit.longest < 0)
+            str_puts(out, "any length\n");
+        else
+            str_printf(out, "%lld\n", (long long)fit.longest);
     }
     put_pages(a, &shape, out);
     put_variants(a, &shape, out);
@@ -151,7 +155,10 @@ static void plan_json(const Ask *a, Json *j) {
     json_int(j, "weight_bytes", fit.weights);
     json_int(j, "free_bytes", fit.free);
     json_int(j, "sequences_that_fit", fit.sequences);
-    json_int(j, "longest_sequence", fit.longest);
+    if (fit.longest < 0)
+        json_text(j, "longest_sequence", NULL); /* any */
+    else
+        json_int(j, "longest_sequence", fit.longest);
     json_open(j, "pages", '[');
     for (int i = 0; i < PAGE_SIZES; i++) {
         const KvPages p = kv_pages(&shape, a->context, page_sizes[i]);

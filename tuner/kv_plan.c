@@ -38,12 +38,22 @@ int64_t kv_tokens_kept(const KvShape *s, int64_t context) {
     return s->window > 0 && s->window < context ? s->window : context;
 }
 
+/* The most pages that a window which slides token by token touches. */
+static int64_t window_pages(const KvShape *s, int64_t page_size) {
+    return (s->window - 1 + page_size - 1) / page_size + 1;
+}
+
 KvPages kv_pages(const KvShape *s, int64_t context, int64_t page_size) {
     const int64_t tokens = kv_tokens_kept(s, context), each = kv_token_bytes(s);
-    KvPages p = {.page_size = page_size, .page_bytes = page_size * each};
-    p.pages = (tokens + page_size - 1) / page_size;
+    KvPages p = {.page_size = page_size,
+                 .page_bytes = page_size * each,
+                 .mean_wasted = (double)(page_size - 1) / 2 * (double)each};
+    p.pages = (context + page_size - 1) / page_size;
+    if (tokens < context && window_pages(s, page_size) < p.pages) {
+        p.pages = window_pages(s, page_size);
+        p.mean_wasted *= 2; /* the first page is partly past, too */
+    }
     p.wasted = (p.pages * page_size - tokens) * each;
-    p.mean_wasted = (double)(page_size - 1) / 2 * (double)each;
     p.table_bytes = p.pages * 4;
     return p;
 }
@@ -56,5 +66,6 @@ KvFit kv_fit(const KvModel *model, const KvShape *s, int64_t context, int64_t pa
     if (fit.free <= 0) return fit;
     fit.sequences = fit.free / (p.pages * p.page_bytes);
     fit.longest = fit.free / p.page_bytes * page_size;
+    if (s->window > 0 && window_pages(s, page_size) <= fit.free / p.page_bytes) fit.longest = -1;
     return fit;
 }

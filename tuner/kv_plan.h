@@ -34,9 +34,10 @@ int64_t kv_tokens_kept(const KvShape *shape, int64_t context);
 typedef struct KvPages {
     int64_t page_size;
     int64_t page_bytes;  /* of one page over all layers */
-    int64_t pages;       /* of one sequence */
-    int64_t wasted;      /* bytes of its last page that this context leaves empty */
-    double mean_wasted;  /* bytes, over all remainders: (page_size - 1) / 2 tokens */
+    int64_t pages;       /* of one sequence: of a window the most that it touches as it slides */
+    int64_t wasted;      /* bytes of them that hold no token that is kept */
+    double mean_wasted;  /* bytes, over all remainders: (page_size - 1) / 2 tokens at each end that
+                            moves: the last page's, of a window that slides the first one's, too */
     int64_t table_bytes; /* int32 per page */
 } KvPages;
 
@@ -46,7 +47,7 @@ typedef struct KvFit {
     int64_t weights;   /* bytes of 16-bit weights */
     int64_t free;      /* for the cache: 90 % of the memory less the weights; negative: none */
     int64_t sequences; /* of `context`, in whole pages */
-    int64_t longest;   /* tokens of one sequence alone */
+    int64_t longest;   /* tokens of one sequence alone; -1: any, as a window keeps no more */
 } KvFit;
 
 /* 90 %: what serving systems give to weights and cache by default (vLLM's gpu_memory_utilization);

@@ -241,9 +241,19 @@ static void kv_plan_does_the_arithmetic_of_caches(void **state) {
          "128 KiB per token; 8192 tokens: 1 GiB per sequence; batch 4 in pages of 16: 4 GiB"},
         {"kv-plan --model llama-3-8b --dtype int8 --context 1m --gpu soft:a100", EXIT_OK,
          "int8 K/V: 64 KiB per token; 1048576 tokens: 64 GiB per sequence"},
-        /* A window keeps no more than itself; 100 tokens in pages of 64 leave 28 empty. */
+        /* A window keeps no more than itself, at any length, in one page more when it slides; 100
+           tokens in pages of 64 leave 28 empty. */
         {"kv-plan --model mistral-7b --context 64k --gpu soft:a100", EXIT_OK,
-         "65536 tokens: 512 MiB per sequence"},
+         "65536 tokens: 512 MiB per sequence; batch 1 in pages of 16: 514 MiB"},
+        {"kv-plan --model mistral-7b --context 64k --gpu soft:a100", EXIT_OK,
+         "or one of any length"},
+        {"kv-plan --model mistral-7b --context 64k --json --gpu soft:a100", EXIT_OK,
+         "\"longest_sequence\": null"},
+        {"kv-plan --model mistral-7b --context 64k --page-size 1 --gpu soft:a100", EXIT_OK,
+         "        1                4096                0 B                0 B"},
+        {"kv-plan --model mistral-7b --context 4k --gpu soft:a100", EXIT_OK,
+         "       16                 256                0 B"},
+        {"kv-plan --model llama-2-7b --context 32k --gpu soft:a100", EXIT_OK, "or one of 1"},
         {"kv-plan --model llama-2-7b --context 100 --gpu soft:a100", EXIT_OK,
          "       64                   2             14 MiB          15.75 MiB  8 B"},
         {"kv-plan --model llama-2-70b --gpu soft:rtx4090", EXIT_OK,
