@@ -15,7 +15,6 @@
 #include "tuner/bench.h"
 
 enum { MAX_ROWS = 256, GROWTH = 64 };
-static const double most_naive_bytes = 8e9; /* of scores; beyond it the baseline says nothing new */
 
 typedef struct Row {
     const GenWorkItem *item;
@@ -69,7 +68,19 @@ static Status time_problem(Attention *a, const GenProblem *problem, int64_t keys
     return st;
 }
 
-/* The same dimensions for the textbook kernels; ST_UNSUPPORTED: no use or too large. */
+/* K and V in bytes. */
+static double kv_bytes(const GenProblem *p) {
+    return 4.0 * (double)dim(p, "batch") * (double)dim(p, "heads_kv") * (double)dim(p, "head_dim") *
+           (double)dim(p, "len_kv");
+}
+
+/* Beside what a program has: the same 90 % as serving systems give to weights and cache. */
+static double usable_bytes(const Attention *a) {
+    return 0.9 * (double)a->model->dram_bytes;
+}
+
+/* The same dimensions for the textbook kernels; ST_UNSUPPORTED: they know no pages, or their
+ * scores do not fit the memory beside K and V. */
 static Status time_naive(Attention *a, const GenProblem *problem, double *seconds, Error *err) {
     const GenSpec *const spec = gen_spec_find(a->ctx->library, "attn_naive");
     GenProblem naive;
@@ -78,7 +89,8 @@ static Status time_naive(Attention *a, const GenProblem *problem, double *second
     Status st = ST_OK;
     const double scores = 2 * (double)dim(problem, "batch") * (double)dim(problem, "heads_q") *
                           (double)dim(problem, "len_q") * (double)dim(problem, "len_kv");
-    if (dim(problem, "page_size") > 0 || scores > most_naive_bytes) return ST_UNSUPPORTED;
+    if (dim(problem, "page_size") > 0 || scores > usable_bytes(a) - kv_bytes(problem))
+        return ST_UNSUPPORTED;
     gen_problem_init(spec, &naive);
     for (size_t i = 0; i < n && !st; i++) {
         const char *const word = gen_problem_word(problem, dims[i].name);
@@ -91,9 +103,7 @@ static Status time_naive(Attention *a, const GenProblem *problem, double *second
 }
 
 static bool fits(const Attention *a, const GenProblem *p) {
-    const double kv = 4.0 * (double)dim(p, "batch") * (double)dim(p, "heads_kv") *
-                      (double)dim(p, "head_dim") * (double)dim(p, "len_kv");
-    return kv < 0.9 * (double)a->model->dram_bytes;
+    return kv_bytes(p) < usable_bytes(a);
 }
 
 static Status time_row(Attention *a, const GenWorkItem *item, Error *err) {
@@ -114,7 +124,7 @@ static Status time_row(Attention *a, const GenWorkItem *item, Error *err) {
     }
     Status st = gen_problem_flops(p, &flops, &bytes, err);
     if (!st) st = time_problem(a, p, 0, config, sizeof config, &r->seconds, err);
-    if (!st && !r->decode && !r->device) {
+    if (!st && !r->device) {
         const Status other = time_naive(a, p, &naive, err);
         if (!other) snprintf(ratio, sizeof ratio, "%.2fx", naive / r->seconds);
         if (other != ST_UNSUPPORTED) st = other;
