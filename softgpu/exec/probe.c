@@ -12,6 +12,10 @@
 #include "softgpu/exec/lanes.h"
 #include "softgpu/ptx/form.h"
 
+bool sg_is_jump_if(Handler fn) {
+    return fn == sg_control_extras[CONTROL_bra_if] || fn == sg_control_extras[CONTROL_spin_back_if];
+}
+
 static const Probe *probe_of(const Warp *w, const Rec *r) {
     const SgKernel *const k = w->block->launch->kernel;
     return &k->probes[r - k->code];
@@ -58,8 +62,21 @@ HANDLER(probe_guard) {
     return probe_of(w, r)->real(w, r);
 }
 
+/* Lanes that the guard of the instruction lets through, which a jump takes or goes around. */
+static void count_guarded(const Warp *w, const Rec *r, const Probe *p) {
+    const uint32_t through = w->mask & (PRED(1) ^ p->negated);
+    counts_of(w, r)->lanes += (uint64_t)__builtin_popcount(through);
+}
+
+HANDLER(probe_jump_if) {
+    const Probe *const p = probe_of(w, r);
+    count_guarded(w, r, p);
+    return p->real(w, r);
+}
+
 HANDLER(probe_branch) {
     const uint32_t before = w->active;
+    if (sg_is_jump_if(probe_of(w, r)->real)) count_guarded(w, r, probe_of(w, r));
     const Rec *const next = probe_of(w, r)->real(w, r);
     if (next && w->active != before) {
         counts_of(w, r)->divergent++;
@@ -193,8 +210,10 @@ static Handler choose(const SgKernel *k, int i, Probe *p) {
     if (sg_is_leader(fn)) return h_probe_leader;
     if (fn == sg_control_extras[CONTROL_guard])
         return i + 1 < k->rec_count && apart(place + 1) ? NULL : h_probe_guard;
-    if (place->raw == PIPE_BRANCH && (is(place->form, "bra") || is(place->form, "brx")))
-        return h_probe_branch;
+    const bool bra = is(place->form, "bra"), brx = is(place->form, "brx");
+    p->negated = place->from && place->from->guard_negate ? UINT32_MAX : 0;
+    if (sg_is_jump_if(fn) && !bra) return h_probe_jump_if;
+    if (place->raw == PIPE_BRANCH && (bra || brx)) return h_probe_branch;
     if (place->raw == PIPE_BARRIER) return apart(place) ? NULL : h_probe_barrier;
     if (is(place->form, "cp.async.commit_group")) return h_probe_commit;
     if (is(place->form, "cp.async.wait_group")) return h_probe_wait;

@@ -9,11 +9,12 @@ typedef struct Probe { /* beside each record of a profiled kernel */
     Handler real;
     uint8_t mover; /* SgMover of memory records */
     bool reads, writes;
-    uint32_t left; /* records of the basic block behind this one */
+    uint32_t negated; /* ~0: the guard of the instruction is one of !p */
+    uint32_t left;    /* records of the basic block behind this one */
 } Probe;
 
 typedef struct RecCounts {
-    uint64_t lanes; /* leaders and guards only */
+    uint64_t lanes; /* leaders, guards and guarded jumps only */
     uint64_t wavefronts, conflicts, sectors, divergent;
 } RecCounts;
 
@@ -48,7 +49,8 @@ typedef struct BlockProfile { /* of one live block */
 
 typedef struct LaunchProfile LaunchProfile; /* of a launch */
 
-bool sg_is_leader(Handler fn); /* of the first record of a basic block */
+bool sg_is_jump_if(Handler fn); /* a jump under a guard */
+bool sg_is_leader(Handler fn);  /* of the first record of a basic block */
 /* A copy of `kernel` that counts, freed with probe_kernel_free; NULL: no memory. */
 SgKernel *probe_kernel(const SgKernel *kernel);
 void probe_kernel_free(SgKernel *kernel);

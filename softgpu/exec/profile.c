@@ -113,8 +113,8 @@ static const SgClass class_of_pipe[PIPE_COUNT] = {
     [PIPE_ALU] = SG_CLASS_INTEGER,
     [PIPE_ALU2] = SG_CLASS_INTEGER,
     [PIPE_ALU3] = SG_CLASS_INTEGER,
-    [PIPE_FMA] = SG_CLASS_FLOAT,
-    [PIPE_FMA64] = SG_CLASS_DOUBLE,
+    [PIPE_FMA] = SG_CLASS_INTEGER,
+    [PIPE_FMA64] = SG_CLASS_INTEGER,
     [PIPE_DIV] = SG_CLASS_INTEGER,
     [PIPE_SFU] = SG_CLASS_SFU,
     [PIPE_CVT] = SG_CLASS_CONVERT,
@@ -132,6 +132,15 @@ static const SgClass class_of_pipe[PIPE_COUNT] = {
     [PIPE_BARRIER] = SG_CLASS_BARRIER,
     [PIPE_OTHER] = SG_CLASS_OTHER,
 };
+
+/* Of arithmetic, which pipes of several types do, the type decides. */
+static SgClass class_of(SgPipe pipe, const char *form) {
+    const SgClass class = class_of_pipe[pipe];
+    if (class != SG_CLASS_INTEGER) return class;
+    if (strstr(form, ".f64")) return SG_CLASS_DOUBLE;
+    return strstr(form, ".f32") || strstr(form, ".f16") || strstr(form, ".bf16") ? SG_CLASS_FLOAT
+                                                                                 : class;
+}
 
 static SgTensorType tensor_type(const char *form) {
     static const struct {
@@ -174,11 +183,11 @@ static void row_add(const Context *c, SgRow *row, int rec) {
     const RecCounts *const r = &lp->recs[rec];
     if (place->begins) {
         row->warps += n;
-        row->lanes += k->probes[rec].real == sg_control_extras[CONTROL_guard]
-                          ? r->lanes
-                          : lp->recs[leader].lanes;
+        const Handler fn = k->probes[rec].real;
+        const bool guarded = fn == sg_control_extras[CONTROL_guard] || sg_is_jump_if(fn);
+        row->lanes += guarded ? r->lanes : lp->recs[leader].lanes;
     }
-    if (place->raw != PIPE_MOVE) row->class = class_of_pipe[place->raw];
+    if (place->raw != PIPE_MOVE) row->class = class_of((SgPipe)place->raw, place->form);
     row->wavefronts += r->wavefronts;
     row->conflicts += r->conflicts;
     row->sectors += r->sectors;

@@ -1,6 +1,7 @@
 /* Counts of profiled launches against cases that can be counted by hand, and the L2 model. */
 #include "exec_help.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -156,6 +157,95 @@ static void lanes_and_classes_are_exact(void **state) {
     assert_int_equal(d->class[SG_CLASS_SFU], 2);
     assert_int_equal(d->class[SG_CLASS_SHUFFLE], 2);
     assert_int_equal(d->class[SG_CLASS_BRANCH], 2);
+    bench_close(&b);
+}
+
+/* 48 threads; the guards let lanes 0..9 of each warp through. Lanes part at the branches, so that
+ * what follows is counted once per group. */
+static void guarded_branches_count_the_lanes_that_the_guard_lets_through(void **state) {
+    (void)state;
+    static const struct {
+        const char *code, *form;
+        uint64_t lanes;
+    } rows[] = {
+        {"@%p0 bra L; add.u32 %r1, %r0, 1; L: ret;", "bra", 20},
+        {"@!%p0 bra L; add.u32 %r1, %r0, 1; L: ret;", "bra", 28},
+        {"@%p0 bra.uni L; L: ret;", "bra.uni", 20},
+        {"bra L; L: ret;", "bra", 48},
+        {"@%p0 ret; add.u32 %r1, %r0, 1; ret;", "ret", 20},
+        {"@!%p0 exit; add.u32 %r1, %r0, 1; ret;", "exit", 28},
+        {"T: .branchtargets L, M; and.b32 %r1, %r0, 1; @%p0 brx.idx %r1, T; L: ret; M: ret;",
+         "brx.idx", 20},
+        {"@%p0 call f; ret;", "call", 20},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char text[512];
+        snprintf(text, sizeof text,
+                 PTX_HEADER ".func f { ret; }\n.visible .entry t(.param .u64 p) { .reg .b32 "
+                            "%%r<4>; .reg .pred %%p<2>;\nmov.u32 %%r0, %%laneid; setp.lt.u32 %%p0, "
+                            "%%r0, 10;\n%s }\n",
+                 rows[i].code);
+        Bench b;
+        (void)profile(&b, text, 1, 48);
+        if (row_of(&b, rows[i].form, 0)->lanes != rows[i].lanes)
+            fail_msg("%s: %llu lanes", rows[i].code,
+                     (unsigned long long)row_of(&b, rows[i].form, 0)->lanes);
+        bench_close(&b);
+    }
+}
+
+/* What one pipe does for several types is of the class of its type. */
+static void arithmetic_is_of_the_class_of_its_type(void **state) {
+    (void)state;
+    static const struct {
+        const char *code;
+        SgClass class;
+    } rows[] = {
+        {"mul.lo.u32 %r1, %r0, %r0;", SG_CLASS_INTEGER},
+        {"mad.lo.s32 %r1, %r0, %r0, %r0;", SG_CLASS_INTEGER},
+        {"mul.wide.u32 %d1, %r0, %r0;", SG_CLASS_INTEGER},
+        {"dp4a.u32.u32 %r1, %r0, %r0, %r0;", SG_CLASS_INTEGER},
+        {"div.u32 %r1, %r0, %r0;", SG_CLASS_INTEGER},
+        {"rem.s32 %r1, %r0, %r0;", SG_CLASS_INTEGER},
+        {"setp.lt.u32 %p0, %r0, %r0;", SG_CLASS_INTEGER},
+        {"mul.f32 %r1, %r0, %r0;", SG_CLASS_FLOAT},
+        {"div.rn.f32 %r1, %r0, %r0;", SG_CLASS_FLOAT},
+        {"min.f32 %r1, %r0, %r0;", SG_CLASS_FLOAT},
+        {"setp.lt.f32 %p0, %r0, %r0;", SG_CLASS_FLOAT},
+        {"fma.rn.f16x2 %r1, %r0, %r0, %r0;", SG_CLASS_FLOAT},
+        {"div.rn.f64 %d1, %d0, %d0;", SG_CLASS_DOUBLE},
+        {"sqrt.rn.f64 %d1, %d0;", SG_CLASS_DOUBLE},
+        {"rcp.rn.f64 %d1, %d0;", SG_CLASS_DOUBLE},
+        {"fma.rn.f64 %d1, %d0, %d0, %d0;", SG_CLASS_DOUBLE},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char text[512];
+        snprintf(text, sizeof text,
+                 PTX_HEADER ".visible .entry t(.param .u64 p) { .reg .b32 %%r<2>; .reg .b64 "
+                            "%%d<2>; .reg .pred %%p<1>;\nmov.b32 %%r0, 1; mov.b64 %%d0, 1; %s ret; "
+                            "}\n",
+                 rows[i].code);
+        Bench b;
+        const SgDetail *const d = profile(&b, text, 1, 32);
+        for (int c = SG_CLASS_INTEGER; c <= SG_CLASS_DOUBLE; c++)
+            if (d->class[c] != (c == (int)rows[i].class))
+                fail_msg("%s: %llu of class %d", rows[i].code, (unsigned long long)d->class[c], c);
+        bench_close(&b);
+    }
+}
+
+/* mul.wide and mad.lo are integers: one fma a warp. */
+static void saxpy_has_one_float_operation_per_warp(void **state) {
+    (void)state;
+    Bench b;
+    const SgDetail *const d = profile(
+        &b,
+        ENTRY("mov.u32 %r3, %ctaid.x; mad.lo.s32 %r4, %r3, 64, %r0; mul.wide.s32 %rd1, %r4, 4;\n"
+              "add.s64 %rd2, %rd0, %rd1; ld.global.f32 %f0, [%rd2]; ld.global.f32 %f1, "
+              "[%rd2+4096];\nfma.rn.f32 %f2, %f0, 0f40200000, %f1; st.global.f32 [%rd2+4096], "
+              "%f2; ret;"),
+        4, 64);
+    assert_int_equal(d->class[SG_CLASS_FLOAT], 8);
     bench_close(&b);
 }
 
@@ -357,6 +447,9 @@ int main(void) {
         cmocka_unit_test(bank_conflicts_are_told_apart_by_instruction),
         cmocka_unit_test(sectors_per_request_show_coalescing),
         cmocka_unit_test(lanes_and_classes_are_exact),
+        cmocka_unit_test(guarded_branches_count_the_lanes_that_the_guard_lets_through),
+        cmocka_unit_test(arithmetic_is_of_the_class_of_its_type),
+        cmocka_unit_test(saxpy_has_one_float_operation_per_warp),
         cmocka_unit_test(tensor_operations_are_counted_by_type),
         cmocka_unit_test(a_branch_diverges_when_lanes_part),
         cmocka_unit_test(warps_idle_at_a_barrier_by_what_the_slowest_does_more),
