@@ -1,8 +1,8 @@
 /* The calls of CUDA 3.1 whose device pointers and sizes have 32 bits, under the names without
- * suffix that the real library still exports for them. Every context here has API version 3020
- * (cuCtxGetApiVersion), and the reference manual gives INVALID_CONTEXT "if a user mixes different
- * API versions". A program that looks up "cuMemAlloc" where it means cuMemAlloc_v2 so fails at
- * once. */
+ * suffix that the real library still exports for them; boxes (CUDA_MEMCPY2D_v1) are not looked at.
+ * Every context here has API version 3020 (cuCtxGetApiVersion), and the reference manual gives
+ * INVALID_CONTEXT "if a user mixes different API versions". A program that looks up "cuMemAlloc"
+ * where it means cuMemAlloc_v2 so fails at once. */
 #include "softgpu/driver/state.h"
 
 static CUresult mixed_versions(void) {
@@ -35,3 +35,16 @@ OLD(cuMemcpyDtoDAsync,
 OLD(cuMemsetD8, (CUdeviceptr_v1 to, unsigned char value, unsigned int count))
 OLD(cuMemsetD16, (CUdeviceptr_v1 to, unsigned short value, unsigned int count))
 OLD(cuMemsetD32, (CUdeviceptr_v1 to, unsigned int value, unsigned int count))
+OLD(cuMemAllocPitch, (CUdeviceptr_v1 * address, unsigned int *pitch, unsigned int width,
+                      unsigned int height, unsigned int element))
+OLD(cuMemcpy2D, (const void *box))
+OLD(cuMemcpy2DUnaligned, (const void *box))
+OLD(cuMemcpy2DAsync, (const void *box, CUstream stream))
+OLD(cuMemcpy3D, (const void *box))
+OLD(cuMemcpy3DAsync, (const void *box, CUstream stream))
+OLD(cuMemsetD2D8, (CUdeviceptr_v1 to, unsigned int pitch, unsigned char value, unsigned int width,
+                   unsigned int height))
+OLD(cuMemsetD2D16, (CUdeviceptr_v1 to, unsigned int pitch, unsigned short value, unsigned int width,
+                    unsigned int height))
+OLD(cuMemsetD2D32, (CUdeviceptr_v1 to, unsigned int pitch, unsigned int value, unsigned int width,
+                    unsigned int height))

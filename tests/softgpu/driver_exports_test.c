@@ -1,6 +1,8 @@
 /* The library's exported names: cu* and softgpu* and nothing else, each cu* name known to the real
- * library (the toolkit's stub, where there is one), every row of exports.def present, the SONAME.
+ * library (the toolkit's stub, where there is one) and the other way round, every row of
+ * exports.def and absent.def present, the SONAME.
  */
+#include <dlfcn.h>
 #include <elf.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -91,24 +93,31 @@ static void exports_are_the_drivers_and_the_side_door(void **state) {
 #undef API
 #undef API_STREAM
 #undef API_SYNC
+#define ABSENT(symbol) #symbol,
+#include "softgpu/driver/absent.def"
+#undef ABSENT
     };
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++)
         if (!has(&image, wanted[i])) fail_msg("lacks %s", wanted[i]);
     free(image.bytes);
 }
 
-static void every_cu_name_exists_in_the_real_library(void **state) {
-    (void)state;
-    Image image, stub;
+/* The toolkit's stub library; skips the test where there is none. */
+static void open_stub(Image *stub) {
     char path[512];
     const char *home = getenv("CUDA_HOME");
     snprintf(path, sizeof path, "%s/lib64/stubs/libcuda.so",
              home == NULL ? "/usr/local/cuda" : home);
-    if (!image_open(path, &stub)) {
-        print_message("no stub library at %s: nothing to compare with\n", path);
-        free(stub.bytes);
-        skip();
-    }
+    if (image_open(path, stub)) return;
+    print_message("no stub library at %s: nothing to compare with\n", path);
+    free(stub->bytes);
+    skip();
+}
+
+static void every_cu_name_exists_in_the_real_library(void **state) {
+    (void)state;
+    Image image, stub;
+    open_stub(&stub);
     assert_true(image_open(library, &image));
     size_t compared = 0;
     for (size_t i = 0; i < image.count; i++) {
@@ -123,10 +132,56 @@ static void every_cu_name_exists_in_the_real_library(void **state) {
     free(stub.bytes);
 }
 
+/* So that a program linked against libcuda with immediate binding loads. */
+static void every_name_of_the_real_library_exists(void **state) {
+    (void)state;
+    Image image, stub;
+    open_stub(&stub);
+    assert_true(image_open(library, &image));
+    for (size_t i = 0; i < stub.count; i++) {
+        const char *name = exported(&stub, i);
+        if (name == NULL || strncmp(name, "cu", 2) != 0) continue;
+        if (!has(&image, name)) fail_msg("lacks %s", name);
+    }
+    free(image.bytes);
+    free(stub.bytes);
+}
+
+static void absent_calls_are_not_supported_and_not_found(void **state) {
+    (void)state;
+    typedef int (*Find)(const char *, void **, int, uint64_t, int *);
+    typedef int (*Call)(void);
+    static const char *const names[] = {
+#define ABSENT(symbol) #symbol,
+#include "softgpu/driver/absent.def"
+#undef ABSENT
+    };
+    void *const handle = dlopen(library, RTLD_NOW | RTLD_LOCAL);
+    assert_non_null(handle);
+    void *found = dlsym(handle, "cuGetProcAddress_v2");
+    Find find;
+    memcpy(&find, &found, sizeof find);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        void *address = dlsym(handle, names[i]);
+        Call call;
+        assert_non_null(address);
+        memcpy(&call, &address, sizeof call);
+        assert_int_equal(call(), 801); /* CUDA_ERROR_NOT_SUPPORTED */
+        int status = 0;
+        if (strstr(names[i], "_v2") != NULL || strstr(names[i], "_pt") != NULL) continue;
+        assert_int_equal(find(names[i], &address, 13000, 0, &status), 0);
+        if (status != 1) fail_msg("cuGetProcAddress finds %s", names[i]);
+        assert_null(address);
+    }
+    dlclose(handle);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(exports_are_the_drivers_and_the_side_door),
         cmocka_unit_test(every_cu_name_exists_in_the_real_library),
+        cmocka_unit_test(every_name_of_the_real_library_exists),
+        cmocka_unit_test(absent_calls_are_not_supported_and_not_found),
     };
     return cmocka_run_group_tests_name("softgpu exports", tests, NULL, NULL);
 }
