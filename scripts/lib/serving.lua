@@ -46,6 +46,9 @@ function serving.items(m)
       dtype = m.dtype, head_dim = m.head_dim, rope = "neox", rotary_dim = m.head_dim, tokens = tokens,
       heads_q = m.heads_q, heads_kv = m.heads_kv, page_size = PAGE }
   end
+  -- A cached prefix back to contiguous rows, for a prompt that goes on from it.
+  items[#items + 1] = item { op = "kv_gather", label = m.name .. " gather 2048", source = m.source,
+    dtype = m.dtype, head_dim = m.head_dim, tokens = 2048, heads_kv = m.heads_kv, page_size = PAGE }
   -- A prefix that the sequences share, and each one's own keys.
   items[#items + 1] = item { op = "attn_combine", label = m.name .. " merge 2 x 64", source = m.source,
     dtype = m.dtype, head_dim = m.head_dim, parts = 2, tokens = 64, heads = m.heads_q }

@@ -68,17 +68,22 @@ static void assert_dim(const GenWorkItem *item, const char *name, int want) {
     if (value != want) fail_msg("'%s': %s = %lld", item->label, name, (long long)value);
 }
 
-/* A merge sees neither K/V heads nor windows, an append no windows. */
+/* A merge sees neither K/V heads nor windows, an append no windows, a gather no query heads. */
 static void assert_shape(const GenWorkItem *item, const Shape *s) {
     const char *const op = gen_spec_name(item->problem.spec);
     const bool merge = strcmp(op, "attn_combine") == 0, append = strcmp(op, "kv_append") == 0;
+    const bool gather = strcmp(op, "kv_gather") == 0;
     assert_dim(item, "head_dim", 128);
-    assert_dim(item, merge ? "heads" : "heads_q", s->heads_q);
+    if (!gather) assert_dim(item, merge ? "heads" : "heads_q", s->heads_q);
     if (merge) return;
     assert_dim(item, "heads_kv", s->heads_kv);
-    if (append) return;
+    if (append || gather) return;
     assert_dim(item, "window_left", s->window_left);
 }
+
+/* What a server runs of one model, each to be tuned by the workload's name. */
+static const char *const ops[] = {"attn_prefill", "attn_decode", "kv_append", "kv_gather",
+                                  "attn_combine"};
 
 static void the_models_workloads_have_the_published_shapes(void **state) {
     (void)state;
@@ -94,6 +99,12 @@ static void the_models_workloads_have_the_published_shapes(void **state) {
             assert_contains(w.items[k].source, "config.json");
             assert_string_equal(gen_problem_word(&w.items[k].problem, "dtype"), s->dtype);
             assert_shape(&w.items[k], s);
+        }
+        for (size_t o = 0; o < sizeof ops / sizeof *ops; o++) {
+            bool found = false;
+            for (size_t k = 0; k < w.count; k++)
+                found |= strcmp(gen_spec_name(w.items[k].problem.spec), ops[o]) == 0;
+            if (!found) fail_msg("%s has no %s", s->workload, ops[o]);
         }
     }
     arena_free(arena);
