@@ -185,11 +185,13 @@ static void fill_positions(KvRun *r, Random *rng) {
 
 /* ---- contents ---- */
 
-/* A row of 16-bit elements: numbers where something is computed, else every code in turn. */
-static void fill_row(const KvRun *r, uint16_t *row, bool computed, uint64_t number, Random *rng) {
+/* A row of 16-bit elements: numbers in the first `computed`, which something is computed of, then
+ * every code in turn, NaNs and their bits too. */
+static void fill_row(const KvRun *r, uint16_t *row, int64_t computed, uint64_t number,
+                     Random *rng) {
     for (int64_t d = 0; d < r->head_dim; d++) {
-        row[d] = computed ? dtype_encode(r->type, 2 * random_normal(rng))
-                          : (uint16_t)(number * (uint64_t)r->head_dim + (uint64_t)d);
+        row[d] = d < computed ? dtype_encode(r->type, 2 * random_normal(rng))
+                              : (uint16_t)(number * (uint64_t)r->head_dim + (uint64_t)d);
     }
 }
 
@@ -198,8 +200,8 @@ static void fill_tokens(KvRun *r, int at, const View *view, int cache, Random *r
     uint64_t number = 0;
     for (int64_t t = 0; t < r->c->tokens; t++)
         for (int64_t h = 0; h < view->heads; h++) {
-            /* RoPE of a part of the head leaves the rest to be copied: any numbers will do. */
-            const bool computed = kv_case_norms(r, cache) || (r->rotary_dim > 0 && cache != AT_V);
+            const int64_t turned = cache == AT_V ? 0 : r->rotary_dim;
+            const int64_t computed = kv_case_norms(r, cache) ? r->head_dim : turned;
             fill_row(r, image + view_offset(view, 0, t, h), computed, number++, rng);
         }
 }
