@@ -1,6 +1,7 @@
 /* What attn_prefill's default configuration does on the software GPU, counted by it: shared memory
  * without bank conflicts, no local memory, asynchronous copies in flight, and exactly the products
- * that the visible tiles need. Numbers written are judged elsewhere (tests/verify). */
+ * that the visible tiles need; and what attn_decode's blocks without keys do: nothing. Numbers
+ * written are judged elsewhere (tests/verify). */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -126,10 +127,92 @@ static void the_default_has_no_conflicts_and_only_needed_products(void **state) 
     }
 }
 
+/* ---- blocks that their sequence has no keys for ---- */
+
+enum { DECODE_DIM = 128, DECODE_GROUP = 4, OWN_KEYS = 200, GROWTH = 64 };
+
+/* Q, K, V, O; returns the plan's arguments. */
+static seqtune_attention_args decode_args(seqtune_context *ctx, size_t capacity) {
+    const int length = OWN_KEYS;
+    seqtune_attention_args args = SEQTUNE_ATTENTION_ARGS_INIT;
+    seqtune_device_ptr *const buffers[] = {&args.q, &args.k, &args.v, &args.o};
+    seqtune_device_ptr lens = 0;
+    for (size_t i = 0; i < 4; i++) {
+        const size_t count = (i % 3 ? capacity : DECODE_GROUP) * DECODE_DIM;
+        must(ctx, seqtune_device_alloc(ctx, count * 2, buffers[i]));
+        upload(ctx, *buffers[i], count);
+    }
+    must(ctx, seqtune_device_alloc(ctx, sizeof length, &lens));
+    must(ctx, seqtune_device_upload(ctx, lens, &length, sizeof length));
+    args.lens_kv = lens;
+    return args;
+}
+
+static void decode_release(seqtune_context *ctx, const seqtune_attention_args *args) {
+    const seqtune_device_ptr all[] = {args->q, args->k, args->v, args->o, args->lens_kv};
+    for (size_t i = 0; i < 5; i++) must(ctx, seqtune_device_free(ctx, all[i]));
+}
+
+/* What attn_decode's first kernel does for OWN_KEYS keys under a plan for `capacity`; returns the
+ * warps of a block. */
+static uint64_t run_decode(seqtune_context *ctx, int capacity, DeviceLaunchStats *stats) {
+    seqtune_attention_desc desc = SEQTUNE_ATTENTION_DESC_INIT;
+    seqtune_plan *plan = NULL;
+    seqtune_device_ptr workspace = 0;
+    const Driver *const driver = ctx->driver;
+    char entry[64] = "";
+    CuContext popped;
+    desc.heads_q = DECODE_GROUP;
+    desc.heads_kv = 1;
+    desc.head_dim = DECODE_DIM;
+    desc.max_len_q = 1;
+    desc.max_len_kv = capacity;
+    desc.device_lengths = 1;
+    must(ctx, seqtune_plan_attention(ctx, &desc, &plan));
+    const seqtune_attention_args args = decode_args(ctx, (size_t)capacity);
+    const size_t bytes = seqtune_plan_workspace(plan);
+    if (bytes > 0) must(ctx, seqtune_device_alloc(ctx, bytes, &workspace));
+    *stats = (DeviceLaunchStats){.size = sizeof *stats};
+    assert_int_equal(driver->CtxPushCurrent(ctx->device.context), 0);
+    assert_int_equal(driver->SetProfile(1), 0);
+    must(ctx, seqtune_run_attention(plan, &args, workspace, NULL));
+    must(ctx, seqtune_device_synchronize(ctx));
+    assert_int_equal(driver->SelectLaunch(0, entry, sizeof entry), 0);
+    assert_int_equal(driver->LastLaunch(stats), 0);
+    assert_int_equal(driver->SetProfile(0), 0);
+    assert_int_equal(driver->CtxPopCurrent(&popped), 0);
+    assert_string_equal(entry, "attn_decode");
+    must(ctx, seqtune_device_free(ctx, workspace));
+    decode_release(ctx, &args);
+    const uint64_t warps = (uint64_t)axis(plan, "warps");
+    seqtune_plan_destroy(plan);
+    return warps;
+}
+
+/* A captured plan has room for 64 times the keys: the blocks for them read the length, which is a
+ * sector per warp, and nothing of Q, K or V. */
+static void empty_blocks_end_before_any_load(void **state) {
+    (void)state;
+    for (int d = 0; d < devices.count; d++) {
+        DeviceLaunchStats own, room;
+        const uint64_t warps = run_decode(devices.ctx[d], OWN_KEYS, &own);
+        const uint64_t same = run_decode(devices.ctx[d], OWN_KEYS * GROWTH, &room);
+        const uint64_t more = room.blocks - own.blocks;
+        assert_int_equal(same, warps);
+        assert_true(room.blocks > 4 * own.blocks);
+        assert_int_equal(room.blocks_run, room.blocks);
+        assert_int_equal(room.mma, own.mma);
+        assert_int_equal(room.cp_async, own.cp_async);
+        assert_int_equal(room.ldmatrix, own.ldmatrix);
+        assert_in_range(room.global_sectors, own.global_sectors, own.global_sectors + more * warps);
+    }
+}
+
 int main(void) {
     if (getenv("SEQTUNE_TEST_GPU")) return 0; /* a real GPU counts nothing for us */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_default_has_no_conflicts_and_only_needed_products),
+        cmocka_unit_test(empty_blocks_end_before_any_load),
     };
     return cmocka_run_group_tests(tests, devices_setup, devices_teardown);
 }
