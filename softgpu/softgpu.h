@@ -38,8 +38,9 @@ int softgpuWarnings(char *text, size_t size);
 /* Waits until `stream` (a CUstream) has done what it was given, then copies device memory to the
  * host: no operation of the time line, for callers that look at what a kernel will read.
  * CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, and the capture goes on, while the stream captures;
- * CUDA_ERROR_NOT_SUPPORTED unless launches are FULL; CUDA_ERROR_INVALID_VALUE for bytes that do not
- * lie in one allocation. */
+ * CUDA_ERROR_NOT_SUPPORTED unless launches are FULL; CUDA_ERROR_NOT_READY, without waiting, while
+ * something is pending that the caller's own thread may have to release (a host function, a wait
+ * for a value, a graph); CUDA_ERROR_INVALID_VALUE for bytes that do not lie in one allocation. */
 int softgpuPeek(void *stream, void *to, unsigned long long from, size_t bytes);
 
 typedef struct SoftgpuLaunchStats {

@@ -72,6 +72,8 @@ int softgpuPeek(void *handle, void *to, unsigned long long from, size_t bytes) {
         result = CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
     else if (result == CUDA_SUCCESS && context->mode != SG_FULL)
         result = CUDA_ERROR_NOT_SUPPORTED;
+    else if (result == CUDA_SUCCESS && streams_may_wait_for_host(context))
+        result = CUDA_ERROR_NOT_READY;
     (void)leave(result);
     if (result == CUDA_SUCCESS) result = cuStreamSynchronize(handle);
     if (result != CUDA_SUCCESS) return (int)result;

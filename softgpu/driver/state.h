@@ -386,6 +386,9 @@ CUresult context_drain(Context *context);
 
 Stream *stream_new(Context *context, unsigned int flags, int priority);
 void stream_close(Stream *stream);
+/* Whether something that the program's own threads may have to release is pending: a function of
+ * the program, a wait for a value, a graph (which may hold either). */
+bool streams_may_wait_for_host(const Context *context);
 /* NULL, legacy and per-thread handles resolved. INVALID_HANDLE, INVALID_CONTEXT. */
 CUresult stream_find(Context *context, CUstream handle, Stream **stream);
 /* Puts `work` (whose owned parts are taken in every case) into the stream, or into its capture.

@@ -115,6 +115,20 @@ static Stream *next_blocking(Object *object) {
     return NULL;
 }
 
+bool streams_may_wait_for_host(const Context *context) {
+    for (const Object *object = context->objects.next; object != NULL; object = object->next) {
+        const Op *op = object->kind == OBJECT_STREAM ? ((const Stream *)object)->head : NULL;
+        for (; op != NULL; op = op->next) switch (op->work.kind) {
+            case WORK_HOST:
+            case WORK_CALLBACK:
+            case WORK_WAIT_VALUE:
+            case WORK_GRAPH: return true;
+            default: break;
+            }
+    }
+    return false;
+}
+
 static void wait_add(Op *op, Ticket *ticket) {
     if (ticket != NULL) op->waits[op->wait_count++] = ticket_hold(ticket);
 }

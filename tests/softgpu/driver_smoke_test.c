@@ -435,6 +435,13 @@ static void a_peek_waits_for_the_stream_and_takes_no_time(void **state) {
     assert_int_equal(softgpuPeek(stream, seen, run.data, sizeof seen),
                      CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
     OK(cuStreamEndCapture(stream, &graph)); /* it went on */
+    /* what only the caller can release is not waited for */
+    OK(cuMemsetD32_v2(run.data, 0, 1));
+    OK(cuStreamWaitValue32_v2(stream, run.data, 7, CU_STREAM_WAIT_VALUE_EQ));
+    assert_int_equal(softgpuPeek(stream, seen, run.data, sizeof seen), CUDA_ERROR_NOT_READY);
+    OK(cuMemsetD32_v2(run.data, 7, 1));
+    OK(cuStreamSynchronize(stream));
+    assert_int_equal(softgpuPeek(stream, seen, run.data, sizeof seen), CUDA_SUCCESS);
     OK(cuCtxDestroy_v2(run.context));
 }
 
