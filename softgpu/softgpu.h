@@ -28,7 +28,8 @@ int softgpuGetTraits(int device, SoftgpuTraits *traits);
  * meaningless, times are not. UNTIMED executes all blocks and leaves out the clock, which takes
  * longer than a small kernel: results are whole, kernels take 0 s on the time line. */
 int softgpuSetLaunchMode(int mode);
-/* Text of the last fault of the current context: kernel, place, thread, address, allocation. */
+/* Text of the last fault of the current context: kernel, place, thread, address, allocation; where
+ * there was none, why the last launch was refused. */
 int softgpuLastFault(char *text, size_t size);
 
 /* Findings of the last launch that did not stop it, one per line (SOFTGPU_CHECKS: sync, address).

@@ -2,6 +2,7 @@
  */
 #include "softgpu/driver/state.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -21,24 +22,80 @@ static SgOccupancy occupancy(const Function *f, int threads, uint32_t dynamic_sm
     return sg_occupancy(f->object.context->model, f->info, threads, dynamic_smem);
 }
 
-static CUresult shape_check(const Function *f, const Shape *s) {
-    const uint64_t threads = (uint64_t)s->block[0] * s->block[1] * s->block[2];
+/* Refuses a launch with a text for softgpuLastFault. */
+static __attribute__((format(printf, 3, 4))) CUresult refuse(const Function *f, CUresult result,
+                                                             const char *why, ...) {
+    Context *const context = f->object.context;
+    const int n = snprintf(context->refused, sizeof context->refused,
+                           "kernel '%.120s' was not "
+                           "launched: ",
+                           f->info->name);
+    va_list args;
+    va_start(args, why);
+    vsnprintf(context->refused + n, sizeof context->refused - (size_t)n, why, args);
+    va_end(args);
+    return result;
+}
+
+/* What the ABI alone allows. */
+static CUresult extent_check(const Function *f, const Shape *s) {
+    static const char axis[] = "xyz";
     for (int i = 0; i < 3; i++) {
-        if (s->grid[i] == 0 || s->block[i] == 0) return CUDA_ERROR_INVALID_VALUE;
-        if (s->block[i] > (i < 2 ? MAX_THREADS : MAX_BLOCK_Z)) return CUDA_ERROR_INVALID_VALUE;
-        if (s->grid[i] > (i == 0 ? INT32_MAX : MAX_GRID_YZ)) return CUDA_ERROR_INVALID_VALUE;
+        const uint32_t most[] = {i < 2 ? MAX_THREADS : MAX_BLOCK_Z,
+                                 i == 0 ? INT32_MAX : MAX_GRID_YZ};
+        if (s->block[i] == 0 || s->block[i] > most[0])
+            return refuse(f, CUDA_ERROR_INVALID_VALUE, "block.%c is %u; it is 1 to %u", axis[i],
+                          s->block[i], most[0]);
+        if (s->grid[i] == 0 || s->grid[i] > most[1])
+            return refuse(f, CUDA_ERROR_INVALID_VALUE, "grid.%c is %u; it is 1 to %u", axis[i],
+                          s->grid[i], most[1]);
     }
-    if (threads > MAX_THREADS) return CUDA_ERROR_INVALID_VALUE;
+    const uint64_t threads = (uint64_t)s->block[0] * s->block[1] * s->block[2];
+    if (threads <= MAX_THREADS) return CUDA_SUCCESS;
+    return refuse(f, CUDA_ERROR_INVALID_VALUE, "a block of %llu threads; %d is the most",
+                  (unsigned long long)threads, MAX_THREADS);
+}
+
+/* "the kernel launch specifies too many threads for the kernel's register count", or for its
+ * __launch_bounds__. */
+static CUresult threads_check(const Function *f, int threads) {
+    if (threads > f->info->max_threads)
+        return refuse(f, CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES,
+                      "a block of %d threads; its .maxntid or .reqntid allows %d", threads,
+                      f->info->max_threads);
+    if (threads > function_max_threads(f))
+        return refuse(f, CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES,
+                      "a block of %d threads; with %d registers per thread %s has room for %d",
+                      threads, f->info->ptxas.registers, f->object.context->model->name,
+                      function_max_threads(f));
+    return CUDA_SUCCESS;
+}
+
+static CUresult shape_check(const Function *f, const Shape *s) {
+    CUresult result = extent_check(f, s);
+    if (result != CUDA_SUCCESS) return result;
+    const int threads = (int)(s->block[0] * s->block[1] * s->block[2]);
     /* More than 48 KiB in all needs the attribute; it cannot exceed the opt-in limit. */
-    if (s->dynamic_smem > (uint32_t)f->max_dynamic) return CUDA_ERROR_INVALID_VALUE;
-    /* "the kernel launch specifies too many threads for the kernel's register count", or for its
-     * __launch_bounds__. */
-    if (threads > (uint64_t)function_max_threads(f)) return CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES;
-    const SgOccupancy fit = occupancy(f, (int)threads, s->dynamic_smem);
-    if (fit.blocks == 0) return CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES;
+    if (s->dynamic_smem > (uint32_t)f->max_dynamic)
+        return refuse(f, CUDA_ERROR_INVALID_VALUE,
+                      "%u bytes of dynamic shared memory; %d are allowed (beside %d static; more "
+                      "than 48 KiB in all asks for cuFuncSetAttribute)",
+                      s->dynamic_smem, f->max_dynamic, f->info->static_smem);
+    if ((result = threads_check(f, threads)) != CUDA_SUCCESS) return result;
+    const GpuModel *const model = f->object.context->model;
+    const SgOccupancy fit = occupancy(f, threads, s->dynamic_smem);
+    if (fit.blocks == 0)
+        return refuse(f, CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES,
+                      "no block fits an SM of %s for want of %s: %d threads, %d registers per "
+                      "thread, %d static and %u dynamic bytes of shared memory",
+                      model->name, fit.limiter, threads, f->info->ptxas.registers,
+                      f->info->static_smem, s->dynamic_smem);
     const uint64_t blocks = (uint64_t)s->grid[0] * s->grid[1] * s->grid[2];
-    const uint64_t room = (uint64_t)fit.blocks * (uint64_t)f->object.context->model->sms;
-    return s->cooperative && blocks > room ? CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE : CUDA_SUCCESS;
+    const uint64_t room = (uint64_t)fit.blocks * (uint64_t)model->sms;
+    if (!s->cooperative || blocks <= room) return CUDA_SUCCESS;
+    return refuse(f, CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE,
+                  "a cooperative grid of %llu blocks; %llu fit %s at once, limited by %s",
+                  (unsigned long long)blocks, (unsigned long long)room, model->name, fit.limiter);
 }
 
 /* CU_LAUNCH_PARAM_*: key, value, ..., END. */
@@ -60,7 +117,8 @@ static CUresult extra_read(void **extra, const void **buffer, size_t *size) {
 }
 
 /* Packs the parameters into a block of their own: the caller's may change after the call. */
-static CUresult params_pack(const SgKernelInfo *info, void **params, void **extra, void **out) {
+static CUresult params_pack(const Function *f, void **params, void **extra, void **out) {
+    const SgKernelInfo *const info = f->info;
     const size_t bytes = (size_t)info->param_bytes;
     const void *buffer = NULL;
     size_t size = 0;
@@ -73,7 +131,9 @@ static CUresult params_pack(const SgKernelInfo *info, void **params, void **extr
         if (result != CUDA_SUCCESS) return result;
         if (size < bytes) return CUDA_ERROR_INVALID_VALUE;
         /* "attempted to pass too many arguments to the device kernel" */
-        if (size > (bytes + 15) / 16 * 16) return CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES;
+        if (size > (bytes + 15) / 16 * 16)
+            return refuse(f, CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES,
+                          "%zu bytes of parameters; it takes %zu", size, bytes);
     } else {
         for (size_t i = 0; i < info->param_count; i++)
             if (params[i] == NULL) return CUDA_ERROR_INVALID_VALUE;
@@ -92,6 +152,7 @@ CUresult kernel_work(Context *context, const CUDA_KERNEL_NODE_PARAMS *p, bool co
     const void *handle = p->func != NULL ? (const void *)p->func : (const void *)p->kern;
     Function *f = NULL;
     *work = (Work){.kind = WORK_EMPTY};
+    context->refused[0] = '\0';
     CUresult result = function_find(context, handle, &f);
     if (result != CUDA_SUCCESS) return result;
     const Shape shape = {{p->gridDimX, p->gridDimY, p->gridDimZ},
@@ -100,7 +161,7 @@ CUresult kernel_work(Context *context, const CUDA_KERNEL_NODE_PARAMS *p, bool co
                          cooperative};
     void *params = NULL;
     result = shape_check(f, &shape);
-    if (result == CUDA_SUCCESS) result = params_pack(f->info, p->kernelParams, p->extra, &params);
+    if (result == CUDA_SUCCESS) result = params_pack(f, p->kernelParams, p->extra, &params);
     if (result != CUDA_SUCCESS) return result;
     work->kind = WORK_KERNEL;
     work->u.kernel.params = params;

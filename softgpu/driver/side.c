@@ -43,7 +43,8 @@ int softgpuLastFault(char *text, size_t size) {
     Context *context = NULL;
     const CUresult result = enter(WANT_CONTEXT, &context);
     if (result == CUDA_SUCCESS) {
-        snprintf(text, size, "%s", context->fault_text);
+        const bool faulted = context->fault_text[0] != '\0';
+        snprintf(text, size, "%s", faulted ? context->fault_text : context->refused);
         return (int)leave(CUDA_SUCCESS);
     }
     pthread_mutex_lock(&driver.lock);

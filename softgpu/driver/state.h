@@ -26,6 +26,7 @@
 enum {
     MAX_DEVICES = 16,
     FAULT_TEXT = 2048,
+    REFUSED_TEXT = 512,
     WARNING_TEXT = 8192,
     MAX_CONTEXT_STACK = 64,
     DEFAULT_VERSION = 13000
@@ -274,6 +275,7 @@ struct Context {
     unsigned int flags;
     CUresult fault; /* sticky */
     char fault_text[FAULT_TEXT];
+    char refused[REFUSED_TEXT]; /* why the last launch was; empty where it was taken */
     SgMode mode;
     SoftgpuLaunchStats last;
     bool has_last;

@@ -193,6 +193,38 @@ static void a_module_tells_its_log_its_functions_and_variables(void **state) {
 
 /* Contexts and faults --------------------------------------------------------- */
 
+static void a_refused_launch_tells_the_limit(void **state) {
+    (void)state;
+    static const struct {
+        const char *entry;
+        unsigned int grid, block;
+        unsigned int shared;
+        CUresult result;
+        const char *text;
+    } rows[] = {
+        {"bounded", 1, 129, 0, CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES,
+         "kernel 'bounded' was not launched: a block of 129 threads; its .maxntid or .reqntid "
+         "allows 128"},
+        {"fat", 1, 288, 0, CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES,
+         "with 255 registers per thread a100 has room for 256"},
+        {"none", 1, 1056, 0, CUDA_ERROR_INVALID_VALUE, "block.x is 1056; it is 1 to 1024"},
+        {"none", 0, 32, 0, CUDA_ERROR_INVALID_VALUE, "grid.x is 0"},
+        {"sleep", 1, 32, 48 * 1024 + 1, CUDA_ERROR_INVALID_VALUE,
+         "49153 bytes of dynamic shared memory; 49152 are allowed"},
+    };
+    char text[512];
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        assert_int_equal(cuLaunchKernel(fixture_function(&f, rows[i].entry), rows[i].grid, 1, 1,
+                                        rows[i].block, 1, 1, rows[i].shared, NULL, NULL, NULL),
+                         rows[i].result);
+        OK(softgpuLastFault(text, sizeof text));
+        if (strstr(text, rows[i].text) == NULL) fail_msg("%s", text);
+    }
+    OK(fixture_run(&f, "none", NULL)); /* a launch that is taken leaves nothing to tell */
+    OK(softgpuLastFault(text, sizeof text));
+    assert_string_equal(text, "");
+}
+
 static void a_fault_stays_in_its_context_and_tells_why(void **state) {
     (void)state;
     CUcontext other;
@@ -430,6 +462,7 @@ int main(void) {
         cmocka_unit_test(parameters_arrive_by_array_and_by_buffer),
         cmocka_unit_test(dynamic_shared_memory_needs_the_attribute),
         cmocka_unit_test(a_module_tells_its_log_its_functions_and_variables),
+        cmocka_unit_test(a_refused_launch_tells_the_limit),
         cmocka_unit_test(a_fault_stays_in_its_context_and_tells_why),
         cmocka_unit_test(work_behind_a_fault_is_dropped_but_completes),
         cmocka_unit_test(contexts_stack_and_primary_contexts_are_counted),
