@@ -43,8 +43,10 @@ static bool has_one(const PtxWords *w, const char *p, const char *end, bool firs
 static bool holds(const PtxWords *w, const char *base, const char *words) {
     if (base[0] != '*' && !has_one(w, base, base + strlen(base), true)) return false;
     for (const char *p = words; *p;) {
+        const bool absent = *p == '!';
+        p += absent;
         const size_t n = strcspn(p, " ");
-        if (!has_one(w, p, p + n, false)) return false;
+        if (has_one(w, p, p + n, false) == absent) return false;
         p += n + (p[n] == ' ');
     }
     return true;

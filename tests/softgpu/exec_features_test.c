@@ -104,6 +104,9 @@ static void what_belongs_to_later_hardware_is_refused_by_name(void **state) {
         {"cvt.rn.e4m3x2.f32 %h0, %f0, %f1;", "cvt.rn.satfinite"},
         {"cvt.rs.f16x2.f32 %r0, %f0, %f1, %r1;", "conversions with random bits"},
         {"add.relu.f16 %h0, %h1, %h2;", "this instruction is not emulated"},
+        {"vote.all.pred %p0, %p1;", "gone from sm_70 on; use vote.sync"},
+        {"shfl.up.b32 %r0, %r1, 1, 0;", "gone from sm_70 on; use vote.sync, shfl.sync"},
+        {"shfl.sync.up.f32 %r0, %r1, 1, 0, -1;", "this instruction is not emulated"},
         {"no.such.thing %r0;", "this instruction is not emulated"},
     };
     for (size_t i = 0; i < sizeof left_out / sizeof *left_out; i++) {
