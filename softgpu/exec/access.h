@@ -423,6 +423,7 @@ HANDLER(cp_async) {
         w->sectors++;
         footprint_touch(w->block->launch->footprint, src[l] >> 5, src[l] >> 5);
     }
+    watch_copy(w, r, copy, reading);
     async_push(w);
     return r + 1;
 }

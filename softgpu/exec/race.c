@@ -115,8 +115,8 @@ void race_fault(Warp *w, const Rec *r, int lane, const char *what, const char *w
     name_other(w, other, copy ? "copy" : other_reads ? "load" : "store", text, sizeof text);
     if (other->cell & CELL_PENDING)
         warp_fault(w, r, 719, 1u << lane,
-                   "asynchronous copy not waited for: %s of %s, which may still be written by %s",
-                   what, where, text);
+                   "asynchronous copy not waited for: %s of %s, which may still be %s by %s", what,
+                   where, other_reads ? "read" : "written", text);
     else
         warp_fault(w, r, 719, 1u << lane, "data race: %s of %s is not ordered after %s", what,
                    where, text);

@@ -6,8 +6,9 @@
  *
  * 0 is nobody. A cell that is less than a limit of exec/order.h is ordered before what the warp
  * does now, whatever its other fields. `pending`: a cp.async that nobody has waited for. `many`:
- * several lanes of the warp. Known to be missed: of stores to parts of one word the last is kept,
- * of readers two warps. */
+ * several lanes of the warp. Stores to the source of a copy in flight are found by the list of the
+ * copies (race_access.h), and the copy counts as a read when its thread has waited. Known to be
+ * missed: of stores to parts of one word the last is kept, of readers two warps. */
 #ifndef SEQTUNE_SOFTGPU_EXEC_RACE_H
 #define SEQTUNE_SOFTGPU_EXEC_RACE_H
 

@@ -289,13 +289,48 @@ static bool race_global(const Racer *x) {
     return ok;
 }
 
+/* A lane of `x` that stores where lanes of the copy still read; -1: none. *of: which lane of it. */
+static int stores_to_source(const Racer *x, const AsyncCopy *copy, int *of) {
+    FOR_LANES {
+        if (!(x->m >> l & 1) || x->a[l] >= copy->high || x->a[l] + x->size <= copy->low) continue;
+        for (u32 left = copy->mask; left; left &= left - 1) {
+            *of = __builtin_ctz(left);
+            const u64 from = copy->src[*of];
+            if (x->a[l] < from + copy->take[*of] && from < x->a[l] + x->size) return l;
+        }
+    }
+    return -1;
+}
+
+/* A copy of the block that nobody waited for may read its source at any moment until it lands:
+ * neither its thread's own order nor a barrier is in between. */
+static bool check_sources(const Racer *x) {
+    const Block *const b = x->w->block;
+    u64 low, high, bits;
+    address_bounds(x->a, x->m, &low, &high, &bits);
+    high += x->size;
+    for (int i = 0; i < b->warp_count; i++)
+        for (int k = 0; k < b->warps[i].async_count; k++) {
+            const AsyncCopy *const copy = &b->warps[i].async[k];
+            int of;
+            if (low >= copy->high || copy->low >= high) continue;
+            const int l = stores_to_source(x, copy, &of);
+            if (l < 0) continue;
+            const u64 number = (u64)(copy->rec - b->launch->kernel->code);
+            const Cell old = CELL_PENDING | (Cell)i << CELL_WARP | (Cell)of << CELL_LANE |
+                             (Cell)CELL_COPY << CELL_KIND |
+                             (Cell)(number < CELL_RECORDS ? number : CELL_RECORDS);
+            return report_race(x, l, old, b->linear, CELL_READ);
+        }
+    return true;
+}
+
 /* False after a fault. */
 KERNEL_DATA static bool check_race(Warp *w, const Rec *r, AccSpace space, const u64 a[LANES], u32 m,
                                    u32 size, AccKind kind) {
     const Watch *const watch = w->block->watch;
     const WarpOrder *const order = &watch->order.warps[w->index];
     const bool record = watch->checks & SG_CHECK_RACE;
-    if (!record && (space != ACC_SHARED)) return true;
     const u64 number = (u64)(r - w->block->launch->kernel->code);
     const CellKind cell = kind & ACC_COPY     ? CELL_COPY
                           : kind & ACC_STRONG ? CELL_STRONG
@@ -314,5 +349,6 @@ KERNEL_DATA static bool check_race(Warp *w, const Rec *r, AccSpace space, const 
                              (space == ACC_SHARED && (kind & ACC_COPY) ? CELL_PENDING : 0),
                      .order = order,
                      .record = record};
-    return space == ACC_SHARED ? race_shared(&x) : race_global(&x);
+    if (space == ACC_SHARED) return race_shared(&x);
+    return (!(kind & ACC_WRITE) || check_sources(&x)) && (!record || race_global(&x));
 }

@@ -58,6 +58,11 @@ typedef struct AsyncCopy { /* one cp.async of a warp that has not landed yet */
     uint32_t dst[LANES];   /* offset in the block's shared memory */
     uint64_t src[LANES];
     uint32_t take[LANES]; /* bytes read from src; the rest is zero */
+    /* for the checks: where it was issued, the clock of its warp then, [low, high) of its sources
+     */
+    const Rec *rec;
+    uint32_t clock;
+    uint64_t low, high;
 } AsyncCopy;
 
 /* Flags of mbarrier records. */

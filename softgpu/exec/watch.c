@@ -132,7 +132,50 @@ static void settle_cells(Warp *w, const AsyncCopy *copy, int lane, bool waited) 
     }
 }
 
+/* A copy has read its source by the time its thread has waited, no sooner: a store by another
+ * thread must be ordered after that. Where others read the word since, they are kept (race.h). */
+static void settle_source(Warp *w, RaceChunk *chunk, const AsyncCopy *copy, int lane) {
+    const Cell now = (Cell)w->block->watch->order.warps[w->index].now << CELL_CLOCK;
+    const Cell clock = (((Cell)1 << CELL_CLOCK_BITS) - 1) << CELL_CLOCK;
+    const Cell own = (Cell)w->index << CELL_WARP | (Cell)lane << CELL_LANE;
+    const Cell who = (Cell)31 << CELL_WARP | (Cell)31 << CELL_LANE | (Cell)1 << CELL_MANY;
+    const uint64_t first = copy->src[lane] >> 2;
+    const uint64_t last = (copy->src[lane] + copy->take[lane] - 1) >> 2;
+    for (uint64_t i = first; i <= last; i++) {
+        Cell *const c = &chunk->cell[CELL_READ][i % CHUNK_WORDS];
+        if (*c && (*c & who) == own &&
+            chunk->block[CELL_READ][i % CHUNK_WORDS] == (uint32_t)w->block->linear)
+            *c = (*c & ~clock) | now;
+    }
+}
+
+static void settle_sources(Warp *w, const AsyncCopy *copy, uint32_t lanes) {
+    RaceLaunch *const launch = w->block->launch->race;
+    if (copy->clock == w->block->watch->order.warps[w->index].now) return;
+    RaceChunk *chunk = NULL;
+    uint64_t page = 0; /* of `held`, plus 1; 0: none is locked */
+    uint64_t held = 0;
+    for (; lanes; lanes &= lanes - 1) {
+        const int lane = __builtin_ctz(lanes);
+        const uint64_t address = copy->src[lane];
+        if (!copy->take[lane]) continue;
+        if (page != (address >> 12) + 1) {
+            if (page) race_unlock(launch, held);
+            chunk = race_chunk(launch, address);
+            page = 0;
+            if (!chunk) continue;
+            race_lock(launch, address);
+            page = (address >> 12) + 1;
+            held = address;
+        }
+        settle_source(w, chunk, copy, lane);
+    }
+    if (page) race_unlock(launch, held);
+}
+
 void watch_landed(Warp *w, const AsyncCopy *copy, uint32_t lanes, bool waited) {
+    const Watch *const watch = w->block->watch;
+    if (waited && watch->races && (watch->checks & SG_CHECK_RACE)) settle_sources(w, copy, lanes);
     for (; lanes; lanes &= lanes - 1) {
         const int lane = __builtin_ctz(lanes);
         watch_wrote_shared(w->block, copy->dst[lane], copy->bytes);

@@ -107,6 +107,18 @@ static void mark_written(const u64 a[LANES], u32 m, u32 size, u64 distance, AccK
     }
 }
 
+/* Where a copy reads from until it lands, for check_sources. */
+static void watch_copy(Warp *w, const Rec *r, AsyncCopy *copy, u32 reading) {
+    const Watch *const watch = w->block->watch;
+    copy->low = copy->high = 0;
+    if (!watch || !watch->races || !reading) return;
+    u64 bits;
+    address_bounds(copy->src, reading, &copy->low, &copy->high, &bits);
+    copy->high += copy->bytes;
+    copy->rec = r;
+    copy->clock = watch->order.warps[w->index].now;
+}
+
 #include "softgpu/exec/race_access.h"
 
 static u64 space_shadow(const Watch *watch, AccSpace space) {
@@ -181,6 +193,9 @@ static void watch_observe(Warp *w, const u64 a[LANES], u32 m, AccKind kind) {
 }
 
 #else
+static inline void watch_copy(Warp *w, const Rec *r, AsyncCopy *copy, u32 reading) {
+    (void)w, (void)r, (void)copy, (void)reading;
+}
 static inline void watch_observe(Warp *w, const u64 a[LANES], u32 m, AccKind kind) {
     (void)w, (void)a, (void)m, (void)kind;
 }

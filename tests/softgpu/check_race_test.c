@@ -278,6 +278,49 @@ static void copies_are_used_after_their_wait_alone(void **state) {
 #undef COPY
 }
 
+/* A copy reads its source when it likes until it was waited for: neither program order nor a
+ * barrier helps who stores there. */
+static void sources_of_copies_are_kept_until_the_wait(void **state) {
+    (void)state;
+#define FROM(issue, use)                                                                           \
+    ENTRY("xor.b32 %r4, %r1, 32; mul.wide.u32 %rd3, %r4, 4; add.u64 %rd3, %rd1, %rd3;\n"           \
+          "cp.async.ca.shared.global [%r2], [%rd2], 4;\n" issue use)
+#define OWN  "st.global.u32 [%rd2], %r1;\n"
+#define NEXT "st.global.u32 [%rd3], %r1;\n"
+    static const char read[] = "which may still be read by the copy by thread (";
+    for (int i = 0; i < 2; i++) {
+        const char *const checks = i == 0 ? "async" : "race";
+        find(checks, FROM("", OWN "cp.async.wait_all;\n"), 1, 64, read);
+        find(checks, FROM("", OWN "cp.async.wait_all;\n"), 1, 64,
+             "asynchronous copy not waited for: store of 4 bytes at 0x");
+        find(checks, FROM("", OWN "cp.async.wait_all;\n"), 1, 64, "cp.async.ca.shared.global");
+        find(checks, FROM("cp.async.commit_group; cp.async.wait_group 1;\n", OWN), 1, 64, read);
+        find(checks, FROM("", "st.u32 [%rd2], %r1;\n"), 1, 64, read);
+        find(checks, FROM("", "red.global.add.u32 [%rd2], 1;\n"), 1, 64, "atomic of 4 bytes at 0x");
+        find(checks, FROM("bar.sync 0;\n", "@%p1 " NEXT), 1, 64, read);
+    }
+    /* the other warp may have waited before or after this one stores: either is found */
+    race(FROM("bar.sync 0;\n", "@%p1 " NEXT "cp.async.wait_all;\n"), "by thread (");
+    race(FROM("bar.sync 0;\n", "@%p3 " NEXT "cp.async.wait_all;\n"), "by thread (");
+    race(FROM("bar.sync 0;\n", "cp.async.wait_all; @%p1 " NEXT), "by thread (");
+    race(FROM("bar.sync 0;\n", "cp.async.wait_all; @%p3 " NEXT), "by thread (");
+    clean(FROM("cp.async.wait_all;\n", OWN));
+    clean(FROM("bar.sync 0; cp.async.wait_all;\n", OWN));
+    clean(
+        FROM("cp.async.commit_group; cp.async.wait_group 0;\n", "red.global.add.u32 [%rd2], 1;\n"));
+    clean(FROM("cp.async.wait_all; bar.sync 0;\n", NEXT));
+    clean(FROM("", "st.global.u32 [%rd2+256], %r1; cp.async.wait_all;\n")); /* elsewhere */
+    clean(FROM("", "ld.global.u32 %r5, [%rd3]; cp.async.wait_all;\n"));
+    /* bytes that src-size leaves out are not read */
+    clean(ENTRY("cp.async.ca.shared.global [%r2], [%rd2], 4, 0;\n" OWN "cp.async.wait_all;\n"));
+    find("race", ENTRY("cp.async.ca.shared.global [%r2], [%rd2], 4, 1;\n" OWN), 1, 64, read);
+    /* another block's store to the source is a race like any other */
+    grid_race(FROM("cp.async.wait_all;\n", "@%p4 " OWN), "of block (");
+#undef FROM
+#undef OWN
+#undef NEXT
+}
+
 static void copies_may_arrive_at_an_mbarrier(void **state) {
     (void)state;
 #define ARRIVE(wait)                                                                               \
@@ -318,6 +361,7 @@ int main(void) {
         cmocka_unit_test(threads_of_a_block_race_on_device_memory),
         cmocka_unit_test(counters_of_blocks_pass_order_on),
         cmocka_unit_test(copies_are_used_after_their_wait_alone),
+        cmocka_unit_test(sources_of_copies_are_kept_until_the_wait),
         cmocka_unit_test(copies_may_arrive_at_an_mbarrier),
         cmocka_unit_test(matrices_are_read_by_the_whole_warp),
     };
