@@ -3,6 +3,8 @@
  *
  * Record: o[0..3] data rows, o[4] address row or NO_ROW, o[5] flags, o[12..13] byte offset. */
 
+#include "softgpu/exec/module.h"
+
 #define NO_ROW UINT32_MAX
 enum {
     ACC_BYTES = 0x0f,  /* of one element: 1, 2, 4, 8 */
@@ -135,11 +137,23 @@ static void count_banks(Warp *w, const u64 off[LANES], u32 m, u32 size) {
 
 static const char *const acc_names[] = {"global", "shared", "local", "parameter"};
 
+/* Bytes in memory as a finding names them: address, and allocation or variable. */
+static const char *name_bytes(const Warp *w, AccSpace space, u64 address, u32 size, char *out,
+                              size_t out_size) {
+    if (space != ACC_GLOBAL)
+        return sg_window_text(w->block->launch->kernel, acc_names[space], address, size, out,
+                              out_size);
+    sg_mem_describe(address, size, out, out_size);
+    return out;
+}
+
 static void fault_misaligned(Warp *w, const Rec *r, AccSpace space, const u64 a[LANES], u32 m,
                              u32 size) {
+    char where[320];
     FOR_LANES if ((m >> l & 1) && (a[l] & (size - 1))) {
-        warp_fault(w, r, 716, 1u << l, "misaligned %s access: %u bytes at 0x%llx", acc_names[space],
-                   (unsigned)size, (unsigned long long)a[l]);
+        warp_fault(w, r, 716, 1u << l, "misaligned %s access: %s; a multiple of %u is needed",
+                   acc_names[space], name_bytes(w, space, a[l], size, where, sizeof where),
+                   (unsigned)size);
         return;
     }
 }
@@ -170,10 +184,13 @@ static bool locate_window(Warp *w, const Rec *r, AccSpace space, u64 a[LANES], u
         return false;
     }
     if (limit >= size && high <= limit - size) return true;
+    char where[320];
     FOR_LANES if ((m >> l & 1) && (a[l] > limit || limit - a[l] < size)) {
-        warp_fault(w, r, 700, 1u << l,
-                   "out of bounds: %u bytes at %s address 0x%llx; the block has [0x%llx, 0x%llx)",
-                   (unsigned)size, acc_names[space], (unsigned long long)(a[l] + base),
+        warp_fault(w, r, 700, 1u << l, "out of bounds: %s; the %s has [0x%llx, 0x%llx)",
+                   name_bytes(w, space, a[l] + base, size, where, sizeof where),
+                   space == ACC_SHARED  ? "block"
+                   : space == ACC_LOCAL ? "thread"
+                                        : "launch",
                    (unsigned long long)base, (unsigned long long)(base + limit));
         return false;
     }
@@ -225,13 +242,18 @@ static bool locate_generic(Warp *w, const Rec *r, u64 a[LANES], u32 m, u32 size,
         u64 part[LANES];
         FOR_LANES part[l] = a[l] - ((u64)window << WINDOW_SHIFT);
         if (window == ACC_PARAM && kind != ACC_READ) {
-            warp_fault(w, r, 700, lanes, "store to kernel parameters");
+            char where[320];
+            const int l = __builtin_ctz(lanes);
+            warp_fault(w, r, 700, lanes, "store to kernel parameters: %s",
+                       name_bytes(w, ACC_PARAM, part[l], size, where, sizeof where));
             return false;
         }
         if (!locate(w, r, (AccSpace)window, part, lanes, size, kind)) return false;
         FOR_LANES if (lanes >> l & 1) a[l] = part[l];
     }
-    if (m) warp_fault(w, r, 700, m, "address is in no window");
+    if (m)
+        warp_fault(w, r, 700, m, "address is in no window: %u bytes at 0x%llx", (unsigned)size,
+                   (unsigned long long)a[__builtin_ctz(m)]);
     return m == 0;
 }
 

@@ -131,7 +131,7 @@ HANDLER(check_align) {
     u64 a[LANES];
     address_row(w, r->o[4], r->o[5] & ACC_ADDR64, rec_offset(r, 12), a);
     FOR_LANES if ((w->mask >> l & 1) && (a[l] & (r->o[6] - 1))) return warp_fault(
-        w, r, 716, 1u << l, "misaligned vector: %u bytes at 0x%llx", (unsigned)r->o[6],
-        (unsigned long long)a[l]);
+        w, r, 716, 1u << l, "misaligned vector: %u bytes at 0x%llx; a multiple of %u is needed",
+        (unsigned)r->o[6], (unsigned long long)a[l], (unsigned)r->o[6]);
     return r + 1;
 }

@@ -530,6 +530,7 @@ void dec_function(Decode *d, const PtxFunc *f, const uint64_t *args, const uint6
     if (d->status == ST_OK) {
         frame.label[f->instr_count] = d->ir_count;
         if (f->entry) d->entry_label = frame.label;
+        if (f->entry) dec_keep_variables(d, f);
         end_function(d, f, routine);
         patch(d, &frame, first);
     }

@@ -167,6 +167,8 @@ void dec_move(Decode *d, PtxClass class, int dest, int source);
 /* Variables, see decode_layout.c. */
 void dec_bind_variables(Decode *d, const PtxFunc *f, const uint64_t *args, const uint64_t *rets);
 void dec_layout_shared(Decode *d, const PtxFunc *entry);
+/* Keeps where the variables lie that sg_window_text names; while those of the entry are bound. */
+void dec_keep_variables(Decode *d, const PtxFunc *entry);
 
 /* Routines, see routine.c. NULL: `f` is inlined. */
 Routine *dec_routine(const Decode *d, const PtxFunc *f);

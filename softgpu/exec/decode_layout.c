@@ -65,6 +65,25 @@ static void place_dynamic(Decode *d) {
     }
 }
 
+void dec_keep_variables(Decode *d, const PtxFunc *entry) {
+    const int most = d->shared_count + d->binding_count + entry->param_count;
+    PlacedVar *const list = arena_array(d->module->arena, (size_t)most + 1, sizeof *list);
+    int n = 0;
+    if (!list) {
+        dec_fail(d, ST_NO_MEMORY, "out of memory");
+        return;
+    }
+    for (int i = 0; i < d->shared_count; i++)
+        list[n++] = (PlacedVar){d->shared[i].var, d->shared[i].offset};
+    for (int i = 0; i < d->binding_count; i++)
+        if (d->bindings[i].var->space == PTX_LOCAL)
+            list[n++] = (PlacedVar){d->bindings[i].var, d->bindings[i].offset};
+    for (int i = 0; i < entry->param_count; i++)
+        list[n++] = (PlacedVar){entry->params[i], entry->params[i]->offset};
+    d->kernel->vars = list;
+    d->kernel->var_count = n;
+}
+
 void dec_layout_shared(Decode *d, const PtxFunc *entry) {
     layout_shared(d, entry);
     place_dynamic(d);

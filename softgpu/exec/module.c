@@ -1,6 +1,7 @@
 /* Modules: parse, give global variables their memory, decode every entry. */
 #include "softgpu/exec/module.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -283,6 +284,34 @@ bool sg_kernel_polls(const SgKernel *kernel, size_t i) {
 
 const PtxFunc *sg_kernel_func(const SgKernel *kernel) {
     return kernel->func;
+}
+
+/* Of the variables of the space that begin at or below the address, the one nearest to it. */
+static const PlacedVar *variable_at(const SgKernel *k, const char *space, uint64_t address) {
+    const PtxSpace wanted = strcmp(space, "shared") == 0  ? PTX_SHARED
+                            : strcmp(space, "local") == 0 ? PTX_LOCAL
+                                                          : PTX_PARAM;
+    const PlacedVar *best = NULL;
+    for (int i = 0; i < k->var_count; i++) {
+        const PlacedVar *const v = &k->vars[i];
+        if (v->var->space == wanted && v->offset <= address && (!best || v->offset >= best->offset))
+            best = v;
+    }
+    return best;
+}
+
+const char *sg_window_text(const SgKernel *kernel, const char *space, uint64_t address,
+                           uint64_t size, char *out, size_t out_size) {
+    const PlacedVar *const v = variable_at(kernel, space, address);
+    const int n =
+        snprintf(out, out_size, "%" PRIu64 " bytes at %s address 0x%" PRIx64, size, space, address);
+    if (!v || n < 0 || (size_t)n >= out_size) return out;
+    const uint64_t offset = address - v->offset;
+    const bool beyond = v->var->size && offset + size > v->var->size; /* size 0: dynamic */
+    char past[64] = "";
+    if (beyond) snprintf(past, sizeof past, ", beyond its %" PRIu64 " bytes", v->var->size);
+    snprintf(out + n, out_size - (size_t)n, " (%s + %" PRIu64 "%s)", v->var->name, offset, past);
+    return out;
 }
 
 bool sg_module_global(const SgModule *module, const char *name, uint64_t *address, uint64_t *size) {

@@ -41,6 +41,11 @@ typedef struct SpecialRow { /* a row filled when a warp starts */
     uint32_t row;
 } SpecialRow;
 
+typedef struct PlacedVar { /* a variable of a window (shared, local, parameters), for messages */
+    const PtxVar *var;
+    uint64_t offset; /* in the window: what the device's address is */
+} PlacedVar;
+
 struct SgKernel {
     SgKernelInfo info;
     const SgModule *module;
@@ -54,6 +59,8 @@ struct SgKernel {
     int first;         /* record where a warp starts: routines lie before the entry */
     CallRecord *calls; /* of routines, in the module's arena */
     int call_count;
+    PlacedVar *vars; /* of shared memory, and of the entry itself; in the module's arena */
+    int var_count;
     int32_t *jumps;     /* brx tables */
     size_t reg_bytes;   /* of a warp, multiple of 128 */
     uint8_t *constants; /* image of the constant rows */
@@ -91,6 +98,10 @@ struct SgModule {
     int global_count;
 };
 
+/* "16 bytes at shared address 0x480 (sh + 128)": an access to a window by the name of its space
+ * ("shared", "local", "parameter"), with the variable at or below the address. Returns out. */
+const char *sg_window_text(const SgKernel *kernel, const char *space, uint64_t address,
+                           uint64_t size, char *out, size_t out_size);
 /* What record `r` does, also in a kernel that counts around it. */
 Handler sg_rec_handler(const SgKernel *kernel, const Rec *r);
 /* What a register or a variable holds for a function: an address of no window. */

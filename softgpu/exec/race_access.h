@@ -111,11 +111,8 @@ static bool report_race(const Racer *x, int l, Cell old, u64 block, CellSlot slo
                              : (x->kind & ACC_UPDATE) == ACC_UPDATE ? "atomic"
                              : x->kind & ACC_WRITE                  ? "store"
                                                                     : "load";
-    if (x->space == ACC_GLOBAL)
-        sg_mem_describe(x->a[l], x->size, where, sizeof where);
-    else
-        __builtin_snprintf(where, sizeof where, "%u bytes at shared address 0x%llx", x->size,
-                           (unsigned long long)(x->a[l] + space_origin(x->w, ACC_SHARED, l)));
+    name_bytes(x->w, x->space, x->a[l] + space_origin(x->w, x->space, l), x->size, where,
+               sizeof where);
     race_fault(x->w, x->r, l, what, where, &(RaceOther){old, block}, slot != CELL_WRITE);
     return false;
 }

@@ -3,7 +3,6 @@
  *
  * A full warp on consecutive elements is checked as one piece of memory, other accesses lane by
  * lane. */
-#include "softgpu/exec/module.h"
 #include "softgpu/exec/watch.h"
 
 /* A set of: reads, writes; .volatile, .relaxed or stronger; acquires; releases; is a cp.async; is
@@ -146,13 +145,13 @@ static bool check_written(Warp *w, const Rec *r, AccSpace space, const u64 a[LAN
         char where[320], which[80];
         if (excused(space, a[l], size, distance)) continue;
         watch_name_unwritten(shadow_at(a[l], distance), size, which, sizeof which);
-        if (space == ACC_GLOBAL)
-            sg_mem_describe(a[l], size, where, sizeof where);
-        else
-            __builtin_snprintf(where, sizeof where, "%u bytes at %s address 0x%llx", size,
-                               acc_names[space],
-                               (unsigned long long)(a[l] + space_origin(w, space, l)));
-        warp_fault(w, r, 719, 1u << l, "read of uninitialised memory: %s: %s", where, which);
+        name_bytes(w, space, a[l] + space_origin(w, space, l), size, where, sizeof where);
+        /* warps run one after the other: the store that should have come first may come yet */
+        const bool later = space == ACC_SHARED && w->block->warp_count > 1;
+        warp_fault(w, r, 719, 1u << l, "read of uninitialised memory: %s: %s%s", where, which,
+                   later ? " so far; where another thread or a copy writes them, a barrier or a "
+                           "wait before this read is missing"
+                         : "");
         return false;
     }
     return true;

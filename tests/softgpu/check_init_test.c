@@ -92,7 +92,7 @@ static void shared_memory_starts_unwritten_in_each_block(void **state) {
                   0);
     must_find(ENTRY("", "st.shared.u32 [%r2], %r1; bar.warp.sync -1;\n"
                         "ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%r4}, [%r3+128];\n"),
-              0, "16 bytes at shared address 0x480: never written");
+              0, "16 bytes at shared address 0x480 (sh + 128): never written (PTX");
     checks_set("init"); /* the second block gets the first one's memory */
     bench_open_unwritten(&bench, "sm_80",
                          ENTRY("", "mov.u32 %r5, %ctaid.x; setp.eq.u32 %p1, %r5, 0;\n"
@@ -102,6 +102,26 @@ static void shared_memory_starts_unwritten_in_each_block(void **state) {
     assert_non_null(strstr(bench.launch.fault.text, "block (1,0,0)"));
     bench_close(&bench);
     checks_reset();
+}
+
+/* The warp that runs first reads before the other has stored. */
+static void a_read_before_the_store_of_another_warp_hints_at_the_barrier(void **state) {
+    (void)state;
+#define PASS(sync)                                                                                 \
+    ENTRY("",                                                                                      \
+          "st.shared.u32 [%r2], %r1; xor.b32 %r5, %r2, 128;\n" sync "ld.shared.u32 %r4, [%r5];\n")
+    for (int i = 0; i < 2; i++) {
+        checks_set("init");
+        bench_open_unwritten(&bench, "sm_80", i ? PASS("bar.sync 0;\n") : PASS(""), 4096);
+        assert_int_equal(bench_run(&bench, "t", 1, 64), !i);
+        if (!i && !strstr(bench.launch.fault.text, "never written so far; where another thread or "
+                                                   "a copy writes them, a barrier or a wait before "
+                                                   "this read is missing"))
+            fail_msg("%s", bench.launch.fault.text);
+        bench_close(&bench);
+        checks_reset();
+    }
+#undef PASS
 }
 
 static void asynchronous_copies_write_what_they_fill_and_read_what_they_take(void **state) {
@@ -122,7 +142,8 @@ static void asynchronous_copies_write_what_they_fill_and_read_what_they_take(voi
 
 static void a_local_load_is_at_fault_when_it_gets_nothing_written(void **state) {
     (void)state;
-    must_find(ENTRY("", "ld.local.u32 %r4, [lo];\n"), 0, "local address 0x0: never written");
+    must_find(ENTRY("", "ld.local.u32 %r4, [lo];\n"), 0,
+              "local address 0x0 (lo + 0): never written (PTX");
     must_be_clean(ENTRY("", "st.local.u32 [lo], %r1; ld.local.u32 %r4, [lo];\n"), 0);
     /* a structure with padding, moved by 64 bits */
     must_be_clean(ENTRY("", "st.local.u32 [lo], %r1; ld.local.u64 %rd4, [lo];\n"), 0);
@@ -167,6 +188,7 @@ int main(void) {
         cmocka_unit_test(what_a_kernel_wrote_may_be_read),
         cmocka_unit_test(variables_of_a_module_start_written),
         cmocka_unit_test(shared_memory_starts_unwritten_in_each_block),
+        cmocka_unit_test(a_read_before_the_store_of_another_warp_hints_at_the_barrier),
         cmocka_unit_test(asynchronous_copies_write_what_they_fill_and_read_what_they_take),
         cmocka_unit_test(a_local_load_is_at_fault_when_it_gets_nothing_written),
         cmocka_unit_test(a_copy_of_device_memory_takes_what_is_known_along),
