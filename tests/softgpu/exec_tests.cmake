@@ -31,7 +31,7 @@ foreach(what sync wait)
 endforeach()
 seqtune_test(test_softgpu_ptx_parse ${CMAKE_CURRENT_LIST_DIR}/ptx_parse_test.c ${exec_help} LINK
              softgpu_parts)
-foreach(what init race)
+foreach(what faults init race)
   seqtune_test(test_softgpu_check_${what} ${CMAKE_CURRENT_LIST_DIR}/check_${what}_test.c ${exec_help}
                LINK softgpu_parts)
 endforeach()
