@@ -187,6 +187,24 @@ typedef struct CUDA_HOST_NODE_PARAMS {
     void *userData;
 } CUDA_HOST_NODE_PARAMS;
 
+/* One operation of a batch; `value` holds 32 or 64 bits, the low half first. */
+typedef struct CUstreamBatchMemOpParams {
+    int operation; /* CU_STREAM_MEM_OP_* */
+    CUdeviceptr address;
+    uint64_t value;
+    unsigned int flags;
+    uint64_t reserved[2];
+} CUstreamBatchMemOpParams;
+enum {
+    CU_STREAM_MEM_OP_WAIT_VALUE_32 = 1,
+    CU_STREAM_MEM_OP_WRITE_VALUE_32 = 2,
+    CU_STREAM_MEM_OP_FLUSH_REMOTE_WRITES = 3,
+    CU_STREAM_MEM_OP_WAIT_VALUE_64 = 4,
+    CU_STREAM_MEM_OP_WRITE_VALUE_64 = 5,
+    CU_STREAM_MEM_OP_BARRIER = 6,
+};
+_Static_assert(sizeof(CUstreamBatchMemOpParams) == 48, "cuda.h: pad[6]");
+
 typedef struct CUDA_MEMCPY2D {
     size_t srcXInBytes, srcY;
     int srcMemoryType;

@@ -111,6 +111,14 @@ PER_THREAD(cuStreamWriteValue32,
 PER_THREAD(cuStreamWriteValue64,
            (CUstream stream, CUdeviceptr address, uint64_t value, unsigned int flags), own(stream),
            address, value, flags)
+PER_THREAD(cuStreamBatchMemOp,
+           (CUstream stream, unsigned int count, const CUstreamBatchMemOpParams *operations,
+            unsigned int flags),
+           own(stream), count, operations, flags)
+PER_THREAD(cuStreamBatchMemOp_v2,
+           (CUstream stream, unsigned int count, const CUstreamBatchMemOpParams *operations,
+            unsigned int flags),
+           own(stream), count, operations, flags)
 PER_THREAD(cuStreamWaitValue32_v2,
            (CUstream stream, CUdeviceptr address, uint32_t value, unsigned int flags), own(stream),
            address, value, flags)

@@ -11,35 +11,51 @@ static CUresult enter_stream(CUstream handle, Stream **stream) {
     return result == CUDA_SUCCESS ? CUDA_SUCCESS : leave(result);
 }
 
-static CUresult value_operation(WorkKind kind, CUstream handle, CUdeviceptr address, uint64_t value,
-                                int width, unsigned int condition) {
-    Stream *stream = NULL;
-    const CUresult result = enter_stream(handle, &stream);
-    if (result != CUDA_SUCCESS) return result;
+static CUresult value_work(WorkKind kind, CUdeviceptr address, uint64_t value, int width,
+                           unsigned int condition, Work *work) {
     const Place place = place_of(address, (uint64_t)width);
     if (address % (unsigned int)width != 0 || place == PLACE_BAD || place == PLACE_PAGEABLE)
-        return leave(CUDA_ERROR_INVALID_VALUE);
-    Work work = {.kind = kind};
-    work.u.value.address = (void *)(uintptr_t)address;
-    work.u.value.value = value;
-    work.u.value.width = width;
-    work.u.value.condition = condition;
-    return leave(stream_enqueue(stream, work, NULL, 0, NULL));
+        return CUDA_ERROR_INVALID_VALUE;
+    *work = (Work){.kind = kind};
+    work->u.value.address = (void *)(uintptr_t)address;
+    work->u.value.value = value;
+    work->u.value.width = width;
+    work->u.value.condition = condition;
+    return CUDA_SUCCESS;
 }
 
 /* Attribute 98 is 0: remote writes are not flushed, as nothing remote writes. */
-static CUresult wait_value(CUstream stream, CUdeviceptr address, uint64_t value, int width,
-                           unsigned int flags) {
+static CUresult wait_work(CUdeviceptr address, uint64_t value, int width, unsigned int flags,
+                          Work *work) {
     enum { FLUSH = 1u << 30 };
     if ((flags & FLUSH) != 0) return CUDA_ERROR_NOT_SUPPORTED;
     if (flags > CU_STREAM_WAIT_VALUE_NOR) return CUDA_ERROR_INVALID_VALUE;
-    return value_operation(WORK_WAIT_VALUE, stream, address, value, width, flags);
+    return value_work(WORK_WAIT_VALUE, address, value, width, flags, work);
+}
+static CUresult write_work(CUdeviceptr address, uint64_t value, int width, unsigned int flags,
+                           Work *work) {
+    if (flags > 1) return CUDA_ERROR_INVALID_VALUE; /* 1: no memory barrier */
+    return value_work(WORK_WRITE_VALUE, address, value, width, 0, work);
 }
 
+typedef CUresult (*MakeWork)(CUdeviceptr, uint64_t, int, unsigned int, Work *);
+
+static CUresult one_value(MakeWork make, CUstream handle, CUdeviceptr address, uint64_t value,
+                          int width, unsigned int flags) {
+    Stream *stream = NULL;
+    Work work;
+    CUresult result = enter_stream(handle, &stream);
+    if (result != CUDA_SUCCESS) return result;
+    result = make(address, value, width, flags, &work);
+    return leave(result == CUDA_SUCCESS ? stream_enqueue(stream, work, NULL, 0, NULL) : result);
+}
+static CUresult wait_value(CUstream stream, CUdeviceptr address, uint64_t value, int width,
+                           unsigned int flags) {
+    return one_value(wait_work, stream, address, value, width, flags);
+}
 static CUresult write_value(CUstream stream, CUdeviceptr address, uint64_t value, int width,
                             unsigned int flags) {
-    if (flags > 1) return CUDA_ERROR_INVALID_VALUE; /* 1: no memory barrier */
-    return value_operation(WORK_WRITE_VALUE, stream, address, value, width, 0);
+    return one_value(write_work, stream, address, value, width, flags);
 }
 
 #define VALUE_CALLS(suffix)                                                                        \
@@ -63,6 +79,46 @@ static CUresult write_value(CUstream stream, CUdeviceptr address, uint64_t value
 /* The form of CUDA 8 needed a switch of the kernel module; the other is the same without it. */
 VALUE_CALLS()
 VALUE_CALLS(_v2)
+
+/* A member of a batch; WORK_EMPTY for a barrier, as the operations of a stream are in order. */
+static CUresult batch_work(const CUstreamBatchMemOpParams *p, Work *work) {
+    *work = (Work){.kind = WORK_EMPTY};
+    switch (p->operation) {
+    case CU_STREAM_MEM_OP_WAIT_VALUE_32:
+        return wait_work(p->address, (uint32_t)p->value, 4, p->flags, work);
+    case CU_STREAM_MEM_OP_WAIT_VALUE_64: return wait_work(p->address, p->value, 8, p->flags, work);
+    case CU_STREAM_MEM_OP_WRITE_VALUE_32:
+        return write_work(p->address, (uint32_t)p->value, 4, p->flags, work);
+    case CU_STREAM_MEM_OP_WRITE_VALUE_64:
+        return write_work(p->address, p->value, 8, p->flags, work);
+    case CU_STREAM_MEM_OP_BARRIER: return CUDA_SUCCESS;
+    case CU_STREAM_MEM_OP_FLUSH_REMOTE_WRITES: return CUDA_ERROR_NOT_SUPPORTED;
+    default: return CUDA_ERROR_INVALID_VALUE;
+    }
+}
+
+/* All are looked at before the first is enqueued. */
+CUresult cuStreamBatchMemOp_v2(CUstream handle, unsigned int count,
+                               const CUstreamBatchMemOpParams *operations, unsigned int flags) {
+    enum { MAX_COUNT = 256 }; /* "The count parameter must be less than or equal to 256" */
+    Stream *stream = NULL;
+    Work work;
+    CUresult result = enter_stream(handle, &stream);
+    if (result != CUDA_SUCCESS) return result;
+    if (flags != 0 || count > MAX_COUNT || (count > 0 && operations == NULL))
+        return leave(CUDA_ERROR_INVALID_VALUE);
+    for (unsigned int i = 0; i < count && result == CUDA_SUCCESS; i++)
+        result = batch_work(&operations[i], &work);
+    for (unsigned int i = 0; i < count && result == CUDA_SUCCESS; i++) {
+        (void)batch_work(&operations[i], &work);
+        if (work.kind != WORK_EMPTY) result = stream_enqueue(stream, work, NULL, 0, NULL);
+    }
+    return leave(result);
+}
+CUresult cuStreamBatchMemOp(CUstream stream, unsigned int count,
+                            const CUstreamBatchMemOpParams *operations, unsigned int flags) {
+    return cuStreamBatchMemOp_v2(stream, count, operations, flags);
+}
 
 /* Attributes ------------------------------------------------------------------ */
 

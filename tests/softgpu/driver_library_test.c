@@ -175,6 +175,42 @@ static void a_stream_waits_for_a_word_of_the_host(void **state) {
     OK(cuMemFreeHost(word));
 }
 
+/* The first write lets the wait behind it through; a batch with a mistake does nothing. */
+static void a_batch_of_operations_runs_in_order(void **state) {
+    (void)state;
+    CUstreamBatchMemOpParams p[] = {
+        {.operation = CU_STREAM_MEM_OP_WRITE_VALUE_32, .address = f.buffer, .value = 7},
+        {.operation = CU_STREAM_MEM_OP_WAIT_VALUE_32,
+         .address = f.buffer,
+         .value = 7,
+         .flags = CU_STREAM_WAIT_VALUE_EQ},
+        {.operation = CU_STREAM_MEM_OP_BARRIER},
+        {.operation = CU_STREAM_MEM_OP_WRITE_VALUE_64,
+         .address = f.buffer + 8,
+         .value = UINT64_C(5) << 32 | 6},
+        {.operation = CU_STREAM_MEM_OP_WAIT_VALUE_64,
+         .address = f.buffer + 8,
+         .value = UINT64_C(5) << 32,
+         .flags = CU_STREAM_WAIT_VALUE_GEQ},
+    };
+    enum { COUNT = sizeof p / sizeof *p };
+    OK(cuMemsetD32_v2(f.buffer, 0, 4));
+    OK(cuStreamBatchMemOp_v2(NULL, COUNT, p, 0));
+    OK(cuCtxSynchronize());
+    assert_int_equal(word_at(f.buffer), 7);
+    assert_int_equal(word_at(f.buffer + 8), 6);
+    assert_int_equal(word_at(f.buffer + 12), 5);
+    p[0].value = 9;
+    p[4].address = f.buffer + 1; /* not aligned */
+    assert_int_equal(cuStreamBatchMemOp_v2(NULL, COUNT, p, 0), CUDA_ERROR_INVALID_VALUE);
+    p[4].operation = CU_STREAM_MEM_OP_FLUSH_REMOTE_WRITES;
+    assert_int_equal(cuStreamBatchMemOp(NULL, COUNT, p, 0), CUDA_ERROR_NOT_SUPPORTED);
+    assert_int_equal(cuStreamBatchMemOp_v2(NULL, 1, p, 1), CUDA_ERROR_INVALID_VALUE);
+    assert_int_equal(cuStreamBatchMemOp_v2(NULL, 257, p, 0), CUDA_ERROR_INVALID_VALUE);
+    OK(cuCtxSynchronize());
+    assert_int_equal(word_at(f.buffer), 7);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_librarys_kernel_runs_in_every_context),
@@ -182,6 +218,7 @@ int main(void) {
         cmocka_unit_test(a_library_loaded_without_a_context_waits_for_one),
         cmocka_unit_test(the_linker_gives_its_one_input_as_an_image),
         cmocka_unit_test(a_stream_waits_for_a_word_of_the_host),
+        cmocka_unit_test(a_batch_of_operations_runs_in_order),
     };
     return cmocka_run_group_tests_name("softgpu libraries", tests, open_fixture, close_fixture);
 }
