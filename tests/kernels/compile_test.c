@@ -148,6 +148,8 @@ static const struct {
     const char *reason;
 } refused[] = {
     {"attn_prefill", "sm_75", "dtype=bf16", "tensor cores without bf16"},
+    {"attn_naive", "sm_75", "dtype=bf16", "tensor cores without bf16"},
+    {"rnn_input", "sm_75", "dtype=bf16", "tensor cores without bf16"},
     {"attn_decode", "sm_75", "dtype=bf16 head_dim=96", "CUDA cores take powers of two"},
     {"attn_decode", "sm_75", "dtype=bf16 head_dim=192", "CUDA cores take powers of two"},
 };
