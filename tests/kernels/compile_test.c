@@ -1,12 +1,13 @@
 /* Variants that survive the rules compile without a warning and without spills, on every supported
  * architecture (each allots registers in its own way). The normal run takes a seeded sample of the
  * product; SEQTUNE_ALL=1 takes the whole space of three named problems per architecture and a
- * larger sample of the rest: some 30000 texts, hours of compiling. What a text compiles to depends
- * on the text, its options and the compiler alone, so that such a run notes each good one in
- * tests/compiled.txt of the build folder, and the next run compiles only what is new: an
- * interrupted run goes on, and a changed template costs its own variants. Remove the file to
- * compile all of them again. SEQTUNE_TEST_SEED picks another sample, SEQTUNE_CASE the tests whose
- * names it matches ("serving*"). */
+ * larger sample of the rest, some 30000 texts and hours of compiling; SEQTUNE_ALL=whole takes the
+ * product itself, in a seeded order. What a text compiles to depends on the text, its options and
+ * the compiler alone, so that such a run notes each good one in tests/compiled.txt of the build
+ * folder, and the next run compiles only what is new: an interrupted run goes on, and a changed
+ * template costs its own variants. Remove the file to compile all of them again.
+ * SEQTUNE_TEST_SEED picks another sample, SEQTUNE_CASE the tests whose names it matches
+ * ("serving*"). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -231,7 +232,7 @@ static void collect_problem(const char *spec, const char *text, const char *arch
         fail_msg("%s on %s has %zu legal variants: %s", spec, arch, c.legal, text);
 }
 
-/* Keeps `size` of the variants from `from` on. */
+/* Keeps `size` of the variants from `from` on, in a seeded order. */
 static void keep_sample(size_t from, size_t size, uint64_t *seed) {
     const size_t all = run.count - from;
     for (size_t i = 0; i < size && i < all; i++) {
@@ -325,6 +326,7 @@ static void compile_all(const char *spec, const char *const *problems) {
     const char *all = getenv("SEQTUNE_ALL"), *given = getenv("SEQTUNE_TEST_SEED");
     uint64_t seed = given ? strtoull(given, NULL, 0) : 20261122;
     const uint64_t first_seed = seed;
+    const bool whole = all && strcmp(all, "whole") == 0;
     size_t product = 0;
     run.count = 0;
     for (size_t a = 0; a < ARCHS; a++) {
@@ -335,8 +337,9 @@ static void compile_all(const char *spec, const char *const *problems) {
             product += run.count - before;
             if (all && i == NAMED - 1) from = run.count;
         }
-        keep_sample(from, all ? LARGE_SAMPLE : SAMPLE, &seed);
+        if (!whole) keep_sample(from, all ? LARGE_SAMPLE : SAMPLE, &seed);
     }
+    if (whole) keep_sample(0, run.count, &seed);
     run_workers();
     const size_t now = run.count - run.shared->known;
     print_message("    %s: %zu of %zu variants (seed %llu), %zu compiled before, %zu now: mean "
