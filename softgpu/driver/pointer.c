@@ -1,4 +1,4 @@
-/* What the driver tells about a pointer, and hints about managed memory. */
+/* What the driver tells about a pointer. Ranges of managed memory: managed.c. */
 #include "softgpu/driver/state.h"
 
 enum {
@@ -115,56 +115,4 @@ CUresult cuPointerSetAttribute(const void *value, int attribute, CUdeviceptr add
     if (value == NULL || attribute != POINTER_SYNC_MEMOPS || place_of(address, 1) != PLACE_DEVICE)
         return leave(CUDA_ERROR_INVALID_VALUE);
     return leave(CUDA_SUCCESS);
-}
-
-/* Managed memory: hints ------------------------------------------------------- */
-
-static bool is_location(int type, int id) {
-    if (type == CU_MEM_LOCATION_TYPE_HOST) return true;
-    return type == CU_MEM_LOCATION_TYPE_DEVICE && id >= 0 && id < driver.device_count;
-}
-
-/* The older calls name the host by device -1 (CU_DEVICE_CPU). */
-static CUmemLocation location_of(CUdevice device) {
-    return (CUmemLocation){device == -1 ? CU_MEM_LOCATION_TYPE_HOST : CU_MEM_LOCATION_TYPE_DEVICE,
-                           device};
-}
-
-static bool is_managed(CUdeviceptr address, size_t bytes) {
-    return bytes > 0 && place_of(address, bytes) == PLACE_MANAGED;
-}
-
-/* Host and device see one copy: nothing moves, but the call has its place in the stream. */
-CUresult cuMemPrefetchAsync_v2(CUdeviceptr address, size_t bytes, CUmemLocation location,
-                               unsigned int flags, CUstream handle) {
-    Context *context = NULL;
-    Stream *stream = NULL;
-    CUresult result = enter(WANT_CONTEXT | WANT_HEALTHY, &context);
-    if (result != CUDA_SUCCESS) return result;
-    result = stream_find(context, handle, &stream);
-    if (result != CUDA_SUCCESS) return leave(result);
-    if (!is_managed(address, bytes) || flags != 0) return leave(CUDA_ERROR_INVALID_VALUE);
-    if (!is_location(location.type, location.id)) return leave(CUDA_ERROR_INVALID_DEVICE);
-    return leave(stream_enqueue(stream, (Work){.kind = WORK_EMPTY}, NULL, 0, NULL));
-}
-
-CUresult cuMemPrefetchAsync(CUdeviceptr address, size_t bytes, CUdevice device, CUstream stream) {
-    return cuMemPrefetchAsync_v2(address, bytes, location_of(device), 0, stream);
-}
-
-CUresult cuMemAdvise_v2(CUdeviceptr address, size_t bytes, int advice, CUmemLocation location) {
-    Context *context = NULL;
-    const CUresult result = enter(WANT_CONTEXT | WANT_HEALTHY, &context);
-    if (result != CUDA_SUCCESS) return result;
-    enum { READ_MOSTLY = 1, UNSET_READ_MOSTLY = 2, UNSET_PREFERRED = 4, UNSET_ACCESSED_BY = 6 };
-    if (!is_managed(address, bytes) || advice < READ_MOSTLY || advice > UNSET_ACCESSED_BY)
-        return leave(CUDA_ERROR_INVALID_VALUE);
-    /* "The location argument is ignored for this advice." */
-    const bool ignored = advice <= UNSET_READ_MOSTLY || advice == UNSET_PREFERRED;
-    return leave(ignored || is_location(location.type, location.id) ? CUDA_SUCCESS
-                                                                    : CUDA_ERROR_INVALID_DEVICE);
-}
-
-CUresult cuMemAdvise(CUdeviceptr address, size_t bytes, int advice, CUdevice device) {
-    return cuMemAdvise_v2(address, bytes, advice, location_of(device));
 }

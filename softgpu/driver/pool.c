@@ -22,10 +22,11 @@ struct Pool {
 };
 
 typedef struct Block {
-    Pool *pool; /* NULL: of cuMemAlloc, being freed asynchronously */
+    Pool *pool; /* NULL: of cuMemAlloc, being freed asynchronously; managed, with advice */
     uint64_t address, bytes;
     const void *owner;
     bool freeing;
+    Advice *advice; /* on managed memory; owned */
     struct Block *prev, *next;
 } Block;
 
@@ -34,7 +35,7 @@ static Block blocks; /* list head */
 static Block *block_add(uint64_t address, Pool *pool, uint64_t bytes, const void *owner) {
     Block *block = mem_alloc(sizeof *block);
     if (block == NULL) return NULL;
-    *block = (Block){pool, address, bytes, owner, false, &blocks, blocks.next};
+    *block = (Block){pool, address, bytes, owner, false, NULL, &blocks, blocks.next};
     if (block->next != NULL) block->next->prev = block;
     blocks.next = block;
     sg_mem_note(address, block);
@@ -54,6 +55,7 @@ static void block_drop(Block *block) {
         pool->used -= block->bytes;
         if (--pool->blocks == 0 && pool->destroyed) mem_free(pool);
     }
+    advice_free(block->advice);
     mem_free(block);
 }
 
@@ -65,6 +67,13 @@ bool pool_is_freeing(const SgAllocation *allocation) {
 CUmemoryPool pool_of(const SgAllocation *allocation) {
     const Block *block = allocation->note;
     return block == NULL || block->pool == NULL ? NULL : block->pool->object.handle;
+}
+
+Advice **pool_advice(const SgAllocation *allocation) {
+    Block *block = allocation->note;
+    if (block == NULL)
+        block = block_add(allocation->base, NULL, allocation->size, allocation->owner);
+    return block == NULL ? NULL : &block->advice;
 }
 
 bool memory_release(uint64_t address) {

@@ -53,6 +53,7 @@ typedef struct Stream Stream;
 typedef struct Capture Capture;
 typedef struct Graph Graph;
 typedef struct Pool Pool;
+typedef struct Advice Advice;
 typedef struct Library Library;
 
 /* First member of everything that has a handle. Objects of a context are in its list. */
@@ -470,8 +471,13 @@ CUresult fill_work(const CUDA_MEMSET_NODE_PARAMS *rows, Work *work);
 /* pool.c */
 bool pool_is_freeing(const SgAllocation *allocation); /* cuMemFreeAsync was called */
 CUmemoryPool pool_of(const SgAllocation *allocation); /* NULL: of no pool */
-bool memory_release(uint64_t address);                /* false: no live allocation begins there */
-void pool_forget_owner(const void *context);          /* by context handle, before its memory */
+/* Where the advice on a live managed allocation is kept; NULL: no memory. */
+Advice **pool_advice(const SgAllocation *allocation);
+bool memory_release(uint64_t address);       /* false: no live allocation begins there */
+void pool_forget_owner(const void *context); /* by context handle, before its memory */
+
+/* managed.c */
+void advice_free(Advice *advice);
 
 /* module.c */
 void module_release(Module *module);

@@ -62,6 +62,83 @@ static void host_and_kernel_share_managed_memory(void **state) {
     assert_int_equal(cuMemcpyDtoH_v2(&value, p, 4), CUDA_ERROR_INVALID_VALUE);
 }
 
+static int range_value(int attribute, CUdeviceptr p, size_t bytes) {
+    int value = 77;
+    OK(cuMemRangeGetAttribute(&value, sizeof value, attribute, p, bytes));
+    return value;
+}
+
+/* Attributes 1 to 8 as CUmem_range_attribute numbers them; -1 is the CPU, -2 no one place. */
+static void a_range_tells_what_was_advised(void **state) {
+    (void)state;
+    enum { MOSTLY = 1, PREFERRED, ACCESSED, PREFETCHED, TYPE, ID, PREFETCHED_TYPE, PREFETCHED_ID };
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE), bytes = 4 * page;
+    const CUmemLocation host = {CU_MEM_LOCATION_TYPE_HOST, 5}, second = {1, 1};
+    CUdeviceptr p;
+    OK(cuMemAllocManaged(&p, bytes, CU_MEM_ATTACH_GLOBAL));
+    assert_int_equal(range_value(MOSTLY, p, bytes), 0);
+    assert_int_equal(range_value(PREFERRED, p, bytes), -2);
+    assert_int_equal(range_value(PREFETCHED_TYPE, p, bytes), 0);
+    OK(cuMemAdvise(p, bytes, 1, 99)); /* read mostly: the location is ignored */
+    OK(cuMemAdvise_v2(p + 1, page, 3, second));
+    /* Two pages are touched by the page's worth of bytes from the second byte on. */
+    assert_int_equal(range_value(PREFERRED, p, 2 * page), 1);
+    assert_int_equal(range_value(TYPE, p, 2 * page), CU_MEM_LOCATION_TYPE_DEVICE);
+    assert_int_equal(range_value(ID, p, 2 * page), 1);
+    assert_int_equal(range_value(PREFERRED, p, 2 * page + 1), -2);
+    assert_int_equal(range_value(TYPE, p, bytes), 0);
+    assert_int_equal(range_value(MOSTLY, p, bytes), 1);
+    OK(cuMemAdvise(p + 3 * page, 1, 2, 0));
+    assert_int_equal(range_value(MOSTLY, p, bytes), 0);
+    assert_int_equal(range_value(MOSTLY, p, 3 * page), 1);
+    OK(cuMemAdvise(p + page, page, 4, 0));
+    assert_int_equal(range_value(PREFERRED, p, page), 1);
+    assert_int_equal(range_value(PREFERRED, p, 2 * page), -2);
+    OK(cuMemAdvise_v2(p, bytes, 3, host)); /* over what pages had */
+    assert_int_equal(range_value(PREFERRED, p, bytes), -1);
+    assert_int_equal(range_value(TYPE, p, bytes), CU_MEM_LOCATION_TYPE_HOST);
+    OK(cuMemPrefetchAsync(p, bytes, 0, NULL));
+    OK(cuMemPrefetchAsync_v2(p + page, page, host, 0, NULL));
+    assert_int_equal(range_value(PREFETCHED, p, page), 0);
+    assert_int_equal(range_value(PREFETCHED_TYPE, p, page), CU_MEM_LOCATION_TYPE_DEVICE);
+    assert_int_equal(range_value(PREFETCHED, p + page, page), -1);
+    assert_int_equal(range_value(PREFETCHED_ID, p, bytes), -2);
+    OK(cuMemFree_v2(p));
+}
+
+static void a_range_tells_the_devices_that_access_all_of_it(void **state) {
+    (void)state;
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    int devices[3], mostly = 7;
+    void *data[] = {devices, &mostly};
+    size_t sizes[] = {sizeof devices, sizeof mostly};
+    int attributes[] = {3, 1};
+    CUdeviceptr p;
+    OK(cuMemAllocManaged(&p, 2 * page, CU_MEM_ATTACH_GLOBAL));
+    OK(cuMemAdvise(p, 2 * page, 5, 1));
+    OK(cuMemAdvise(p, 2 * page, 5, -1));
+    OK(cuMemAdvise(p, page, 5, 0));
+    OK(cuMemRangeGetAttributes(data, sizes, attributes, 2, p, 2 * page));
+    assert_int_equal(devices[0], 1);
+    assert_int_equal(devices[1], -1);
+    assert_int_equal(devices[2], -2);
+    assert_int_equal(mostly, 0);
+    OK(cuMemRangeGetAttribute(devices, 2 * sizeof(int), 3, p, page));
+    assert_int_equal(devices[0], 0); /* only as many as fit */
+    assert_int_equal(devices[1], 1);
+    assert_int_equal(devices[2], -2);
+    OK(cuMemAdvise(p, 1, 6, 1));
+    OK(cuMemRangeGetAttribute(devices, sizeof devices, 3, p, 2 * page));
+    assert_int_equal(devices[0], -1);
+    assert_int_equal(devices[1], -2);
+    sizes[1] = 8; /* nothing is told where one of them is wrong */
+    devices[0] = 55;
+    assert_int_equal(cuMemRangeGetAttributes(data, sizes, attributes, 2, p, page),
+                     CUDA_ERROR_INVALID_VALUE);
+    assert_int_equal(devices[0], 55);
+    OK(cuMemFree_v2(p));
+}
+
 static void kernels_use_pinned_memory(void **state) {
     (void)state;
     unsigned int *host, flags;
@@ -272,6 +349,8 @@ static void devices_are_told_apart_and_copy_to_each_other(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(host_and_kernel_share_managed_memory),
+        cmocka_unit_test(a_range_tells_what_was_advised),
+        cmocka_unit_test(a_range_tells_the_devices_that_access_all_of_it),
         cmocka_unit_test(kernels_use_pinned_memory),
         cmocka_unit_test(kernels_use_registered_memory),
         cmocka_unit_test(a_forked_child_keeps_pinned_memory),
