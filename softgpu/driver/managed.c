@@ -192,6 +192,32 @@ CUresult cuMemAdvise(CUdeviceptr address, size_t bytes, int advice, CUdevice dev
     return cuMemAdvise_v2(address, bytes, advice, location_of(device));
 }
 
+/* "length must be either zero or the entire allocation's size"; there is no pageable memory access
+ * (attribute 88 is 0). "It is illegal to attach singly to the NULL stream." */
+static bool may_attach(const Stream *stream, CUdeviceptr address, size_t length,
+                       unsigned int flags) {
+    if (place_of(address, 1) != PLACE_MANAGED) return false;
+    const SgAllocation *a = sg_mem_find(address);
+    if (length != 0 && (address != a->base || length != a->size)) return false;
+    if (flags == CU_MEM_ATTACH_SINGLE) return !stream->legacy;
+    return flags == CU_MEM_ATTACH_GLOBAL || flags == CU_MEM_ATTACH_HOST;
+}
+
+/* The programming guide ("Prohibited and Unhandled Operations") names this call as one that "will
+ * return an error if called with a stream being captured". */
+CUresult cuStreamAttachMemAsync(CUstream handle, CUdeviceptr address, size_t length,
+                                unsigned int flags) {
+    Stream *stream = NULL;
+    const CUresult result = enter_stream(handle, &stream);
+    if (result != CUDA_SUCCESS) return result;
+    if (!may_attach(stream, address, length, flags)) return leave(CUDA_ERROR_INVALID_VALUE);
+    if (stream->capture != NULL) {
+        capture_invalidate(stream->capture);
+        return leave(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+    }
+    return leave(stream_enqueue(stream, (Work){.kind = WORK_EMPTY}, NULL, 0, NULL));
+}
+
 /* Attributes ------------------------------------------------------------------ */
 
 enum {

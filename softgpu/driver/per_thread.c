@@ -32,6 +32,9 @@ PER_THREAD(cuMemPrefetchAsync_v2,
            (CUdeviceptr address, size_t bytes, CUmemLocation location, unsigned int flags,
             CUstream stream),
            address, bytes, location, flags, own(stream))
+PER_THREAD(cuStreamAttachMemAsync,
+           (CUstream stream, CUdeviceptr address, size_t length, unsigned int flags), own(stream),
+           address, length, flags)
 PER_THREAD(cuMemcpy2DAsync_v2, (const CUDA_MEMCPY2D *box, CUstream stream), box, own(stream))
 PER_THREAD(cuMemcpy3DAsync_v2, (const CUDA_MEMCPY3D *box, CUstream stream), box, own(stream))
 PER_THREAD(cuMemcpy3DPeerAsync, (const CUDA_MEMCPY3D *box, CUstream stream), box, own(stream))

@@ -139,6 +139,28 @@ static void a_range_tells_the_devices_that_access_all_of_it(void **state) {
     OK(cuMemFree_v2(p));
 }
 
+static void memory_is_attached_in_its_streams_turn(void **state) {
+    (void)state;
+    CUstream stream;
+    CUdeviceptr p;
+    unsigned int *host;
+    OK(cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING));
+    OK(cuMemAllocManaged(&p, 100, CU_MEM_ATTACH_HOST));
+    host = (unsigned int *)(uintptr_t)p;
+    OK(fixture_run(&f, "sleep", stream));
+    OK(cuStreamAttachMemAsync(stream, p, 0, CU_MEM_ATTACH_SINGLE));
+    assert_int_equal(cuStreamQuery(stream), CUDA_ERROR_NOT_READY);
+    OK(fixture_store(&f, p, 41, stream));
+    OK(cuStreamAttachMemAsync(stream, p, 100, CU_MEM_ATTACH_GLOBAL));
+    OK(cuStreamSynchronize(stream));
+    assert_int_equal(host[0], 41);
+    OK(cuStreamAttachMemAsync(NULL, p, 0, CU_MEM_ATTACH_HOST));
+    OK(cuStreamAttachMemAsync_ptsz(NULL, p, 0, CU_MEM_ATTACH_SINGLE)); /* a stream of its own */
+    OK(cuCtxSynchronize());
+    OK(cuMemFree_v2(p));
+    OK(cuStreamDestroy_v2(stream));
+}
+
 static void kernels_use_pinned_memory(void **state) {
     (void)state;
     unsigned int *host, flags;
@@ -351,6 +373,7 @@ int main(void) {
         cmocka_unit_test(host_and_kernel_share_managed_memory),
         cmocka_unit_test(a_range_tells_what_was_advised),
         cmocka_unit_test(a_range_tells_the_devices_that_access_all_of_it),
+        cmocka_unit_test(memory_is_attached_in_its_streams_turn),
         cmocka_unit_test(kernels_use_pinned_memory),
         cmocka_unit_test(kernels_use_registered_memory),
         cmocka_unit_test(a_forked_child_keeps_pinned_memory),
