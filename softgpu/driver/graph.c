@@ -228,19 +228,34 @@ static bool node_copy(const GraphNode *from, const size_t *place, Graph *to) {
     return true;
 }
 
-Status graph_copy(const Graph *graph, ObjectKind kind, Context *context, Graph **out) {
+static Status copy_nodes(const Graph *graph, ObjectKind kind, Context *context, bool ordered,
+                         Graph **out) {
     size_t *place = mem_alloc((2 * graph->count + 1) * sizeof *place);
     Graph *copy = place == NULL ? NULL : graph_new(kind, context);
     Status st = copy == NULL ? ST_NO_MEMORY : ST_OK;
     size_t *order = place == NULL ? NULL : place + graph->count;
-    if (st == ST_OK && !order_find(graph, kind == OBJECT_EXEC || graph->embedded, place, order))
-        st = ST_INVALID;
+    if (st == ST_OK && !order_find(graph, ordered, place, order)) st = ST_INVALID;
     for (size_t i = 0; st == ST_OK && i < graph->count; i++)
         if (!node_copy(graph->nodes[order[i]], place, copy)) st = ST_NO_MEMORY;
     mem_free(place);
     if (st != ST_OK && copy != NULL) graph_remove(copy);
     *out = st == ST_OK ? copy : NULL;
     return st;
+}
+
+Status graph_copy(const Graph *graph, ObjectKind kind, Context *context, Graph **out) {
+    return copy_nodes(graph, kind, context, kind == OBJECT_EXEC || graph->embedded, out);
+}
+
+Status graph_embed(const Graph *child, bool ordered, Work *work) {
+    Graph *copy = NULL;
+    *work = (Work){.kind = WORK_EMPTY};
+    const Status st = copy_nodes(child, OBJECT_GRAPH, NULL, ordered, &copy);
+    if (st != ST_OK) return st;
+    copy->embedded = true;
+    *work = graph_work(copy);
+    graph_drop(copy); /* the work holds it */
+    return ST_OK;
 }
 
 /* Kernels of other contexts are not played in one graph. */

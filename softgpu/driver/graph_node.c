@@ -173,13 +173,9 @@ CUresult cuGraphAddChildGraphNode(CUgraphNode *out, CUgraph handle, const CUgrap
     const CUresult result = enter(0, NULL);
     if (result != CUDA_SUCCESS) return result;
     const Graph *child = FIND(Graph, GRAPH, child_handle);
-    Graph *copy = NULL;
+    Work work;
     if (child == NULL || graph_is_captured(child)) return leave(CUDA_ERROR_INVALID_VALUE);
-    if (graph_copy(child, OBJECT_GRAPH, NULL, &copy) != ST_OK)
-        return leave(CUDA_ERROR_OUT_OF_MEMORY);
-    copy->embedded = true;
-    const Work work = graph_work(copy);
-    graph_drop(copy); /* the work holds it */
+    if (graph_embed(child, false, &work) != ST_OK) return leave(CUDA_ERROR_OUT_OF_MEMORY);
     return leave(node_add(out, handle, needs, count, work));
 }
 

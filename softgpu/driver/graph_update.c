@@ -203,6 +203,29 @@ static int difference(const Graph *from, const Graph *to, const Context *context
     return CU_GRAPH_EXEC_UPDATE_SUCCESS;
 }
 
+/* "as though the nodes contained in hNode's graph had the parameters contained in childGraph's
+ * nodes at instantiation". */
+CUresult cuGraphExecChildGraphNodeSetParams(CUgraphExec handle, CUgraphNode origin,
+                                            CUgraph child_handle) {
+    Context *context = NULL;
+    Work work;
+    const CUresult result = enter(WANT_CONTEXT | WANT_HEALTHY, &context);
+    if (result != CUDA_SUCCESS) return result;
+    const Graph *exec = FIND(Graph, EXEC, handle), *child = FIND(Graph, GRAPH, child_handle);
+    const GraphNode *node = exec_node(exec, origin), *bad;
+    if (node == NULL || node->work.kind != WORK_GRAPH || !node->work.u.graph.graph->embedded ||
+        child == NULL || graph_is_captured(child))
+        return leave(CUDA_ERROR_INVALID_VALUE);
+    const Status st = graph_embed(child, true, &work);
+    if (st != ST_OK)
+        return leave(st == ST_INVALID ? CUDA_ERROR_INVALID_VALUE : CUDA_ERROR_OUT_OF_MEMORY);
+    if (difference(node->work.u.graph.graph, work.u.graph.graph, exec->object.context, &bad) ==
+        CU_GRAPH_EXEC_UPDATE_SUCCESS)
+        return leave(exec_set(handle, origin, work));
+    work_free(&work);
+    return leave(CUDA_ERROR_INVALID_VALUE);
+}
+
 /* The new nodes stand for the nodes that the exec was made from, and keep what was switched off. */
 static void identity_keep(const Graph *exec, Graph *fresh) {
     for (size_t i = 0; i < exec->count; i++) {

@@ -446,6 +446,8 @@ size_t graph_waits(const Graph *graph, Ticket **out, size_t room);
 double graph_execute(Context *context, Work *work, double start);
 /* What a node that executes `graph` does; takes a reference. */
 Work graph_work(Graph *graph);
+/* What a node with a copy of `child` in it does. ST_INVALID: `ordered`, and there is a cycle. */
+Status graph_embed(const Graph *child, bool ordered, Work *work);
 /* Fills a launch of `graph` into *work and takes a reference; false: no memory, owns nothing. */
 bool graph_prepare(Graph *graph, Work *work);
 void graph_abandon(Work *work, double start); /* completes its events without executing */

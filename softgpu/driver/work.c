@@ -25,13 +25,8 @@ void work_free(Work *work) {
 
 /* A captured launch keeps naming its exec; a child graph is copied with its node. */
 static bool graph_work_copy(Graph *graph, Work *to) {
-    Graph *copy = NULL;
-    to->kind = WORK_EMPTY;
-    if (graph->embedded && graph_copy(graph, OBJECT_GRAPH, NULL, &copy) != ST_OK) return false;
-    *to = graph_work(copy == NULL ? graph : copy);
-    if (copy == NULL) return true;
-    copy->embedded = true;
-    graph_drop(copy); /* the work holds it */
+    if (graph->embedded) return graph_embed(graph, true, to) == ST_OK;
+    *to = graph_work(graph);
     return true;
 }
 

@@ -317,6 +317,56 @@ static void clones_and_children_are_copies(void **state) {
     OK(cuGraphExecDestroy(exec));
 }
 
+/* A graph with a graph in it that stores `value`, then copies it one word on. */
+static CUgraph nested_store(unsigned int value) {
+    CUgraph graph, inner;
+    CUgraphNode node;
+    OK(cuGraphCreate(&inner, 0));
+    const CUgraphNode late = add_copy(inner, NULL, 0, 1, 0); /* made first, needs the other */
+    const CUgraphNode early = add_store(inner, NULL, 0, 0, value);
+    OK(cuGraphAddDependencies(inner, &early, &late, 1));
+    OK(cuGraphCreate(&graph, 0));
+    OK(cuGraphAddChildGraphNode(&node, graph, NULL, 0, inner));
+    OK(cuGraphDestroy(inner));
+    return graph;
+}
+
+static void the_child_graph_of_an_exec_is_set(void **state) {
+    (void)state;
+    CUgraph graph;
+    CUgraphNode node;
+    CUstream stream;
+    const CUgraph first = nested_store(5), second = nested_store(6);
+    const CUgraph third = captured_stores(7, 2);
+    OK(cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING));
+    OK(cuGraphCreate(&graph, 0));
+    OK(cuGraphAddChildGraphNode(&node, graph, NULL, 0, first));
+    const CUgraphExec exec = instantiate(graph);
+    OK(fixture_run(&f, "sleep", stream));
+    OK(cuGraphLaunch(exec, stream)); /* keeps what it was launched with */
+    OK(cuMemcpyDtoDAsync_v2(f.buffer + 8, f.buffer + 4, 4, stream));
+    OK(cuGraphExecChildGraphNodeSetParams(exec, node, second));
+    OK(cuGraphDestroy(second)); /* it was copied */
+    OK(cuGraphLaunch(exec, stream));
+    OK(cuStreamSynchronize(stream));
+    assert_int_equal(word_at(f.buffer + 8), 5);
+    assert_int_equal(word_at(f.buffer + 4), 6);
+    assert_int_equal(cuGraphExecChildGraphNodeSetParams(exec, node, third),
+                     CUDA_ERROR_INVALID_VALUE); /* another shape */
+    OK(cuMemsetD32_v2(f.buffer, 0, 16));
+    launch(exec); /* unchanged */
+    assert_int_equal(word_at(f.buffer + 4), 6);
+    OK(cuGraphExecDestroy(exec));
+    const CUgraphExec again = instantiate(graph); /* nor was the node */
+    launch(again);
+    assert_int_equal(word_at(f.buffer + 4), 5);
+    OK(cuGraphExecDestroy(again));
+    OK(cuGraphDestroy(graph));
+    OK(cuGraphDestroy(first));
+    OK(cuGraphDestroy(third));
+    OK(cuStreamDestroy_v2(stream));
+}
+
 static void a_node_made_by_hand_joins_a_capture(void **state) {
     (void)state;
     CUstream stream;
@@ -465,6 +515,7 @@ int main(void) {
         cmocka_unit_test(a_pending_launch_keeps_its_parameters),
         cmocka_unit_test(an_exec_is_updated_from_a_graph_of_the_same_shape),
         cmocka_unit_test(clones_and_children_are_copies),
+        cmocka_unit_test(the_child_graph_of_an_exec_is_set),
         cmocka_unit_test(a_node_made_by_hand_joins_a_capture),
         cmocka_unit_test(a_graph_waits_for_the_events_of_its_nodes),
         cmocka_unit_test(events_are_recorded_in_child_graphs),
