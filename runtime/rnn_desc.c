@@ -49,6 +49,11 @@ Status rnn_check_cell(Desc *d, Error *err) {
     st = plan_check_fields(d, cell_fields, sizeof cell_fields / sizeof cell_fields[0], "rnn", err);
     const bool gru = d->cell == SEQTUNE_GRU;
     if (st == ST_OK) st = only(gru && d->projection != 0, "projection", "a GRU has none", err);
+    if (st == ST_OK && d->projection > d->hidden)
+        st = err_set(err, ST_INVALID,
+                     "projection (length of the projected h) is %lld: must be 1..%lld, hidden "
+                     "(0: none)",
+                     (long long)d->projection, (long long)d->hidden);
     if (st == ST_OK) st = only(gru && d->peephole, "peephole", "a GRU has none", err);
     if (st == ST_OK) st = only(!gru && d->reset_before, "reset_before", "an LSTM has none", err);
     return st;

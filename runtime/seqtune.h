@@ -517,7 +517,7 @@ typedef struct seqtune_rnn_desc {
     int64_t hidden;       /* units; 1..16384 */
     int64_t layers;       /* default 1; at most 64 */
     int64_t max_steps;    /* 1: kernels of one step */
-    int64_t projection;   /* LSTM: length of h; 0: hidden, without projection */
+    int64_t projection;   /* LSTM: length of h, at most hidden; 0: hidden, without projection */
     int64_t total_tokens; /* packed: of all sequences; default batch * max_steps */
     int packed;           /* 1: args.cu_seqlens */
     int device_lengths;   /* 1: args.lens */

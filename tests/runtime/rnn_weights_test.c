@@ -73,6 +73,7 @@ static void every_field_has_limits_that_are_told(void **state) {
         BAD(max_steps, I64, 0, SEQTUNE_LSTM, "max_steps (largest number of steps) is 0"),
         BAD(projection, I64, -1, SEQTUNE_LSTM, "projection (length of the projected h) is -1"),
         BAD(projection, I64, 8, SEQTUNE_GRU, "projection: a GRU has none"),
+        BAD(projection, I64, 17, SEQTUNE_LSTM, "projected h) is 17: must be 1..16, hidden"),
         BAD(total_tokens, I64, 9, SEQTUNE_LSTM, "total_tokens is 9: only packed"),
         BAD(packed, INT, 2, SEQTUNE_LSTM, "packed is 2: must be 0 or 1"),
         BAD(device_lengths, INT, -1, SEQTUNE_LSTM, "device_lengths is -1"),
