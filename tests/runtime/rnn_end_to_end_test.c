@@ -157,9 +157,10 @@ static void a_wavefront_gives_the_bits_of_layer_after_layer(void **state) {
             d.hidden = 32;
             d.batch = 2;
             d.max_steps = 129;
+            d.store_gates = 1;
             Bench b = bench_of(&d, NULL);
             Result whole = run_whole(&b), pieces = run_pieces(&b, &d, 100);
-            check_reference(&b, &whole);
+            check_reference_and_gates(&b, &whole);
             assert_same(&pieces, &whole);
             result_end(&whole);
             result_end(&pieces);

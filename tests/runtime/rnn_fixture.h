@@ -22,8 +22,8 @@ typedef struct Bench {
     seqtune_rnn_desc d;
     const int64_t *lens; /* NULL: all steps */
     Dtype type;
-    int64_t gates, state, directions, blocks, tokens;
-    float *host[MAX_BLOCKS][WEIGHTS]; /* what the description has not: NULL */
+    int64_t gates, state, directions, blocks, tokens, rows; /* rows: of gates in one step */
+    float *host[MAX_BLOCKS][WEIGHTS];                       /* what the description has not: NULL */
     double *exact[MAX_BLOCKS][WEIGHTS];
     double *zeros;       /* shifts of layer norm that are in the bias */
     double *x;           /* [batch, steps, input] */
@@ -31,16 +31,16 @@ typedef struct Bench {
     seqtune_device_ptr weights, at_x, at_h, at_c, at_lens, at_cu;
 } Bench;
 
-/* What a run gives: y in the caller's layout, h and c. */
+/* What a run gives: y in the caller's layout, h and c, with store_gates the gates. */
 typedef struct Result {
-    char *y, *h, *c;
-    size_t y_bytes, h_bytes, c_bytes;
+    char *y, *h, *c, *gates;
+    size_t y_bytes, h_bytes, c_bytes, gates_bytes;
 } Result;
 
 /* A plan with its buffers on the device. */
 typedef struct Rig {
     seqtune_plan *plan;
-    seqtune_device_ptr workspace, y, h[2], c[2];
+    seqtune_device_ptr workspace, y, h[2], c[2], gates;
 } Rig;
 
 extern seqtune_context *ctx;
@@ -48,9 +48,10 @@ extern seqtune_context *ctx;
 int rnn_setup(void **state); /* opens ctx */
 int rnn_teardown(void **state);
 
+void seed_numbers(uint64_t from); /* of weights and inputs made from now on */
 seqtune_device_ptr to_device(const void *data, size_t bytes);
 /* A dirty buffer is 0xa5 everywhere, which is a number in every type. */
-Bench bench_of(const seqtune_rnn_desc *d, const int64_t *lens); /* d is normalised but strides */
+Bench bench_of(const seqtune_rnn_desc *d, const int64_t *lens); /* strides may be 0 */
 void bench_end(Bench *b);
 Rig rig_of(const Bench *b, const seqtune_rnn_desc *d);
 void rig_end(Rig *r);
@@ -64,6 +65,9 @@ Result run_pieces(const Bench *b, const seqtune_rnn_desc *d, int64_t piece);
 Result run_whole(const Bench *b);
 void result_end(Result *r);
 void assert_same(const Result *a, const Result *b);
+/* y, also that it is 0 past lengths and as it was between rows, h and c. */
 void check_reference(const Bench *b, const Result *r);
+/* The same, and the gates of a run of all steps. */
+void check_reference_and_gates(const Bench *b, const Result *r);
 
 #endif
