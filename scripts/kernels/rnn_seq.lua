@@ -5,11 +5,13 @@
 local rnn, grid = require "rnn", require "rnn_grid"
 
 -- Tier 1's seeds, best first: many warps to hide latency, then as much of R in registers as goes.
-local seeds = {}
+-- Where some of R must be in shared memory, which every step reads again, tier 2 is faster.
+local seeds, shared_seeds = {}, {}
 for _, units in ipairs { 16, 8, 24, 32, 48, 64 } do
   for shared = 0, 8 do
     for split = 0, 1 do
-      seeds[#seeds + 1] = seed { tier = 1, batch_tile = 8, warp_units = units, shared_blocks = shared, split = split, chains = 1, k_splits = 1, depth = 1, part_units = 8 }
+      local list = shared == 0 and seeds or shared_seeds
+      list[#list + 1] = seed { tier = 1, batch_tile = 8, warp_units = units, shared_blocks = shared, split = split, chains = 1, k_splits = 1, depth = 1, part_units = 8 }
     end
   end
 end
@@ -49,8 +51,9 @@ kernel "rnn_seq" {
     let("operand_regs", "dtype == 'f32' and gates * 16 + 8 or batch_tile // 2 + 8"),
     let("live_regs", "weight_regs + sum_regs + operand_regs + batch_tile // 4"),
     -- Measured with ptxas 13.0 on sm_75, sm_80 and sm_90a: addresses, and what each block of units
-    -- has of its own. 4 fewer spill (12 bytes and more).
-    let("other_regs", "56 + warp_units // 8 * 3 * (peephole + store_gates)"),
+    -- has of its own. 4 fewer spill (12 bytes and more). With R in shared memory and two chains or
+    -- passes also what ptxas loads ahead in the loop over its blocks of k: 41 to spare spill (16 bytes and more).
+    let("other_regs", "56 + warp_units // 8 * 3 * (peephole + store_gates) + (dtype ~= 'f32' and shared_blocks > 0 and split + chains > 1 and 44 or 0)"),
     let("cells_part", "layer_norm == 1 and 'norm' or (reset == 'before' and 'reset_before' or 'plain')"),
     let("output_part", "projection > 0 and 'projection' or 'direct'"),
     -- Shared memory of tier 1: R; h and what cells give; sequences; layer norm's vectors and parts; P.
@@ -109,6 +112,6 @@ kernel "rnn_seq" {
   params = "rnn",
   flops = "2 * steps * batch * directions * hidden * (cell == 'lstm' and 4 or 3) * (projection > 0 and projection or hidden)",
   bytes = "steps * batch * directions * (hidden * (cell == 'lstm' and 16 or 12) + (projection > 0 and projection or hidden) * (dtype == 'f32' and 4 or 2))",
-  seeds = rnn.lets(seeds, grid.seeds, rnn.step_seeds { tier = 3, shared_blocks = 0, split = 0, chains = 1, part_units = 8 }),
+  seeds = rnn.lets(seeds, grid.seeds, shared_seeds, rnn.step_seeds { tier = 3, shared_blocks = 0, split = 0, chains = 1, part_units = 8 }),
   verify = { reference = "rnn_seq" },
 }

@@ -13,7 +13,9 @@ grid.lets = {
   let("grid_cell_regs", "cdiv(grid_cells, k_splits) * (10 + 2 * gates + (lengths == 'none' and 2 or 8))"),
   -- And the rows of one block of k from shared memory. Measured with ptxas 13.0 on sm_75, sm_80, sm_89 and sm_90a, as what does not spill.
   let("grid_other_regs", "40 + (dtype == 'f32' and 0 or batch_tile * 3 // 4 - 8) + (shared_blocks > 0 and 8 + warp_units * gates // 8 * element * 2 or 0)"),
-  let("grid_regs", "grid_weight_regs + grid_sum_regs + grid_load_regs + grid_cell_regs + grid_other_regs"),
+  -- Of six blocks of k and more ptxas moves loads of h and R ahead: with 27 registers to spare (f32: 59) it spills 8 bytes and more.
+  let("grid_ahead_regs", "part_blocks < 6 and 0 or dtype ~= 'f32' and 28 or (shared_blocks > 0 and batch_tile == 16 and 64 or 0)"),
+  let("grid_regs", "grid_weight_regs + grid_sum_regs + grid_load_regs + grid_cell_regs + grid_other_regs + grid_ahead_regs"),
   let("grid_limit", "min(255, gpu.regs_sm // (32 * grid_warps) // 8 * 8)"),
   let("grid_smem", "grid_warps * (warp_units // 8 * gates * shared_blocks * (element // 2) * 512 + (k_splits > 1 and grid_cells * gates * 256 or 0))"),
   let("grid_parts", "units_pad // part_units"),

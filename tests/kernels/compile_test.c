@@ -143,6 +143,17 @@ static const char *const rnn_stream_problems[] = {
     "cell=lstm dtype=f16 hidden=4096 batch=32 lengths=packed peephole=1 clip=1 store_gates=1",
     NULL};
 
+/* Hidden sizes whose recurrent weights stay in one SM (tier 1) or in all of them (tier 2). */
+static const char *const rnn_resident_problems[] = {
+    "cell=lstm dtype=f16 hidden=768 batch=16",
+    "cell=gru dtype=bf16 hidden=128 batch=16 lengths=padded store_gates=1",
+    "cell=lstm dtype=f16 hidden=192 batch=64 peephole=1 clip=1 lengths=packed",
+    "cell=lstm dtype=f32 hidden=128 batch=2",
+    "cell=gru dtype=f32 hidden=512 batch=3 lengths=padded",
+    "cell=gru dtype=f16 hidden=1024 batch=8 lengths=packed store_gates=1",
+    "cell=lstm dtype=bf16 hidden=341 batch=5 peephole=1 store_gates=1",
+    NULL};
+
 /* The listed problems that an architecture has no variant for, and why: all others have one. */
 static const struct {
     const char *spec, *arch, *part; /* of the problem's text */
@@ -407,6 +418,11 @@ static void streamed_rnn_seq_compiles_without_spills(void **state) {
     compile_all("rnn_seq", rnn_stream_problems);
 }
 
+static void resident_rnn_seq_compiles_without_spills(void **state) {
+    (void)state;
+    compile_all("rnn_seq", rnn_resident_problems);
+}
+
 static int open_run(void **state) {
     (void)state;
     Error err = {0};
@@ -448,6 +464,7 @@ int main(void) {
         cmocka_unit_test(rnn_input_compiles_without_spills),
         cmocka_unit_test(rnn_cell_compiles_without_spills),
         cmocka_unit_test(streamed_rnn_seq_compiles_without_spills),
+        cmocka_unit_test(resident_rnn_seq_compiles_without_spills),
     };
     cmocka_set_test_filter(getenv("SEQTUNE_CASE"));
     return cmocka_run_group_tests(tests, open_run, close_run);
