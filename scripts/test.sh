@@ -44,6 +44,9 @@ done
 # A finding of UBSan ends the program, or it would only print it.
 export UBSAN_OPTIONS="${UBSAN_OPTIONS:-halt_on_error=1:print_stacktrace=1}"
 jobs=$(nproc 2>/dev/null || echo 2)
+# Test programs at a time: many work on one core. The large ones of --all take all, a real GPU is one.
+at_once=$jobs
+[ "$mode" != all ] && [ -z "${SEQTUNE_TEST_GPU:-}" ] || at_once=1
 build=${SEQTUNE_BUILD_DIR:-build}
 # Programs that cover the memory-unsafe inputs; the ASan+UBSan subset of the normal run.
 sanitized_subset="test_base test_db_record test_db_merge test_generator test_softgpu_ptx test_softgpu_exec test_softgpu_memory test_softgpu_driver test_runtime_cache test_runtime_desc"
@@ -75,31 +78,6 @@ build_tree() { # build_tree DIR OPTIONS...
     return 1
 }
 
-# Runs one test program with TAP output into $results/NAME.tap; a crash or a missing line counts.
-run_one() { # run_one PROGRAM RESULTS
-    name=${1##*/}
-    start=$(date +%s)
-    CMOCKA_MESSAGE_OUTPUT=TAP timeout "${SEQTUNE_TEST_TIMEOUT:-$limit}" "$1" >"$2/$name.tap" 2>"$2/$name.err"
-    code=$?
-    awk -v name="$name" -v code="$code" -v secs=$(($(date +%s) - start)) '
-        /^1\.\.[0-9]+/ { plan += substr($1, 4) }
-        /# [Ss][Kk][Ii][Pp]/ && /^(not )?ok / { skipped++; next }
-        /^not ok / { failed++; print "    " $0; show = 1; next }
-        /^ok / { passed++; show = 0; next }
-        /^# / && show { print "        " $0 }
-        END {
-            lost = plan - passed - failed - skipped
-            if (lost > 0) { failed += lost; print "    " lost " tests did not report (exit " code ")" }
-            if (lost <= 0 && code != 0 && !failed) { failed++; print "    exit status " code }
-            if (plan == 0 && !failed) { failed++; print "    no test reported (exit " code ")" }
-            printf "%s %s: %d passed, %d failed, %d skipped (%d s)\n", (failed ? "FAIL" : "  ok"), name, passed, failed, skipped, secs
-            print passed + 0, failed + 0, skipped + 0 > "/dev/stderr"
-        }' "$2/$name.tap" 2>"$2/$name.count" >"$2/$name.line"
-    cat "$2/$name.line"
-    grep -q '^FAIL' "$2/$name.line" && tail -n 15 "$2/$name.err" | sed 's/^/        /'
-    return 0
-}
-
 run_programs() { # run_programs RESULTS PROGRAM...
     results=$1
     shift
@@ -111,8 +89,8 @@ run_programs() { # run_programs RESULTS PROGRAM...
             for f in $filter; do case ${program##*/} in *"$f"*) keep=1 ;; esac done
             [ -n "$keep" ] || continue
         fi
-        run_one "$program" "$results"
-    done
+        echo "$program"
+    done | xargs -r -n 1 -P "$at_once" sh tests/run_one.sh "$results" "${SEQTUNE_TEST_TIMEOUT:-$limit}"
 }
 
 # Without NVRTC most suites skip, which must not look like a pass: one test of its own fails then.
