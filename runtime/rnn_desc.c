@@ -73,8 +73,10 @@ static Status check_floats(const Desc *d, Error *err) {
 
 static Status check_flags(const Desc *d, Error *err) {
     const bool order = (d->flags & SEQTUNE_RNN_SEQUENCE_ORDER) != 0;
-    if ((d->flags & ~SEQTUNE_RNN_SEQUENCE_ORDER) != 0)
-        return err_set(err, ST_INVALID, "flags is 0x%x: only SEQTUNE_RNN_SEQUENCE_ORDER is known",
+    if ((d->flags & ~(SEQTUNE_RNN_SEQUENCE_ORDER | SEQTUNE_CHECKED)) != 0)
+        return err_set(err, ST_INVALID,
+                       "flags is 0x%x: must be SEQTUNE_RNN_SEQUENCE_ORDER, SEQTUNE_CHECKED, both "
+                       "or 0",
                        (unsigned)d->flags);
     if (order && d->max_steps != 1)
         return err_set(

@@ -7,9 +7,11 @@
  *     upper    0 1 2 3          one as if they were two directions of one layer
  *
  * Invariant: a run is launches and at most one memset on one stream, whatever the lengths are; it
- * allocates nothing and can be captured. Its bits do not depend on the pieces. */
+ * allocates nothing and can be captured (but with SEQTUNE_CHECKED). Its bits do not depend on the
+ * pieces. */
 #include "runtime/plan_internal.h"
 #include "runtime/rnn.h"
+#include "runtime/table_check.h"
 
 typedef seqtune_rnn_desc Desc;
 
@@ -298,6 +300,27 @@ static Status clear_error(const Run *r, Error *err) {
     return st;
 }
 
+/* SEQTUNE_CHECKED: waits for the run; a kernel that gave up a wait is an error of the run. */
+static Status check_end(const Run *r, Error *err) {
+    const Driver *driver = r->plan->ctx->driver;
+    bool pushed = false;
+    int32_t word = 0;
+    CuResult result = driver_enter(driver, r->plan->ctx->device.context, &pushed);
+    Status st = driver_check(driver, result, "cuCtxPushCurrent", err);
+    if (st == ST_OK)
+        st = driver_check(driver, driver->StreamSynchronize(r->stream), "cuStreamSynchronize", err);
+    if (st == ST_OK && r->error != 0)
+        st = driver_check(driver, driver->MemcpyDtoH(&word, r->error, sizeof word), "cuMemcpyDtoH",
+                          err);
+    driver_leave(driver, pushed);
+    if (st != ST_OK || word == 0) return st;
+    return err_set(err, ST_TIMEOUT,
+                   "a block waited in vain for others in step %d (error word %d): what the run "
+                   "wrote is undefined. All blocks of the kernel must be on the GPU at once: keep "
+                   "other work off it",
+                   word - 1, word);
+}
+
 Status rnn_run(const seqtune_plan *plan, const void *args, seqtune_device_ptr workspace,
                seqtune_stream stream, Error *err) {
     const Desc *d = &plan->desc.u.rnn;
@@ -309,6 +332,9 @@ Status rnn_run(const seqtune_plan *plan, const void *args, seqtune_device_ptr wo
     if (st == ST_OK) st = plan_check_workspace(plan, workspace, err);
     if (st != ST_OK) return st;
     if (r.error == 0 && r.work->may_wait) r.error = at_workspace(&r, r.work->error);
-    st = clear_error(&r, err);
-    return st != ST_OK ? st : run_layers(&r, err);
+    const bool checked = (d->flags & SEQTUNE_CHECKED) != 0;
+    if (checked) st = rnn_check_tables(plan, a, stream, err);
+    if (st == ST_OK) st = clear_error(&r, err);
+    if (st == ST_OK) st = run_layers(&r, err);
+    return st == ST_OK && checked ? check_end(&r, err) : st;
 }

@@ -206,7 +206,9 @@ enum {
     /* Every run first waits for the stream, copies page tables and lengths to the host and checks
      * them: a page id outside the pool, a length above its capacity, offsets that do not ascend
      * from 0 or end past the tokens are SEQTUNE_INVALID with their place. Not for capture. The
-     * software GPU refuses page ids and slots without it, but in captures (docs/c-api.md). */
+     * software GPU refuses page ids and slots without it, but in captures (docs/c-api.md).
+     * Recurrent layers: lens and cu_seqlens; the run then waits for its end, too, and a kernel that
+     * gave up waiting for other blocks is SEQTUNE_TIMEOUT. */
     SEQTUNE_CHECKED = 2,
     /* Recurrent cells, max_steps = 1: the kernels and configurations that a plan of order_steps
      * steps would have, so that T runs of one step give the bits of its run of T. */
@@ -530,7 +532,7 @@ typedef struct seqtune_rnn_desc {
     float norm_eps;   /* layer_norm; default 1e-5 */
     /* 0: packed [step, batch, features]. Packed sequences: *_stride_step is that of tokens. */
     int64_t x_stride_step, x_stride_batch, y_stride_step, y_stride_batch;
-    int flags;           /* SEQTUNE_RNN_SEQUENCE_ORDER */
+    int flags;           /* SEQTUNE_RNN_SEQUENCE_ORDER | SEQTUNE_CHECKED */
     int64_t order_steps; /* with that flag; else 0 */
     int64_t chunk_steps; /* steps whose W x is in the workspace at once; 0: as many as 64 MiB hold.
                             The results do not depend on it */

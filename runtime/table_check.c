@@ -1,5 +1,6 @@
 /* SEQTUNE_CHECKED: lengths within the description's maxima, offsets ascending, slots and page ids
- * in the pool. One description of the tables (Tables) serves attention and the KV cache.
+ * in the pool. One description of the tables (Tables) serves attention, the KV cache and recurrent
+ * layers.
  *
  * Without the flag, on the software GPU: page ids and slots alone, of the keys that the run is sure
  * to touch. What a kernel cuts or leaves out by contract (lengths above the maxima, keys past a
@@ -13,7 +14,7 @@
 /* What a run reads on the device (addresses 0: not used) and what its entries must keep to. */
 typedef struct Tables {
     st_address cu_q, cu_kv, lens, indptr, pages, slots;
-    const char *cu_q_name;
+    const char *cu_q_name, *lens_name, *max_kv_name;
     int64_t batch, tokens;     /* tokens: of slots */
     int64_t max_q, max_kv;     /* of one sequence */
     int64_t total_q, total_kv; /* where cu_q, cu_kv end at most */
@@ -82,8 +83,8 @@ static Status check_offsets(const Offsets *o, int64_t batch, Error *err) {
 static Status check_lengths(const Tables *t, const Copies *c, Error *err) {
     for (int64_t b = 0; c->lens != NULL && b < t->batch; b++)
         if (c->lens[b] < 0 || c->lens[b] > t->max_kv)
-            return err_set(err, ST_INVALID, "lens_kv[%lld] is %d: must be 0..%lld, max_len_kv",
-                           (long long)b, c->lens[b], (long long)t->max_kv);
+            return err_set(err, ST_INVALID, "%s[%lld] is %d: must be 0..%lld, %s", t->lens_name,
+                           (long long)b, c->lens[b], (long long)t->max_kv, t->max_kv_name);
     return ST_OK;
 }
 
@@ -250,6 +251,8 @@ Status attention_check_tables(const seqtune_plan *plan, const PlanCall *call, se
         .indptr = p->page_indptr,
         .pages = p->pages,
         .cu_q_name = "cu_seqlens_q",
+        .lens_name = "lens_kv",
+        .max_kv_name = "max_len_kv",
         .batch = d->batch,
         .max_q = d->max_len_q,
         .max_kv = d->max_len_kv,
@@ -277,6 +280,8 @@ Status kv_check_tables(const seqtune_plan *plan, const PlanCall *call, seqtune_s
         .pages = p->pages,
         .slots = p->slots,
         .cu_q_name = "cu_seqlens",
+        .lens_name = "lens_kv",
+        .max_kv_name = "pages * page_size",
         .batch = d->batch,
         .tokens = p->tokens,
         .max_q = p->tokens,
@@ -287,6 +292,24 @@ Status kv_check_tables(const seqtune_plan *plan, const PlanCall *call, seqtune_s
         .table_stride = d->block_table_stride,
         .appends = true,
         .checked = (d->flags & SEQTUNE_CHECKED) != 0,
+    };
+    return check_tables(plan, &tables, stream, err);
+}
+
+Status rnn_check_tables(const seqtune_plan *plan, const seqtune_rnn_args *args,
+                        seqtune_stream stream, Error *err) {
+    const seqtune_rnn_desc *d = &plan->desc.u.rnn;
+    const Tables tables = {
+        .cu_q = args->cu_seqlens,
+        .lens = args->lens,
+        .cu_q_name = "cu_seqlens",
+        .lens_name = "lens",
+        .max_kv_name = "max_steps",
+        .batch = d->batch,
+        .max_q = d->max_steps,
+        .max_kv = d->max_steps,
+        .total_q = d->total_tokens,
+        .checked = true,
     };
     return check_tables(plan, &tables, stream, err);
 }

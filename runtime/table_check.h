@@ -12,5 +12,8 @@ Status attention_check_tables(const seqtune_plan *plan, const PlanCall *call, se
                               Error *err);
 Status kv_check_tables(const seqtune_plan *plan, const PlanCall *call, seqtune_stream stream,
                        Error *err);
+/* The same with SEQTUNE_CHECKED, which the caller has looked at: lens and cu_seqlens. */
+Status rnn_check_tables(const seqtune_plan *plan, const seqtune_rnn_args *args,
+                        seqtune_stream stream, Error *err);
 
 #endif

@@ -210,6 +210,76 @@ static void appends_past_a_dense_cache_are_refused(void **state) {
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) seqtune_device_free(ctx, all[i]);
 }
 
+/* ---- recurrent layers ---- */
+
+static seqtune_plan *layers_plan(int packed) {
+    seqtune_rnn_desc d = SEQTUNE_RNN_DESC_INIT;
+    seqtune_plan *plan = NULL;
+    d.cell = SEQTUNE_GRU;
+    d.batch = BATCH;
+    d.input = d.hidden = 16;
+    d.layers = 2;
+    d.max_steps = 5;
+    d.packed = packed;
+    d.total_tokens = packed ? 8 : 0;
+    d.device_lengths = !packed;
+    d.flags = SEQTUNE_CHECKED;
+    if (seqtune_plan_rnn(ctx, &d, &plan) != SEQTUNE_OK) fail_msg("%s", seqtune_last_error(ctx));
+    return plan;
+}
+
+/* Lengths, or offsets where there are more. */
+typedef struct Steps {
+    int values[BATCH + 1];
+    const char *part; /* of the error; NULL: runs */
+} Steps;
+
+static void run_steps(int packed, const Steps *rows, size_t count) {
+    enum { TOKENS = 10, WEIGHTS = 1 << 16 };
+    seqtune_plan *plan = layers_plan(packed);
+    seqtune_rnn_args a = SEQTUNE_RNN_ARGS_INIT;
+    a.weights = device_zeros(WEIGHTS);
+    a.x = device_zeros(TOKENS * 16 * 2);
+    a.y = device_zeros(TOKENS * 16 * 2);
+    const seqtune_device_ptr workspace = device_zeros(seqtune_plan_workspace(plan));
+    for (size_t i = 0; i < count; i++) {
+        const seqtune_device_ptr values = device_ints(rows[i].values, BATCH + 1);
+        *(packed ? &a.cu_seqlens : &a.lens) = values;
+        const seqtune_status got = seqtune_run_rnn(plan, &a, workspace, NULL);
+        if (got != (rows[i].part != NULL ? SEQTUNE_INVALID : SEQTUNE_OK))
+            fail_msg("row %zu: status %d: %s", i, (int)got, seqtune_last_error(ctx));
+        if (rows[i].part != NULL) assert_has(seqtune_last_error(ctx), rows[i].part);
+        assert_int_equal(seqtune_device_synchronize(ctx), SEQTUNE_OK);
+        seqtune_device_free(ctx, values);
+    }
+    const seqtune_device_ptr all[] = {a.weights, a.x, a.y, workspace};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) seqtune_device_free(ctx, all[i]);
+    seqtune_plan_destroy(plan);
+}
+
+static void bad_lengths_of_recurrent_layers_are_refused_with_their_place(void **state) {
+    (void)state;
+    static const Steps rows[] = {
+        {{0, 5}, NULL},
+        {{5, 6}, "seqtune_run_rnn: lens[1] is 6: must be 0..5, max_steps"},
+        {{-1, 2}, "lens[0] is -1: must be 0..5, max_steps"},
+    };
+    run_steps(0, rows, sizeof rows / sizeof rows[0]);
+}
+
+static void bad_offsets_of_packed_sequences_are_refused_with_their_place(void **state) {
+    (void)state;
+    static const Steps rows[] = {
+        {{0, 5, 8}, NULL},
+        {{2, 2, 7}, NULL}, /* tokens before the first are nobody's */
+        {{0, 3, 2}, "cu_seqlens[1] is 3 and cu_seqlens[2] is 2: offsets ascend from 0 by at most"},
+        {{-1, 3, 5}, "cu_seqlens[0] is -1"},
+        {{0, 6, 8}, "cu_seqlens[1] is 6: offsets ascend from 0 by at most 5"},
+        {{0, 4, 9}, "cu_seqlens[2] is 9: must be at most 8, the tokens"},
+    };
+    run_steps(1, rows, sizeof rows / sizeof rows[0]);
+}
+
 /* ---- without the flag ---- */
 
 /* One sequence of 32 keys in pages of 16: its table is {1, id}. */
@@ -368,6 +438,8 @@ int main(void) {
         cmocka_unit_test(bad_offsets_of_ragged_sequences_are_refused),
         cmocka_unit_test(missing_arrays_are_named),
         cmocka_unit_test(appends_past_a_dense_cache_are_refused),
+        cmocka_unit_test(bad_lengths_of_recurrent_layers_are_refused_with_their_place),
+        cmocka_unit_test(bad_offsets_of_packed_sequences_are_refused_with_their_place),
         cmocka_unit_test(page_ids_outside_of_the_pool_are_refused_without_the_flag),
         cmocka_unit_test(ids_that_no_query_sees_are_not_looked_at),
         cmocka_unit_test(captured_and_sampled_runs_are_not_looked_at),

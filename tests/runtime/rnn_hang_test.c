@@ -78,6 +78,25 @@ static void a_killed_block_ends_the_run_with_an_error(void **state) {
     bench_end(&b);
 }
 
+static void a_checked_run_returns_what_the_error_word_says(void **state) {
+    (void)state;
+    seqtune_rnn_desc d = large_layer();
+    d.flags = SEQTUNE_CHECKED;
+    Bench b = bench_of(&d, NULL);
+    Rig rig = rig_of(&b, &d);
+    const seqtune_rnn_args a = args_of(&b, &rig, 0, d.max_steps, 0); /* asks for no error word */
+    kill_block(entry, 3, 1500);
+    assert_int_equal(seqtune_run_rnn(rig.plan, &a, rig.workspace, NULL), SEQTUNE_TIMEOUT);
+    assert_has(seqtune_last_error(ctx), "seqtune_run_rnn: a block waited in vain for others in ");
+    kill_block(NULL, 0, 0);
+    CHECK(seqtune_run_rnn(rig.plan, &a, rig.workspace, NULL));
+    Result r = fetch(&b, &rig, 0);
+    check_reference(&b, &r);
+    result_end(&r);
+    rig_end(&rig);
+    bench_end(&b);
+}
+
 /* ---- in a process whose GPU has few SMs ---- */
 
 static void a_plan_takes_what_the_gpu_can_hold(void **state) {
@@ -119,6 +138,7 @@ static int few_sms(void) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_killed_block_ends_the_run_with_an_error),
+        cmocka_unit_test(a_checked_run_returns_what_the_error_word_says),
     };
     int status = 0;
     if (getenv("SEQTUNE_TEST_GPU") != NULL) return 0;

@@ -88,7 +88,7 @@ static void every_field_has_limits_that_are_told(void **state) {
         BAD(norm_eps, F32, INFINITY, SEQTUNE_LSTM, "norm_eps is inf"),
         BAD(x_stride_step, I64, -8, SEQTUNE_LSTM, "x_stride_step is -8"),
         BAD(y_stride_batch, I64, 4, SEQTUNE_LSTM, "rows that are written would overlap"),
-        BAD(flags, INT, 1, SEQTUNE_LSTM, "flags is 0x1: only SEQTUNE_RNN_SEQUENCE_ORDER"),
+        BAD(flags, INT, 1, SEQTUNE_LSTM, "flags is 0x1: must be SEQTUNE_RNN_SEQUENCE_ORDER"),
         BAD(flags, INT, 4, SEQTUNE_LSTM, "SEQTUNE_RNN_SEQUENCE_ORDER with max_steps 7"),
         BAD(chunk_steps, I64, -1, SEQTUNE_LSTM, "chunk_steps (steps of a launch) is -1"),
         BAD(order_steps, I64, 9, SEQTUNE_LSTM, "order_steps is 9: must be given with"),
