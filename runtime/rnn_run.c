@@ -6,9 +6,9 @@
  *     lower  0 1 2 3            one launch does piece k of the lower layer and k - 1 of the upper
  *     upper    0 1 2 3          one as if they were two directions of one layer
  *
- * Invariant: a run is launches and at most one memset on one stream, whatever the lengths are; it
- * allocates nothing and can be captured (but with SEQTUNE_CHECKED). Its bits do not depend on the
- * pieces. */
+ * Invariant: a run is launches and at most one memset on one stream, whatever the lengths are (of
+ * no steps: copies of states); it allocates nothing and can be captured (but with SEQTUNE_CHECKED).
+ * Its bits do not depend on the pieces. */
 #include "runtime/plan_internal.h"
 #include "runtime/rnn.h"
 #include "runtime/table_check.h"
@@ -300,6 +300,35 @@ static Status clear_error(const Run *r, Error *err) {
     return st;
 }
 
+static Status set_state(const Run *r, seqtune_device_ptr in, seqtune_device_ptr out, int64_t bytes,
+                        Error *err) {
+    const Driver *driver = r->plan->ctx->driver;
+    if (out == 0 || out == in || bytes == 0) return ST_OK;
+    if (in == 0)
+        return driver_check(driver, driver->MemsetD8Async(out, 0, (size_t)bytes, r->stream),
+                            "cuMemsetD8Async", err);
+    return driver_check(driver, driver->MemcpyDtoDAsync(out, in, (size_t)bytes, r->stream),
+                        "cuMemcpyDtoDAsync", err);
+}
+
+/* A run of no steps: the states after it are those before. Its other arguments may be missing. */
+static Status run_nothing(const Run *r, Error *err) {
+    const Driver *driver = r->plan->ctx->driver;
+    const seqtune_rnn_args *a = r->args;
+    const RnnShape *s = &r->work->shape;
+    const int64_t rows = r->d->layers * s->directions * r->d->batch;
+    bool pushed = false;
+    Status st = check_states(r->d, a, err);
+    if (st == ST_OK) st = clear_error(r, err);
+    if (st != ST_OK) return st;
+    st = driver_check(driver, driver_enter(driver, r->plan->ctx->device.context, &pushed),
+                      "cuCtxPushCurrent", err);
+    if (st == ST_OK) st = set_state(r, a->h_in, a->h_out, rows * s->state * s->element, err);
+    if (st == ST_OK) st = set_state(r, a->c_in, a->c_out, rows * s->cell * 4, err);
+    driver_leave(driver, pushed);
+    return st;
+}
+
 /* SEQTUNE_CHECKED: waits for the run; a kernel that gave up a wait is an error of the run. */
 static Status check_end(const Run *r, Error *err) {
     const Driver *driver = r->plan->ctx->driver;
@@ -321,20 +350,24 @@ static Status check_end(const Run *r, Error *err) {
                    word - 1, word);
 }
 
+static Status run_steps(Run *r, Error *err) {
+    const bool checked = (r->d->flags & SEQTUNE_CHECKED) != 0;
+    Status st = check_args(r->d, r->args, err);
+    if (st == ST_OK) st = plan_check_workspace(r->plan, r->workspace, err);
+    if (st != ST_OK) return st;
+    if (r->error == 0 && r->work->may_wait) r->error = at_workspace(r, r->work->error);
+    if (checked) st = rnn_check_tables(r->plan, r->args, r->stream, err);
+    if (st == ST_OK) st = clear_error(r, err);
+    if (st == ST_OK) st = run_layers(r, err);
+    return st == ST_OK && checked ? check_end(r, err) : st;
+}
+
 Status rnn_run(const seqtune_plan *plan, const void *args, seqtune_device_ptr workspace,
                seqtune_stream stream, Error *err) {
     const Desc *d = &plan->desc.u.rnn;
     const seqtune_rnn_args *a = args;
     Run r = {plan, d, plan->rnn, a, workspace, a->error, stream, 0};
     Status st = plan_take_length("steps", a->steps, d->max_steps, &r.steps, err);
-    if (st != ST_OK || r.steps == 0) return st;
-    st = check_args(d, a, err);
-    if (st == ST_OK) st = plan_check_workspace(plan, workspace, err);
     if (st != ST_OK) return st;
-    if (r.error == 0 && r.work->may_wait) r.error = at_workspace(&r, r.work->error);
-    const bool checked = (d->flags & SEQTUNE_CHECKED) != 0;
-    if (checked) st = rnn_check_tables(plan, a, stream, err);
-    if (st == ST_OK) st = clear_error(&r, err);
-    if (st == ST_OK) st = run_layers(&r, err);
-    return st == ST_OK && checked ? check_end(&r, err) : st;
+    return r.steps > 0 ? run_steps(&r, err) : run_nothing(&r, err);
 }

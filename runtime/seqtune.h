@@ -42,8 +42,8 @@ extern "C" {
 #define SEQTUNE_VERSION_PATCH 0
 
 /* A length that really is 0, where 0 means "the default" (max_len_q, max_len_kv, max_tokens of
- * descriptions; len_q, len_kv, tokens of arguments). No keys: O = 0 and LSE = -inf; no queries or
- * tokens: the run does nothing. */
+ * descriptions; len_q, len_kv, tokens, steps of arguments). No keys: O = 0 and LSE = -inf; no
+ * queries or tokens: the run does nothing; no steps: h_out and c_out become h_in and c_in. */
 #define SEQTUNE_LENGTH_ZERO (-1)
 
 typedef enum seqtune_status {

@@ -252,6 +252,43 @@ static void what_is_not_wanted_is_not_written(void **state) {
     bench_end(&b);
 }
 
+/* Two buffers in turn stay right when there was nothing to run: h and c are handed on. */
+static void a_run_of_no_steps_hands_the_states_on(void **state) {
+    (void)state;
+    for (int cell = SEQTUNE_LSTM; cell <= SEQTUNE_GRU; cell++) {
+        seqtune_rnn_desc d = layers_of((seqtune_rnn_cell)cell, SEQTUNE_F16, 2);
+        d.hidden = 3; /* an odd number of halves */
+        Bench b = bench_of(&d, NULL);
+        Rig rig = rig_of(&b, &d);
+        const int32_t fill = 77;
+        int32_t word = 0;
+        seqtune_rnn_args a = args_of(&b, &rig, 0, d.max_steps, 0);
+        a.steps = SEQTUNE_LENGTH_ZERO;
+        a.x = a.y = 0;
+        a.error = to_device(&fill, sizeof fill);
+        CHECK(seqtune_run_rnn(rig.plan, &a, 0, NULL));
+        CHECK(seqtune_device_download(ctx, &word, a.error, sizeof word));
+        assert_int_equal(word, 0);
+        Result r = fetch(&b, &rig, 0);
+        for (size_t i = 0; i < r.h_bytes / 2; i++)
+            assert_true(dtype_load(DTYPE_F16, r.h, (int64_t)i) == b.h_in[i]);
+        for (size_t i = 0; i < r.c_bytes / 4 && cell == SEQTUNE_LSTM; i++)
+            assert_true(dtype_load(DTYPE_F32, r.c, (int64_t)i) == b.c_in[i]);
+        result_end(&r);
+        a.h_in = a.c_in = 0;
+        CHECK(seqtune_run_rnn(rig.plan, &a, 0, NULL));
+        r = fetch(&b, &rig, 0);
+        for (size_t i = 0; i < r.h_bytes; i++) assert_int_equal(r.h[i], 0);
+        for (size_t i = 0; i < r.c_bytes && cell == SEQTUNE_LSTM; i++) assert_int_equal(r.c[i], 0);
+        result_end(&r);
+        a.h_in = a.h_out + 16;
+        assert_int_equal(seqtune_run_rnn(rig.plan, &a, 0, NULL), SEQTUNE_INVALID);
+        CHECK(seqtune_device_free(ctx, a.error));
+        rig_end(&rig);
+        bench_end(&b);
+    }
+}
+
 /* Replays of one captured run, the lengths changed between them. */
 static void a_captured_run_serves_other_lengths(void **state) {
     (void)state;
@@ -381,6 +418,7 @@ int main(void) {
         cmocka_unit_test(steps_of_the_cell_kernel_agree_with_the_reference),
         cmocka_unit_test(c_in_place_gives_the_same_bits),
         cmocka_unit_test(what_is_not_wanted_is_not_written),
+        cmocka_unit_test(a_run_of_no_steps_hands_the_states_on),
         cmocka_unit_test(a_captured_run_serves_other_lengths),
         cmocka_unit_test(a_dead_block_ends_in_the_error_word),
         cmocka_unit_test(every_tier_gives_the_same_bits_in_pieces),
