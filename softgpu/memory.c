@@ -138,6 +138,7 @@ typedef struct Wish {
     void *owner;
     uint64_t size;
     uint32_t flags;
+    bool reserved; /* addresses alone */
 } Wish;
 
 static void record_fill(Record *record, const Wish *wish, uint64_t base) {
@@ -152,7 +153,7 @@ static void record_fill(Record *record, const Wish *wish, uint64_t base) {
     __atomic_store_n(&record->pub.devices, 0, __ATOMIC_RELAXED);
     record->pub.tracked = wish->kind == SG_MEM_DEVICE && sg_written_wanted();
     record->pub.born = __atomic_load_n(&mem.launches, __ATOMIC_RELAXED);
-    __atomic_store_n(&record->pub.live, true, __ATOMIC_RELEASE);
+    __atomic_store_n(&record->pub.live, !wish->reserved, __ATOMIC_RELEASE);
 }
 
 /* Number of chunks at `i` that belong together, *free_now = whether they may be handed out. */
@@ -162,7 +163,7 @@ static size_t chunk_span(size_t i, bool *free_now) {
     const Record *large = entry_large(entry);
     *free_now = true;
     if (small != NULL) *free_now = small->live == 0 && i != mem.small;
-    if (large == NULL || !record_live(large)) return 1;
+    if (large == NULL || (!record_live(large) && !large->pub.reserved)) return 1;
     *free_now = false;
     return large->first_chunk + large->chunks - i;
 }
@@ -283,6 +284,11 @@ static Status alloc_small(Record *record, const Wish *wish, Error *err) {
     return ST_OK;
 }
 
+/* Bytes that the device's own memory loses to an allocation. */
+static uint64_t charge_of(SgMemKind kind, uint64_t size) {
+    return kind == SG_MEM_DEVICE ? round_up_u64(size, GRANULE) : 0;
+}
+
 static void link_live(Record *record) {
     record->newer = NULL;
     record->older = mem.newest;
@@ -290,15 +296,15 @@ static void link_live(Record *record) {
     mem.newest = record;
 }
 
+static void live_begin(Record *record) {
+    link_live(record);
+    mem.used[record->pub.device] += charge_of(record->pub.kind, record->pub.size);
+}
+
 static void unlink_live(Record *record) {
     if (record->older != NULL) record->older->newer = record->newer;
     if (record->newer != NULL) record->newer->older = record->older;
     if (mem.newest == record) mem.newest = record->older;
-}
-
-/* Bytes that the device's own memory loses to an allocation. */
-static uint64_t charge_of(SgMemKind kind, uint64_t size) {
-    return kind == SG_MEM_DEVICE ? round_up_u64(size, GRANULE) : 0;
 }
 
 static Status check_wish(const Wish *wish, uint64_t device_bytes, Error *err) {
@@ -315,11 +321,11 @@ static Status check_wish(const Wish *wish, uint64_t device_bytes, Error *err) {
 }
 
 /* Pinned and managed memory has chunks of its own, which a forked child keeps: the program's data
- * is in it. */
+ * is in it. Reserved memory has, too: it is kept while others come and go. */
 static Status place(Record *record, const Wish *wish, Error *err) {
     if (wish->kind == SG_MEM_DEVICE)
-        return wish->size > SMALL_MAX ? alloc_large(record, wish, err)
-                                      : alloc_small(record, wish, err);
+        return wish->size > SMALL_MAX || wish->reserved ? alloc_large(record, wish, err)
+                                                        : alloc_small(record, wish, err);
     const Status st = alloc_large(record, wish, err);
     if (st == ST_OK)
         madvise((void *)(uintptr_t)record->pub.base, record->chunks * CHUNK, MADV_DOFORK);
@@ -335,8 +341,8 @@ static Status allocate(const Wish *wish, uint64_t device_bytes, uint64_t *addres
     if (st == ST_OK && (record = record_take()) == NULL) st = err_no_memory(err, sizeof *record);
     if (st == ST_OK) st = place(record, wish, err);
     if (st == ST_OK) {
-        link_live(record);
-        mem.used[wish->device] += charge_of(wish->kind, wish->size);
+        record->pub.reserved = wish->reserved;
+        if (!wish->reserved) live_begin(record);
         *address = record->pub.base;
     } else if (record != NULL) {
         record_drop(record);
@@ -347,14 +353,53 @@ static Status allocate(const Wish *wish, uint64_t device_bytes, uint64_t *addres
 
 Status sg_mem_alloc(int device, void *owner, uint64_t size, uint64_t device_bytes,
                     uint64_t *address, Error *err) {
-    const Wish wish = {SG_MEM_DEVICE, device, owner, size, 0};
+    const Wish wish = {SG_MEM_DEVICE, device, owner, size, 0, false};
     return allocate(&wish, device_bytes, address, err);
 }
 
 Status sg_mem_alloc_shared(SgMemKind kind, int device, void *owner, uint64_t size, uint32_t flags,
                            uint64_t *address, Error *err) {
-    const Wish wish = {kind, device, owner, size, flags};
+    const Wish wish = {kind, device, owner, size, flags, false};
     return allocate(&wish, UINT64_MAX, address, err);
+}
+
+/* Reserved addresses ---------------------------------------------------------- */
+
+static Record *find_reserved(uint64_t address) {
+    const SgAllocation *found = sg_mem_in_range(address) ? sg_mem_find(address) : NULL;
+    if (found == NULL || !found->reserved || found->base != address) return NULL;
+    return (Record *)(uintptr_t)found;
+}
+
+Status sg_mem_reserve(int device, uint64_t size, uint64_t *address, Error *err) {
+    const Wish wish = {SG_MEM_DEVICE, device, NULL, size, 0, true};
+    return allocate(&wish, UINT64_MAX, address, err);
+}
+
+Status sg_mem_back(uint64_t address, void *owner, uint64_t device_bytes, Error *err) {
+    pthread_mutex_lock(&mem.lock);
+    Record *record = find_reserved(address);
+    Status st = ST_OK;
+    if (record == NULL || record_live(record))
+        st = err_set(err, ST_INVALID, "device memory: 0x%" PRIx64 " is %s", address,
+                     record == NULL ? "not reserved" : "allocated already");
+    if (st == ST_OK) {
+        const Wish wish = {SG_MEM_DEVICE, record->pub.device, owner, record->pub.size, 0, false};
+        st = check_wish(&wish, device_bytes, err);
+        if (st == ST_OK) {
+            record_fill(record, &wish, address);
+            live_begin(record);
+        }
+    }
+    pthread_mutex_unlock(&mem.lock);
+    return st;
+}
+
+void sg_mem_unreserve(uint64_t address) {
+    pthread_mutex_lock(&mem.lock);
+    Record *record = find_reserved(address);
+    if (record != NULL) record->pub.reserved = false;
+    pthread_mutex_unlock(&mem.lock);
 }
 
 /* Registered memory ----------------------------------------------------------- */
@@ -383,7 +428,7 @@ static bool overlaps(uint64_t a, uint64_t a_size, uint64_t b, uint64_t b_size) {
 
 Status sg_mem_register(int device, void *owner, uint64_t address, uint64_t size, uint32_t flags,
                        Error *err) {
-    const Wish wish = {SG_MEM_REGISTERED, device, owner, size, flags};
+    const Wish wish = {SG_MEM_REGISTERED, device, owner, size, flags, false};
     pthread_mutex_lock(&mem.lock);
     Status st = check_wish(&wish, UINT64_MAX, err);
     if (st == ST_OK && (address > UINT64_MAX - size || overlaps(address, size, mem.base, mem.size)))
@@ -519,6 +564,13 @@ bool sg_mem_ok(uint64_t address, uint64_t size) {
     return offset <= total && size <= total - offset;
 }
 
+bool sg_mem_may_become_ok(uint64_t address, uint64_t size) {
+    const SgAllocation *found = sg_mem_find(address);
+    if (found == NULL || !found->reserved) return sg_mem_ok(address, size);
+    const uint64_t offset = address - found->base;
+    return offset <= found->size && size <= found->size - offset;
+}
+
 /* The allocation that ends nearest below, or begins nearest above, `address`. */
 static const SgAllocation *neighbour(uint64_t address) {
     const Record *at = find(address);
@@ -531,49 +583,12 @@ static const SgAllocation *neighbour(uint64_t address) {
     return NULL;
 }
 
-/* "allocation 3 (4096 bytes, allocated before launch 2, freed after launch 5)". */
-static void name_allocation(const SgAllocation *a, char *out, size_t size) {
-    const int n = snprintf(
-        out, size, "allocation %" PRIu32 " (%" PRIu64 " bytes, allocated before launch %" PRIu64,
-        a->id, a->size, a->born + 1);
-    char freed[48] = "";
-    if (!a->live && a->freed > a->born)
-        snprintf(freed, sizeof freed, ", freed after launch %" PRIu64, a->freed);
-    else if (!a->live)
-        snprintf(freed, sizeof freed, ", freed before any launch");
-    if (n > 0 && (size_t)n < size) snprintf(out + n, size - (size_t)n, "%s)", freed);
-}
-
-void sg_mem_describe(uint64_t address, uint64_t size, char *out, size_t out_size) {
-    char head[96], name[192];
-    snprintf(head, sizeof head, "%" PRIu64 " bytes at 0x%" PRIx64, size, address);
-    if (!sg_mem_in_range(address) && find_registered(address) == NULL) {
-        snprintf(out, out_size, "not device memory: %s%s", head,
-                 address < 4096 ? " (null pointer)" : " (a host pointer, or never allocated)");
-        return;
-    }
+bool sg_mem_near(uint64_t address, SgAllocation *out) {
     pthread_mutex_lock(&mem.lock);
     const SgAllocation *near = neighbour(address);
-    if (near == NULL) {
-        snprintf(out, out_size, "out of bounds: %s: no allocation near", head);
-        pthread_mutex_unlock(&mem.lock);
-        return;
-    }
-    name_allocation(near, name, sizeof name);
-    const uint64_t offset = address - near->base;
-    if (address < near->base)
-        snprintf(out, out_size, "out of bounds: %s: %" PRIu64 " bytes before %s", head,
-                 near->base - address, name);
-    else if (!near->live && offset < near->size)
-        snprintf(out, out_size, "use after free: %s: offset %" PRIu64 " of %s", head, offset, name);
-    else if (offset + size <= near->size)
-        snprintf(out, out_size, "%s: offset %" PRIu64 " of %s", head, offset, name);
-    else if (offset < near->size)
-        snprintf(out, out_size, "out of bounds: %s: crosses the end of %s", head, name);
-    else
-        snprintf(out, out_size, "out of bounds: %s: %" PRIu64 " bytes past the end of %s", head,
-                 offset - near->size, name);
+    if (near != NULL) *out = *near;
     pthread_mutex_unlock(&mem.lock);
+    return near != NULL;
 }
 
 uint64_t sg_mem_used(int device) {

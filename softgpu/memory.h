@@ -28,6 +28,7 @@ typedef struct SgAllocation {
     uint64_t size;        /* bytes asked for */
     uint32_t id;          /* 1, 2, 3 ... in order of allocation, for messages */
     bool live;            /* false after free: use after free is told apart from out of bounds */
+    bool reserved;        /* sg_mem_reserve: dead or live, its addresses go to nobody else */
     bool tracked;         /* softgpu/written.h knows which bytes were written */
     uint64_t born, freed; /* kernel launches before its allocation, before its release */
     int device;
@@ -42,6 +43,14 @@ typedef struct SgAllocation {
  * exceeded or the host refuses. The bytes read as zero; content checks are the executor's. */
 Status sg_mem_alloc(int device, void *owner, uint64_t size, uint64_t device_bytes,
                     uint64_t *address, Error *err);
+/* Addresses of `size` bytes of device memory without the memory: a dead allocation, which
+ * sg_mem_back makes live (ST_NO_MEMORY as sg_mem_alloc; ST_INVALID: it is live, or not reserved)
+ * and sg_mem_free dead again, any number of times. Each life has its own id. */
+Status sg_mem_reserve(int device, uint64_t size, uint64_t *address, Error *err);
+Status sg_mem_back(uint64_t address, void *owner, uint64_t device_bytes, Error *err);
+void sg_mem_unreserve(uint64_t address); /* the addresses may be used again once it is dead */
+/* True when [address, address + size) lies inside one allocation that is live or reserved. */
+bool sg_mem_may_become_ok(uint64_t address, uint64_t size);
 /* The same for memory that the host uses too: SG_MEM_MANAGED or SG_MEM_HOST. */
 Status sg_mem_alloc_shared(SgMemKind kind, int device, void *owner, uint64_t size, uint32_t flags,
                            uint64_t *address, Error *err);
@@ -79,6 +88,10 @@ void sg_mem_untrack(void);
 
 /* Counts a kernel launch; the first is 1. Messages tell the age of allocations in launches. */
 uint64_t sg_mem_launch(void);
+
+/* The record of the allocation that holds `address`, ends nearest below or begins nearest above it;
+ * false: none is near. */
+bool sg_mem_near(uint64_t address, SgAllocation *out);
 
 /* "out of bounds: 16 bytes at 0x...: 32 bytes past the end of allocation 3 (4096 bytes)". */
 void sg_mem_describe(uint64_t address, uint64_t size, char *out, size_t out_size);

@@ -111,6 +111,45 @@ static void the_device_size_is_the_limit(void **state) {
     assert_int_equal(sg_mem_used(2), 0);
 }
 
+static void reserved_addresses_live_again_and_go_to_nobody_else(void **state) {
+    (void)state;
+    const uint64_t before = sg_mem_used(0);
+    uint64_t a = 0, b = 0;
+    char text[256];
+    assert_int_equal(sg_mem_reserve(0, 5000, &a, NULL), ST_OK);
+    assert_int_equal(sg_mem_used(0), before);
+    assert_false(sg_mem_ok(a, 1));
+    assert_true(sg_mem_may_become_ok(a + 4999, 1));
+    assert_false(sg_mem_may_become_ok(a + 4999, 2));
+    sg_mem_describe(a + 8, 4, text, sizeof text);
+    assert_non_null(strstr(text, "outside its lifetime"));
+    assert_int_equal(sg_mem_free(a, NULL), ST_INVALID);
+    uint32_t id = 0;
+    for (int life = 0; life < 2; life++) {
+        assert_int_equal(sg_mem_back(a, &owner_a, DEVICE, NULL), ST_OK);
+        assert_int_equal(sg_mem_back(a, &owner_a, DEVICE, NULL), ST_INVALID);
+        assert_true(sg_mem_ok(a, 5000));
+        assert_int_not_equal(sg_mem_find(a)->id, id);
+        id = sg_mem_find(a)->id;
+        assert_int_equal(*(unsigned char *)(uintptr_t)a, 0); /* nothing outlives a life */
+        *(unsigned char *)(uintptr_t)a = 1;
+        assert_int_equal(sg_mem_used(0) - before, 5120);
+        assert_int_equal(sg_mem_free(a, NULL), ST_OK);
+        assert_int_equal(sg_mem_used(0), before);
+    }
+    assert_int_equal(sg_mem_back(a, &owner_a, 5000, NULL), ST_NO_MEMORY); /* 512-byte granules */
+    /* Round the whole range twice: the reserved chunk is stepped over. */
+    for (int i = 0; i < 8; i++) {
+        assert_int_equal(sg_mem_alloc(0, &owner_a, 70 * GIB, DEVICE, &b, NULL), ST_OK);
+        assert_true(b > a || b + 70 * GIB <= a);
+        sg_mem_free(b, NULL);
+        assert_true(sg_mem_may_become_ok(a, 5000));
+    }
+    sg_mem_unreserve(a);
+    assert_false(sg_mem_may_become_ok(a, 1));
+    assert_int_equal(sg_mem_back(a, &owner_a, DEVICE, NULL), ST_INVALID);
+}
+
 static void an_owner_is_freed_alone(void **state) {
     (void)state;
     uint64_t a = 0, b = 0;
@@ -176,6 +215,7 @@ int main(void) {
         cmocka_unit_test(a_freed_allocation_is_told_apart),
         cmocka_unit_test(an_overrun_names_the_allocation_and_the_distance),
         cmocka_unit_test(the_device_size_is_the_limit),
+        cmocka_unit_test(reserved_addresses_live_again_and_go_to_nobody_else),
         cmocka_unit_test(an_owner_is_freed_alone),
         cmocka_unit_test(addresses_are_used_again_after_the_whole_range),
         cmocka_unit_test(threads_allocate_and_check_at_once),
