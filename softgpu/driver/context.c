@@ -70,6 +70,7 @@ static void context_destroy(Context *context) {
     while (context->objects.next != NULL) object_destroy(context->objects.next);
     pool_forget_owner(handle);
     sg_mem_free_owner(handle);
+    graph_memory_forget_context(handle);
     mem_free(context->peers);
     profile_clear(context);
     object_remove(&context->object);

@@ -143,6 +143,7 @@ static double run_nodes(Context *context, const Graph *graph, const Work *launch
 }
 
 double graph_execute(Context *context, Work *work, double start) {
+    graph_memory_begin(work->u.graph.graph);
     const double seconds = run_nodes(context, work->u.graph.graph, work, 0, start);
     graph_abandon(work, start + seconds); /* after a fault */
     return seconds;
@@ -280,11 +281,15 @@ static CUresult instantiate(CUgraphExec *out, CUgraph handle, uint64_t flags,
     Context *context = NULL;
     const CUresult result = enter(WANT_CONTEXT | WANT_HEALTHY, &context);
     if (result != CUDA_SUCCESS) return result;
-    const Graph *graph = FIND(Graph, GRAPH, handle);
+    Graph *graph = FIND(Graph, GRAPH, handle);
     /* Known flags: auto free on launch, upload, device launch, use node priority. */
     if (out == NULL || graph == NULL || graph_is_captured(graph) || flags > 0xf)
         return leave(CUDA_ERROR_INVALID_VALUE);
     if ((flags & 4) != 0) return leave(CUDA_ERROR_NOT_SUPPORTED); /* launch from the device */
+    /* "There can be at most one executable graph in existence for that graph at a time." */
+    const bool memory = graph_memory_node(graph) != NULL;
+    if (memory && FIND(Graph, EXEC, graph->instance) != NULL)
+        return leave(CUDA_ERROR_INVALID_VALUE);
     const CUresult alive = nodes_check(graph, context, bad_node);
     if (alive != CUDA_SUCCESS) return leave(alive);
     Graph *exec = NULL;
@@ -292,6 +297,7 @@ static CUresult instantiate(CUgraphExec *out, CUgraph handle, uint64_t flags,
     if (st != ST_OK)
         return leave(st == ST_INVALID ? CUDA_ERROR_INVALID_VALUE : CUDA_ERROR_OUT_OF_MEMORY);
     exec->flags = flags;
+    graph->instance = exec->object.handle;
     *out = exec->object.handle;
     return leave(CUDA_SUCCESS);
 }
@@ -362,6 +368,13 @@ static CUresult enter_exec(CUgraphExec handle, CUstream stream_handle, Graph **e
     return result == CUDA_SUCCESS ? CUDA_SUCCESS : leave(result);
 }
 
+/* A launch that is captured becomes a child graph, which may not hold memory nodes. */
+static CUresult captured_check(const Graph *exec, Stream *stream) {
+    if (graph_memory_node(exec) == NULL) return CUDA_SUCCESS;
+    capture_invalidate(stream->capture);
+    return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+}
+
 CUresult cuGraphLaunch(CUgraphExec handle, CUstream stream_handle) {
     Graph *exec = NULL;
     Stream *stream = NULL;
@@ -370,6 +383,8 @@ CUresult cuGraphLaunch(CUgraphExec handle, CUstream stream_handle) {
     if (!graph_alive(exec)) return leave(CUDA_ERROR_INVALID_HANDLE);
     const bool captured = stream->capture != NULL;
     Work work;
+    result = captured ? captured_check(exec, stream) : graph_memory_check(exec);
+    if (result != CUDA_SUCCESS) return leave(result);
     if (captured)
         work = graph_work(exec);
     else if (!graph_prepare(exec, &work))
@@ -393,6 +408,7 @@ CUresult cuGraphLaunch(CUgraphExec handle, CUstream stream_handle) {
     if (result == CUDA_SUCCESS && !captured) {
         ticket_drop(exec->last);
         exec->last = ticket;
+        graph_memory_launched(exec);
     }
     return leave(result);
 }

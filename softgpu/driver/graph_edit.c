@@ -51,6 +51,8 @@ static CUresult edges_change(CUgraph handle, const CUgraphNode *from, const CUgr
     const Graph *graph = FIND(Graph, GRAPH, handle);
     if (graph == NULL || (count > 0 && (from == NULL || to == NULL)))
         return leave(CUDA_ERROR_INVALID_VALUE);
+    /* "Dependencies cannot be removed from graphs which contain allocation or free nodes." */
+    if (!add && graph_memory_node(graph) != NULL) return leave(CUDA_ERROR_INVALID_VALUE);
     /* Programmatic dependence between kernels is not played. */
     if (!edges_plain(edges, count)) return leave(CUDA_ERROR_NOT_SUPPORTED);
     for (size_t i = 0; i < count; i++)
@@ -89,7 +91,8 @@ CUresult cuGraphDestroyNode(CUgraphNode handle) {
     const CUresult result = enter(0, NULL);
     if (result != CUDA_SUCCESS) return result;
     GraphNode *gone = FIND(GraphNode, NODE, handle);
-    if (gone == NULL || gone->graph->object.kind != OBJECT_GRAPH || graph_is_captured(gone->graph))
+    if (gone == NULL || gone->graph->object.kind != OBJECT_GRAPH ||
+        graph_is_captured(gone->graph) || graph_memory_node(gone->graph) != NULL)
         return leave(CUDA_ERROR_INVALID_VALUE);
     Graph *graph = gone->graph;
     const size_t index = gone->index;
@@ -113,7 +116,9 @@ CUresult cuGraphClone(CUgraph *out, CUgraph handle) {
     if (result != CUDA_SUCCESS) return result;
     const Graph *graph = FIND(Graph, GRAPH, handle);
     Graph *copy = NULL;
-    if (out == NULL || graph == NULL || graph_is_captured(graph))
+    /* "Cloning is not supported for graphs which contain memory allocation nodes". */
+    if (out == NULL || graph == NULL || graph_is_captured(graph) ||
+        graph_memory_node(graph) != NULL)
         return leave(CUDA_ERROR_INVALID_VALUE);
     if (graph_copy(graph, OBJECT_GRAPH, NULL, &copy) != ST_OK)
         return leave(CUDA_ERROR_OUT_OF_MEMORY);
@@ -146,6 +151,7 @@ static void node_print(FILE *file, const GraphNode *node) {
                                         [WORK_EVENT] = "event record",
                                         [WORK_EVENT_WAIT] = "event wait",
                                         [WORK_GRAPH] = "graph",
+                                        [WORK_ALLOC] = "allocate",
                                         [WORK_FREE] = "free",
                                         [WORK_WAIT_VALUE] = "wait for value",
                                         [WORK_WRITE_VALUE] = "write value"};

@@ -1,9 +1,8 @@
-/* Graph nodes that wait for events, and the kinds of nodes that are not played.
+/* Graph nodes that wait for events, and the call for nodes of any kind, which is not played.
  *
  * A launch waits for the records, made before it, of all events that its wait nodes name, before
- * its first node: later than asked for by nodes that do not depend on one, never earlier. Nodes
- * that allocate memory, and the call that adds nodes of any kind, are refused with NOT_SUPPORTED,
- * which the driver documents for both. */
+ * its first node: later than asked for by nodes that do not depend on one, never earlier. The
+ * call that adds nodes of any kind is refused with NOT_SUPPORTED, which the driver documents. */
 #include "softgpu/driver/state.h"
 
 #include "base/mem.h"
@@ -68,16 +67,6 @@ static CUresult not_played(void) {
     return result != CUDA_SUCCESS ? result : leave(CUDA_ERROR_NOT_SUPPORTED);
 }
 
-CUresult cuGraphAddMemAllocNode(CUgraphNode *out, CUgraph graph, const CUgraphNode *needs,
-                                size_t count, void *params) {
-    (void)out, (void)graph, (void)needs, (void)count, (void)params;
-    return not_played();
-}
-CUresult cuGraphAddMemFreeNode(CUgraphNode *out, CUgraph graph, const CUgraphNode *needs,
-                               size_t count, CUdeviceptr address) {
-    (void)out, (void)graph, (void)needs, (void)count, (void)address;
-    return not_played();
-}
 CUresult cuGraphAddNode(CUgraphNode *out, CUgraph graph, const CUgraphNode *needs, size_t count,
                         void *params) {
     (void)out, (void)graph, (void)needs, (void)count, (void)params;

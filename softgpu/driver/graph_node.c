@@ -1,8 +1,8 @@
 /* Graphs built and asked by hand: nodes, their parameters, dependencies.
  *
  * A node takes a copy of its parameters, of kernels too, when it is made or set; what the caller's
- * pointers hold later changes nothing. Nodes that wait for events, and those that are not played:
- * graph_event.c. */
+ * pointers hold later changes nothing. Nodes that wait for events: graph_event.c; those that
+ * allocate and free memory: graph_memory.c. */
 #include "softgpu/driver/state.h"
 
 #include <stdio.h>
@@ -174,7 +174,9 @@ CUresult cuGraphAddChildGraphNode(CUgraphNode *out, CUgraph handle, const CUgrap
     if (result != CUDA_SUCCESS) return result;
     const Graph *child = FIND(Graph, GRAPH, child_handle);
     Work work;
-    if (child == NULL || graph_is_captured(child)) return leave(CUDA_ERROR_INVALID_VALUE);
+    /* "If childGraph contains allocation nodes, free nodes": an error. */
+    if (child == NULL || graph_is_captured(child) || graph_memory_node(child) != NULL)
+        return leave(CUDA_ERROR_INVALID_VALUE);
     if (graph_embed(child, false, &work) != ST_OK) return leave(CUDA_ERROR_OUT_OF_MEMORY);
     return leave(node_add(out, handle, needs, count, work));
 }
@@ -473,6 +475,7 @@ CUresult cuGraphNodeGetType(CUgraphNode handle, int *type) {
                                 [WORK_GRAPH] = CU_GRAPH_NODE_TYPE_GRAPH,
                                 [WORK_EVENT] = CU_GRAPH_NODE_TYPE_EVENT_RECORD,
                                 [WORK_EVENT_WAIT] = CU_GRAPH_NODE_TYPE_WAIT_EVENT,
+                                [WORK_ALLOC] = CU_GRAPH_NODE_TYPE_MEM_ALLOC,
                                 [WORK_FREE] = CU_GRAPH_NODE_TYPE_MEM_FREE,
                                 [WORK_WAIT_VALUE] = CU_GRAPH_NODE_TYPE_BATCH_MEM_OP,
                                 [WORK_WRITE_VALUE] = CU_GRAPH_NODE_TYPE_BATCH_MEM_OP};

@@ -214,7 +214,7 @@ CUresult cuGraphExecChildGraphNodeSetParams(CUgraphExec handle, CUgraphNode orig
     const Graph *exec = FIND(Graph, EXEC, handle), *child = FIND(Graph, GRAPH, child_handle);
     const GraphNode *node = exec_node(exec, origin), *bad;
     if (node == NULL || node->work.kind != WORK_GRAPH || !node->work.u.graph.graph->embedded ||
-        child == NULL || graph_is_captured(child))
+        child == NULL || graph_is_captured(child) || graph_memory_node(child) != NULL)
         return leave(CUDA_ERROR_INVALID_VALUE);
     const Status st = graph_embed(child, true, &work);
     if (st != ST_OK)
@@ -236,7 +236,13 @@ static void identity_keep(const Graph *exec, Graph *fresh) {
 
 static CUresult update(Graph *exec, const Graph *graph, CUgraphExecUpdateResultInfo *info) {
     Graph *fresh = NULL;
-    const GraphNode *bad = NULL;
+    const GraphNode *bad = graph_memory_node(graph);
+    /* An allocation has one instance, with its own address. */
+    if (bad != NULL || graph_memory_node(exec) != NULL) {
+        info->result = CU_GRAPH_EXEC_UPDATE_ERROR_NOT_SUPPORTED;
+        info->errorNode = bad == NULL ? NULL : bad->object.handle;
+        return CUDA_ERROR_GRAPH_EXEC_UPDATE_FAILURE;
+    }
     const Status st = graph_copy(graph, OBJECT_EXEC, exec->object.context, &fresh);
     if (st == ST_NO_MEMORY) return CUDA_ERROR_OUT_OF_MEMORY;
     info->result = st != ST_OK ? CU_GRAPH_EXEC_UPDATE_ERROR

@@ -9,7 +9,7 @@ Place place_of(uint64_t address, uint64_t bytes) {
     if (address == 0) return PLACE_BAD;
     const SgAllocation *found = sg_mem_find(address);
     if (found == NULL && !sg_mem_in_range(address)) return PLACE_PAGEABLE;
-    if (found == NULL || !sg_mem_ok(address, bytes)) return PLACE_BAD;
+    if (found == NULL || !sg_mem_may_become_ok(address, bytes)) return PLACE_BAD;
     switch (found->kind) {
     case SG_MEM_DEVICE: return PLACE_DEVICE;
     case SG_MEM_MANAGED: return PLACE_MANAGED;
@@ -86,6 +86,8 @@ CUresult cuMemFree_v2(CUdeviceptr address) {
     Context *context = NULL;
     CUresult result = enter_unsafe(&context);
     if (result != CUDA_SUCCESS) return result;
+    GraphMemory *memory;
+    if (graph_memory_find(address, &memory)) return leave(graph_memory_free(memory));
     const SgAllocation *found = sg_mem_find(address);
     if (found == NULL || !found->live || found->base != address || pool_is_freeing(found))
         return leave(CUDA_ERROR_INVALID_VALUE);

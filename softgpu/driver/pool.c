@@ -81,6 +81,7 @@ bool memory_release(uint64_t address) {
     Block *block = found == NULL || !found->live || found->base != address ? NULL : found->note;
     if (sg_mem_free(address, NULL) != ST_OK) return false;
     if (block != NULL) block_drop(block);
+    graph_memory_released(address);
     return true;
 }
 
@@ -270,17 +271,45 @@ CUresult cuMemPoolGetAccess(int *flags, CUmemoryPool handle, CUmemLocation *loca
 
 /* Allocation ------------------------------------------------------------------ */
 
-/* Finds the stream; memory in a captured graph is not played, and ends the capture. */
 static CUresult enter_stream(CUstream handle, Context **context, Stream **stream) {
     CUresult result = enter(WANT_CONTEXT | WANT_HEALTHY, context);
     if (result != CUDA_SUCCESS) return result;
     result = stream_find(*context, handle, stream);
-    if (result == CUDA_SUCCESS && (*stream)->capture != NULL) {
-        capture_invalidate((*stream)->capture);
-        result = CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
-    }
-    if (result == CUDA_SUCCESS) result = capture_check_legacy(*context, *stream);
+    if (result == CUDA_SUCCESS && (*stream)->capture == NULL)
+        result = capture_check_legacy(*context, *stream);
     return result == CUDA_SUCCESS ? CUDA_SUCCESS : leave(result);
+}
+
+/* "The allocation is owned by the graph instead of the memory pool. The memory pool's properties
+ * are used to set the node's creation parameters." */
+static CUresult capture_alloc(Stream *stream, const Pool *pool, size_t bytes, CUdeviceptr *out) {
+    CUmemAccessDesc access[MAX_DEVICES];
+    CUDA_MEM_ALLOC_NODE_PARAMS params = {
+        .poolProps = {.allocType = CU_MEM_ALLOCATION_TYPE_PINNED,
+                      .location = {CU_MEM_LOCATION_TYPE_DEVICE, pool->device},
+                      .maxSize = pool->max_size},
+        .accessDescs = access,
+        .bytesize = bytes};
+    for (int i = 0; i < driver.device_count; i++)
+        if ((pool->devices >> i & 1) != 0)
+            access[params.accessDescCount++] =
+                (CUmemAccessDesc){{CU_MEM_LOCATION_TYPE_DEVICE, i}, ACCESS_READ_WRITE};
+    Work work;
+    CUdeviceptr address;
+    CUresult result = graph_alloc_work(stream->capture->graph, &params, &work, &address);
+    if (result == CUDA_SUCCESS) result = capture_add(stream, work);
+    if (result == CUDA_SUCCESS) *out = address;
+    return result;
+}
+
+/* "Must therefore be passed the address of a graph allocation." */
+static CUresult capture_free(Stream *stream, CUdeviceptr address) {
+    const Graph *graph = stream->capture->graph;
+    Work work;
+    CUresult result = graph_free_work(graph, address, &work);
+    if (result == CUDA_SUCCESS) result = capture_add(stream, work);
+    if (result == CUDA_SUCCESS) graph_free_added(graph, address);
+    return result;
 }
 
 static CUresult pool_alloc(Context *context, Pool *pool, size_t bytes, CUdeviceptr *out) {
@@ -307,6 +336,7 @@ CUresult cuMemAllocFromPoolAsync(CUdeviceptr *address, size_t bytes, CUmemoryPoo
     if (result != CUDA_SUCCESS) return result;
     Pool *pool = FIND(Pool, POOL, handle);
     if (address == NULL || bytes == 0 || pool == NULL) return leave(CUDA_ERROR_INVALID_VALUE);
+    if (stream->capture != NULL) return leave(capture_alloc(stream, pool, bytes, address));
     return leave(pool_alloc(context, pool, bytes, address));
 }
 
@@ -317,7 +347,9 @@ CUresult cuMemAllocAsync(CUdeviceptr *address, size_t bytes, CUstream stream_han
     if (result != CUDA_SUCCESS) return result;
     if (address == NULL || bytes == 0) return leave(CUDA_ERROR_INVALID_VALUE);
     if (pool_default(context->device) == NULL) return leave(CUDA_ERROR_OUT_OF_MEMORY);
-    return leave(pool_alloc(context, driver.devices[context->device].pool, bytes, address));
+    Pool *pool = driver.devices[context->device].pool;
+    if (stream->capture != NULL) return leave(capture_alloc(stream, pool, bytes, address));
+    return leave(pool_alloc(context, pool, bytes, address));
 }
 
 /* Also for memory of cuMemAlloc (programming guide, "Stream Ordered Memory Allocator"). */
@@ -326,6 +358,9 @@ CUresult cuMemFreeAsync(CUdeviceptr address, CUstream stream_handle) {
     Stream *stream = NULL;
     CUresult result = enter_stream(stream_handle, &context, &stream);
     if (result != CUDA_SUCCESS) return result;
+    if (stream->capture != NULL) return leave(capture_free(stream, address));
+    GraphMemory *memory;
+    if (graph_memory_find(address, &memory)) return leave(graph_memory_free_async(memory, stream));
     const SgAllocation *found = sg_mem_find(address);
     if (found == NULL || !found->live || found->base != address || pool_is_freeing(found) ||
         found->kind != SG_MEM_DEVICE || FIND(Context, CONTEXT, found->owner) == NULL)
@@ -334,7 +369,7 @@ CUresult cuMemFreeAsync(CUdeviceptr address, CUstream stream_handle) {
     if (block == NULL) block = block_add(address, NULL, found->size, found->owner);
     if (block == NULL) return leave(CUDA_ERROR_OUT_OF_MEMORY);
     Work work = {.kind = WORK_FREE};
-    work.u.release.address = (void *)(uintptr_t)address;
+    work.u.memory.address = (void *)(uintptr_t)address;
     result = stream_enqueue(stream, work, NULL, 0, NULL);
     block->freeing = result == CUDA_SUCCESS;
     return leave(result);

@@ -54,6 +54,7 @@ typedef struct Capture Capture;
 typedef struct Graph Graph;
 typedef struct Pool Pool;
 typedef struct Advice Advice;
+typedef struct GraphMemory GraphMemory;
 typedef struct Library Library;
 
 /* First member of everything that has a handle. Objects of a context are in its list. */
@@ -135,6 +136,7 @@ typedef enum WorkKind {
     WORK_EVENT,
     WORK_EVENT_WAIT,
     WORK_GRAPH,
+    WORK_ALLOC,
     WORK_FREE,
     WORK_WAIT_VALUE,
     WORK_WRITE_VALUE
@@ -166,7 +168,8 @@ typedef struct Work {
         } fill;
         struct {
             void *address;
-        } release;
+            GraphMemory *graph; /* a reference; NULL: cuMemFreeAsync of memory of no graph */
+        } memory;
         struct {
             void *address;
             uint64_t value;
@@ -241,10 +244,13 @@ struct Graph {
     int references;
     GraphNode **nodes;
     size_t count, capacity;
-    uint64_t flags;
-    bool embedded; /* in a node, which owns it */
-    Ticket *last;  /* exec: newest launch; launches of one exec do not overlap */
+    uint64_t flags; /* exec: GRAPH_AUTO_FREE and others */
+    bool embedded;  /* in a node, which owns it */
+    void *instance; /* of a graph with memory nodes: handle of the last exec made of it */
+    Ticket *last;   /* exec: newest launch; launches of one exec do not overlap */
 };
+
+enum { GRAPH_AUTO_FREE = 1 };
 
 struct Capture {
     uint64_t id;
@@ -299,6 +305,7 @@ typedef struct Device {
     GpuModel cut;          /* with SOFTGPU_SMS */
     Context *primary;
     unsigned int primary_references, primary_flags;
+    uint64_t graph_high[2];    /* most memory of graphs: used, reserved */
     Pool *default_pool, *pool; /* made on first use; `pool` is what cuMemAllocAsync takes */
 } Device;
 
@@ -452,13 +459,35 @@ Status graph_embed(const Graph *child, bool ordered, Work *work);
 bool graph_prepare(Graph *graph, Work *work);
 void graph_abandon(Work *work, double start); /* completes its events without executing */
 
+/* graph_memory.c */
+GraphMemory *graph_memory_hold(GraphMemory *memory); /* NULL stays NULL */
+void graph_memory_drop(GraphMemory *memory);
+void graph_memory_released(uint64_t address);          /* memory was freed that may be one's */
+void graph_memory_forget_context(const void *context); /* by handle, after its memory */
+/* What an allocation node for `graph` does, and its address. */
+CUresult graph_alloc_work(const Graph *graph, const CUDA_MEM_ALLOC_NODE_PARAMS *params, Work *work,
+                          CUdeviceptr *address);
+/* The same for a free node, and what to call once it is in the graph. INVALID_VALUE. */
+CUresult graph_free_work(const Graph *graph, uint64_t address, Work *work);
+void graph_free_added(const Graph *graph, uint64_t address);
+const GraphNode *graph_memory_node(const Graph *graph); /* the first; NULL: none */
+/* Whether the exec may be launched now; it was; its launch begins; an allocation node's turn. */
+CUresult graph_memory_check(const Graph *exec);
+void graph_memory_launched(const Graph *exec);
+void graph_memory_begin(const Graph *exec);
+void graph_memory_begin_life(Context *context, GraphMemory *memory);
+/* Frees by calls: false: the address is none of a graph's. */
+bool graph_memory_find(uint64_t address, GraphMemory **out);
+CUresult graph_memory_free_async(GraphMemory *memory, Stream *stream);
+CUresult graph_memory_free(GraphMemory *memory); /* releases the lock meanwhile */
+
 /* memory.c */
 typedef enum Place {
     PLACE_PAGEABLE, /* host memory that the driver does not know */
     PLACE_PINNED,
     PLACE_MANAGED,
     PLACE_DEVICE,
-    PLACE_BAD /* a device address that is not inside one live allocation; null */
+    PLACE_BAD /* a device address that is not inside one allocation, live or of a graph; null */
 } Place;
 Place place_of(uint64_t address, uint64_t bytes);
 

@@ -13,6 +13,8 @@ static const double BUS_BYTES_PER_SECOND = 25e9;
 
 void work_free(Work *work) {
     if (work->kind == WORK_KERNEL) mem_free(work->u.kernel.params);
+    if (work->kind == WORK_ALLOC || work->kind == WORK_FREE)
+        graph_memory_drop(work->u.memory.graph);
     if (work->kind == WORK_GRAPH) {
         graph_abandon(work, 0); /* a launch that never began must not leave its events waiting */
         for (size_t i = 0; i < work->u.graph.count; i++) ticket_drop(work->u.graph.events[i]);
@@ -33,6 +35,8 @@ static bool graph_work_copy(Graph *graph, Work *to) {
 bool work_copy(const Work *from, Work *to) {
     *to = *from;
     if (from->kind == WORK_GRAPH) return graph_work_copy(from->u.graph.graph, to);
+    if (from->kind == WORK_ALLOC || from->kind == WORK_FREE)
+        graph_memory_hold(from->u.memory.graph);
     if (from->kind != WORK_KERNEL || from->u.kernel.params == NULL) return true;
     to->u.kernel.params = mem_alloc(from->u.kernel.param_bytes);
     if (to->u.kernel.params == NULL) {
@@ -58,10 +62,13 @@ static void fill(void *to, uint32_t value, int width, uint64_t count) {
     }
 }
 
-/* Memory may have been freed, in its stream's order, since the call was checked. */
+/* Memory may have been freed, in its stream's order, since the call was checked; that of a graph
+ * need not have been there then. */
 static bool still_there(Context *context, const void *at, uint64_t bytes, const char *what) {
     char text[256], where[200];
-    if (place_of((uint64_t)(uintptr_t)at, bytes) != PLACE_BAD) return true;
+    const Place place = place_of((uint64_t)(uintptr_t)at, bytes);
+    if (place == PLACE_PAGEABLE) return true;
+    if (place != PLACE_BAD && sg_mem_ok((uint64_t)(uintptr_t)at, bytes)) return true;
     sg_mem_describe((uint64_t)(uintptr_t)at, bytes, where, sizeof where);
     snprintf(text, sizeof text, "%s: %s", what, where);
     context_fail(context, CUDA_ERROR_ILLEGAL_ADDRESS, text);
@@ -168,8 +175,11 @@ static double write_value_execute(Context *context, const Work *work) {
 }
 
 static double free_execute(Context *context, const Work *work) {
-    if (!memory_release((uint64_t)(uintptr_t)work->u.release.address))
-        context_fail(context, CUDA_ERROR_ILLEGAL_ADDRESS, "cuMemFreeAsync: freed before its turn");
+    if (!memory_release((uint64_t)(uintptr_t)work->u.memory.address))
+        context_fail(context, CUDA_ERROR_ILLEGAL_ADDRESS,
+                     work->u.memory.graph == NULL
+                         ? "cuMemFreeAsync: freed before its turn"
+                         : "memory of a graph is freed that is not allocated at this time");
     return 0;
 }
 
@@ -194,6 +204,7 @@ double work_execute(Context *context, Work *work, double start) {
     case WORK_HOST:
     case WORK_CALLBACK: return host_execute(context, work);
     case WORK_GRAPH: return graph_execute(context, work, start);
+    case WORK_ALLOC: graph_memory_begin_life(context, work->u.memory.graph); break;
     case WORK_FREE: return free_execute(context, work);
     case WORK_WAIT_VALUE: return wait_value_execute(context, work);
     case WORK_WRITE_VALUE: return write_value_execute(context, work);

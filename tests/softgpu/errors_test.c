@@ -50,6 +50,7 @@ static CUdeviceptr host_address(void) {
 #include "tests/softgpu/errors_launch.inc"
 #include "tests/softgpu/errors_memory.inc"
 #include "tests/softgpu/errors_graph.inc"
+#include "tests/softgpu/errors_graph_memory.inc"
 
 /* The table ------------------------------------------------------------------- */
 
