@@ -182,6 +182,31 @@ static void what_unwatched_kernels_may_have_written_is_not_asked_about(void **st
     bench_close(&bench);
 }
 
+static void reserved_memory_begins_each_life_unwritten(void **state) {
+    (void)state;
+    static int owner;
+    uint64_t address = 0;
+    checks_set("init");
+    bench_open_unwritten(&bench, "sm_80", ENTRY("", "ld.global.u32 %r4, [%rd2];\n"), 4096);
+    const uint64_t own = bench.buffer;
+    assert_int_equal(sg_mem_reserve(0, 4096, &address, NULL), ST_OK);
+    bench.buffer = address;
+    assert_true(bench_run(&bench, "t", 1, 32));
+    assert_non_null(strstr(bench.launch.fault.text, "outside its lifetime"));
+    for (int life = 0; life < 2; life++) {
+        assert_int_equal(sg_mem_back(address, &owner, UINT64_MAX, NULL), ST_OK);
+        assert_true(bench_run(&bench, "t", 1, 32));
+        assert_non_null(strstr(bench.launch.fault.text, "never written"));
+        sg_written_mark(address, 128);
+        assert_false(bench_run(&bench, "t", 1, 32));
+        assert_int_equal(sg_mem_free(address, NULL), ST_OK);
+    }
+    sg_mem_unreserve(address);
+    bench.buffer = own;
+    bench_close(&bench);
+    checks_reset();
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(device_memory_is_watched_byte_by_byte),
@@ -192,6 +217,7 @@ int main(void) {
         cmocka_unit_test(asynchronous_copies_write_what_they_fill_and_read_what_they_take),
         cmocka_unit_test(a_local_load_is_at_fault_when_it_gets_nothing_written),
         cmocka_unit_test(a_copy_of_device_memory_takes_what_is_known_along),
+        cmocka_unit_test(reserved_memory_begins_each_life_unwritten),
         cmocka_unit_test(what_unwatched_kernels_may_have_written_is_not_asked_about),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
