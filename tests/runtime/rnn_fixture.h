@@ -51,7 +51,7 @@ int rnn_teardown(void **state);
 void seed_numbers(uint64_t from); /* of weights and inputs made from now on */
 seqtune_device_ptr to_device(const void *data, size_t bytes);
 /* A dirty buffer is 0xa5 everywhere, which is a number in every type. */
-Bench bench_of(const seqtune_rnn_desc *d, const int64_t *lens); /* strides may be 0 */
+Bench bench_of(const seqtune_rnn_desc *d, const int64_t *lens); /* strides alone may be 0 */
 void bench_end(Bench *b);
 Rig rig_of(const Bench *b, const seqtune_rnn_desc *d);
 void rig_end(Rig *r);
