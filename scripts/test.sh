@@ -50,7 +50,7 @@ at_once=$jobs
 build=${SEQTUNE_BUILD_DIR:-build}
 # Programs that cover the memory-unsafe inputs; the ASan+UBSan subset of the normal run.
 sanitized_subset="test_base test_db_record test_db_merge test_generator test_softgpu_ptx test_softgpu_exec test_softgpu_memory test_softgpu_driver test_runtime_cache test_runtime_desc"
-threaded="test_softgpu test_runtime test_base_log"
+threaded="test_softgpu test_runtime test_base_threads"
 
 # The test programs of a configured tree whose names begin with one of the prefixes.
 targets_of() { # targets_of DIR PREFIX...
