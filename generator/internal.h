@@ -8,7 +8,7 @@
 #include "generator/gen.h"
 
 enum {
-    GEN_MAX_LETS = 64,
+    GEN_MAX_LETS = 80,
     GEN_MAX_PIPES = 8,
     GEN_MAX_VISIBLE = GEN_MAX_DIMS + GEN_MAX_AXES + GEN_MAX_LETS + 8,
     GEN_MAX_CONFIGS = 1000000, /* cross product of a space: a minute of enumeration */

@@ -320,7 +320,7 @@ void read_seeds(SpecReader *r) {
     for (size_t i = 0; i < r->spec->axis_count; i++)
         fields[i] = (Field){r->spec->axes[i].name, false};
     fields[r->spec->axis_count] = (Field){"when", false};
-    int n = read_array(r, "seeds", 256), array = lua_gettop(L);
+    int n = read_array(r, "seeds", 512), array = lua_gettop(L);
     GenSeed *seeds = host_alloc(&r->host, (size_t)n, sizeof *seeds);
     for (int i = 0; i < n; i++) {
         const Entry *entry = host_element(&r->host, array, i + 1, ENTRY_SEED,
