@@ -1,8 +1,9 @@
 // Weights that stay on the SM through all steps, and their product with h from shared memory.
 //
-// A warp has `groups` groups of eight rows. Of every 32 k a lane keeps 16 bytes (f32: 32) of row
-// lane / 4 of each group: for the first `kept` blocks of k in registers, for the others in shared
-// memory, where the lane reads what it has written itself, so that no barrier concerns them.
+// A warp has `groups` groups of eight rows. Of every block of k (32, or what `chunks` give) a lane
+// keeps `chunks` times 16 bytes of row lane / 4 of each group: for the first `kept` blocks of k in
+// registers, for the others in shared memory, where the lane reads what it has written itself, so
+// that no barrier concerns them.
 //
 // Needs what lib rnn_tile needs, and batch_tile (sequences), chains (sums per output, which take
 // turns over the blocks of k and are added at the end), loop_blocks.
@@ -12,26 +13,28 @@
 //% lib mma
 //% lib rnn_tile
 
-enum : int { column_tiles = batch_tile / 8 }; // n8 tiles of sequences
+enum : int { column_tiles = batch_tile < 8 ? 1 : batch_tile / 8 }; // n8 tiles of sequences
 
-template <int groups_, int blocks_, int kept_> struct Resident {
+template <int groups_, int blocks_, int kept_, int chunks_ = lane_chunks> struct Resident {
     enum : int {
         groups = groups_,
-        blocks = blocks_, // of 32 k
+        blocks = blocks_,
         kept = kept_,
+        chunks = chunks_,
+        lane_k = chunks * 16 / element, // of a block
         in_shared = blocks - kept,
-        kept_count = groups * kept * lane_chunks,
-        shared_bytes = groups * in_shared * lane_chunks * 512 // of a warp
+        kept_count = groups * kept * chunks,
+        shared_bytes = groups * in_shared * chunks * 512 // of a warp
     };
     Bytes16 regs[kept_count > 0 ? kept_count : 1];
     u32 shared; // this lane's first 16 bytes
 
     static __device__ constexpr int reg(int group, int block, int part) {
-        return (group * kept + block) * lane_chunks + part;
+        return (group * kept + block) * chunks + part;
     }
     // `block` counts those in shared memory.
     __device__ __forceinline__ u32 address(int group, int block, int part) const {
-        return shared + u32((block * groups + group) * lane_chunks + part) * 512;
+        return shared + u32((block * groups + group) * chunks + part) * 512;
     }
     template <bool from_shared>
     __device__ __forceinline__ Bytes16 chunk(int group, int block, int part) const {
@@ -46,17 +49,19 @@ template <typename Set>
 __device__ __forceinline__ void load_resident(Set &w, u64 matrix, int pitch, int first_group,
                                               int all_groups, u32 shared, int lane) {
     w.shared = shared + u32(lane) * 16;
-    const u64 at = matrix + u64((first_group * 8 + lane / 4) * pitch + lane % 4 * 8) * element;
+    const u64 at =
+        matrix + u64((first_group * 8 + lane / 4) * pitch + lane % 4 * Set::lane_k) * element;
 #pragma unroll
     for (int group = 0; group < Set::groups; ++group) {
 #pragma unroll
         for (int block = 0; block < Set::blocks; ++block) {
 #pragma unroll
-            for (int part = 0; part < lane_chunks; ++part) {
+            for (int part = 0; part < Set::chunks; ++part) {
                 Bytes16 v = {{0, 0, 0, 0}};
                 if (first_group + group < all_groups)
-                    v = load_global_16(at +
-                                       u64((group * 8 * pitch + block * 32) * element + part * 16));
+                    v = load_global_16(
+                        at +
+                        u64((group * 8 * pitch + block * 4 * Set::lane_k) * element + part * 16));
                 if (block < Set::kept)
                     w.regs[Set::reg(group, block, part)] = v;
                 else

@@ -2,8 +2,9 @@
 // direction: R stays on the SM (lib rnn_resident), c in registers, h in shared memory.
 //
 // A warp has warp_units units with all their gates, and of them every lane whole cells (lib
-// rnn_tile), so that nothing but h crosses lanes. A step is two slots. `cells` makes what cells
-// give from the buffer `from` (h of the step before) in the buffer `to`; `output` makes h of it:
+// rnn_tile; below eight sequences, f32, lib rnn_narrow), so that nothing but h crosses lanes. A
+// step is two slots. `cells` makes what cells give from the buffer `from` (h of the step before) in
+// the buffer `to`; `output` makes h of it:
 //
 //   cells    plain         R h, cells; h to the other buffer
 //            reset_before  two products with a barrier between (GRU)
@@ -35,11 +36,12 @@
 enum : int {
     warp_blocks = warp_units / 8,     // blocks of eight units of a warp
     row_groups = warp_blocks * gates, // of eight rows: one gate of a block
-    k_blocks = state_pitch / 32,
     // A pass is whole m16 tiles: one block of units of an LSTM, two of a GRU. FMA knows no tiles.
-    pass_blocks = dtype == dtype_f32 ? 1
+    pass_blocks = dtype == dtype_f32 ? quad_blocks
                   : split            ? 2 - (gates + 1) % 2
                                      : warp_blocks,
+    lane_columns = narrow ? 1 : 2,           // of a tile of sequences
+    lane_blocks = warp_blocks / quad_blocks, // of units, of which the lane has a cell per column
     cell_elements = projection > 0 ? int(units_pad) : int(state), // of a row of the buffer `to`
     warp_count = threads / 32,
     row_elements = 16 / element, // of a piece of y
@@ -49,11 +51,14 @@ enum : int {
 };
 
 static_assert(warp_units % 8 == 0 && warp_blocks % pass_blocks == 0, "whole passes");
-static_assert(batch_tile % 8 == 0, "whole n8 tiles");
+static_assert(batch_tile % 8 == 0 || (narrow && dtype == dtype_f32), "whole n8 tiles");
 
 //% lib rnn_resident
+//% if narrow == 1
+//% lib rnn_narrow
+//% end
 
-using Weights = Resident<row_groups, k_blocks, k_blocks - shared_blocks>;
+using Weights = Resident<row_groups, r_blocks, r_blocks - shared_blocks, narrow ? 1 : lane_chunks>;
 
 // Shared memory: R, h, what cells give (or the other h), the sequences, the slots' own.
 enum : int {
@@ -67,8 +72,8 @@ enum : int {
 };
 static_assert(h_row_bytes == operand_row_bytes(state_pitch), "rows of h");
 
-using Cells = float[column_tiles][warp_blocks][2];
-using Gates = float[column_tiles][2][warp_blocks][gates];
+using Cells = float[column_tiles][lane_blocks][lane_columns];
+using Gates = float[column_tiles][lane_columns][lane_blocks][gates];
 
 // The thread's piece of y, where it has at most one: y of the next active step.
 struct Piece {
@@ -78,30 +83,59 @@ struct Piece {
     bool whole; // 16 aligned bytes in every step
 };
 
-// Who a lane is and what it carries. Its sequences are columns n * 8 + 2 * (lane % 4) + e of the
-// block.
+// A lane's cell i is of unit b, column (n, e).
+static_assert(lane_cells == column_tiles * lane_columns * lane_blocks, "the spec counts cells");
+
+__device__ constexpr int cell_n(int i) {
+    return i / (lane_columns * lane_blocks);
+}
+__device__ constexpr int cell_e(int i) {
+    return i / lane_blocks % lane_columns;
+}
+__device__ constexpr int cell_b(int i) {
+    return i % lane_blocks;
+}
+
+// Who a lane is and what it carries. Its sequences are columns lane_column + n * 8 + e of the
+// block, its units `unit` + b * units_apart.
 struct Lane {
     int direction, warp, lane;
-    int unit;                 // of the warp's first block
-    int sequence;             // of column (0, 0)
-    int columns;              // sequences that the block has
-    int end[column_tiles][2]; // of the steps of each, within this launch; -1: past the batch
+    int unit;                            // the first
+    int sequence;                        // of column (0, 0)
+    int columns;                         // sequences that the block has
+    int end[column_tiles][lane_columns]; // of the steps of each, within this launch; -1: past the
+                                         // batch
     u32 shared, table;
     Piece piece;
-    UnitWeights units[warp_blocks];
+    UnitWeights units[lane_blocks];
     Cells c;
     Gates pre; // of the step to come
 };
 
-// Whether there is such a unit: where not, its sums are 0 and it has no place in a buffer.
+enum : int { units_apart = quad_blocks * 8 };
+
+// The lane's first column.
+__device__ __forceinline__ int lane_column(int lane) {
+    return narrow ? lane % 4 % batch_tile : lane % 4 * 2;
+}
+
+// Of the warp's units the lane's first.
+__device__ __forceinline__ int lane_unit(int lane) {
+    return lane / 4 + (narrow ? lane % 4 / batch_tile % quad_blocks * 8 : 0);
+}
+
+// Whether the lane has such a unit: where there is none, its sums are 0 and it has no place in a
+// buffer; of a narrow block the lanes of a quad past its items have the cells of other lanes.
 __device__ __forceinline__ bool has_unit(const Lane &own, int b) {
-    return !ragged || own.unit + b * 8 < units_pad;
+    if (narrow && batch_tile * quad_blocks < 4 && own.lane % 4 >= batch_tile * quad_blocks)
+        return false;
+    return !ragged || own.unit + b * units_apart < units_pad;
 }
 
 // Offset of the lane's unit in block b, column (n, e), in a buffer of h or of what cells give.
 template <int row_bytes>
 __device__ __forceinline__ u32 cell_offset(const Lane &own, int n, int b, int e) {
-    return u32(h_offset<row_bytes>(n * 8 + own.lane % 4 * 2 + e, own.unit + b * 8));
+    return u32(h_offset<row_bytes>(lane_column(own.lane) + n * 8 + e, own.unit + b * units_apart));
 }
 
 // ---- sequences and rows ----
@@ -126,7 +160,8 @@ __device__ __forceinline__ RnnSequence table_entry(u32 table, int column) {
 __device__ __forceinline__ int longest(const Lane &own) {
     int steps = 0;
 #pragma unroll
-    for (int n = 0; n < column_tiles; ++n) steps = max(steps, max(own.end[n][0], own.end[n][1]));
+    for (int n = 0; n < column_tiles; ++n)
+        steps = max(steps, max(own.end[n][0], own.end[n][lane_columns - 1]));
     return quad_max(steps);
 }
 
@@ -199,7 +234,8 @@ __device__ __forceinline__ u64 pre_address(const RnnParams &p, const Lane &own, 
 // unwritten.
 __device__ __forceinline__ void load_pre(Lane &own, u64 at, int step, int n, int b, int e) {
     const bool wanted = step < own.end[n][e] && has_unit(own, b);
-    load_gates_if<32>(own.pre[n][e][b], at + u64(((n * 8 + e) * rows + b * gates * 8) * 4), wanted);
+    load_gates_if<32>(own.pre[n][e][b],
+                      at + u64(((n * 8 + e) * rows + b * gates * units_apart) * 4), wanted);
 }
 
 __device__ __forceinline__ void store_gate_rows(const RnnParams &p, const RnnDirection &d,
@@ -209,7 +245,8 @@ __device__ __forceinline__ void store_gate_rows(const RnnParams &p, const RnnDir
     const u64 at = d.gates + u64(row) * element;
 #pragma unroll
     for (int i = 0; i < gates; ++i)
-        store_element(at + u64(((n * 8 + e) * rows + (b * gates + i) * 8) * element), gate[i]);
+        store_element(at + u64(((n * 8 + e) * rows + b * gates * units_apart + i * 8) * element),
+                      gate[i]);
 }
 
 // Whether the cell's values of this step count: else c and h stay as they are.
@@ -234,14 +271,15 @@ __device__ __forceinline__ void begin_state(const RnnParams &p, const RnnDirecti
     __syncthreads(); // zeros and the table are written
     find_piece(p, d, own);
 #pragma unroll
-    for (int i = 0; i < column_tiles * 2; ++i)
-        own.end[i / 2][i % 2] =
-            min(table_entry(own.table, i / 2 * 8 + own.lane % 4 * 2 + i % 2).length,
-                p.first_step + p.steps);
+    for (int i = 0; i < column_tiles * lane_columns; ++i) {
+        const int n = i / lane_columns, e = i % lane_columns;
+        own.end[n][e] = min(table_entry(own.table, lane_column(own.lane) + n * 8 + e).length,
+                            p.first_step + p.steps);
+    }
 #pragma unroll
-    for (int i = 0; i < column_tiles * 2 * warp_blocks; ++i) {
-        const int n = i / (2 * warp_blocks), e = i / warp_blocks % 2, b = i % warp_blocks;
-        const int unit = own.unit + b * 8, sequence = own.sequence + n * 8 + e;
+    for (int i = 0; i < lane_cells; ++i) {
+        const int n = cell_n(i), e = cell_e(i), b = cell_b(i);
+        const int unit = own.unit + b * units_apart, sequence = own.sequence + n * 8 + e;
         own.c[n][b][e] = 0.0f;
         if (sequence < p.batch && unit < hidden && d.c_in != 0 && cell == cell_lstm)
             own.c[n][b][e] = load_f32(d.c_in + (u64(sequence) * hidden + unit) * 4);
@@ -267,10 +305,10 @@ __device__ __forceinline__ void end_state(const RnnParams &p, const RnnDirection
         });
     if (d.c_out == 0 || cell == cell_gru) return;
 #pragma unroll
-    for (int i = 0; i < column_tiles * 2 * warp_blocks; ++i) {
-        const int n = i / (2 * warp_blocks), e = i / warp_blocks % 2, b = i % warp_blocks;
-        const int unit = own.unit + b * 8, sequence = own.sequence + n * 8 + e;
-        if (sequence < p.batch && unit < hidden)
+    for (int i = 0; i < lane_cells; ++i) {
+        const int n = cell_n(i), e = cell_e(i), b = cell_b(i);
+        const int unit = own.unit + b * units_apart, sequence = own.sequence + n * 8 + e;
+        if (sequence < p.batch && unit < hidden && has_unit(own, b))
             store_global_f32(d.c_out + (u64(sequence) * hidden + unit) * 4, own.c[n][b][e]);
     }
 }
@@ -281,8 +319,8 @@ extern "C" __global__ void __launch_bounds__(threads, 1)
     own.direction = int(blockIdx.z);
     own.warp = int(threadIdx.x) / 32;
     own.lane = int(threadIdx.x) % 32;
-    own.unit = own.warp * warp_units + own.lane / 4;
-    own.sequence = int(blockIdx.x) * batch_tile + own.lane % 4 * 2;
+    own.unit = own.warp * warp_units + lane_unit(own.lane);
+    own.sequence = int(blockIdx.x) * batch_tile + lane_column(own.lane);
     own.columns = p.batch - int(blockIdx.x) * batch_tile;
     own.shared = shared_base();
     own.table = own.shared + table_base;
@@ -291,8 +329,8 @@ extern "C" __global__ void __launch_bounds__(threads, 1)
     load_resident(weights, d.r, state_pitch, own.warp * row_groups, rows / 8,
                   own.shared + u32(own.warp * Weights::shared_bytes), own.lane);
 #pragma unroll
-    for (int b = 0; b < warp_blocks; ++b)
-        own.units[b] = unit_weights(d, has_unit(own, b) ? own.unit + b * 8 : 0);
+    for (int b = 0; b < lane_blocks; ++b)
+        own.units[b] = unit_weights(d, has_unit(own, b) ? own.unit + b * units_apart : 0);
     cells_begin(d, own);
     Output output;
     output_begin(output, d, own);
@@ -302,12 +340,11 @@ extern "C" __global__ void __launch_bounds__(threads, 1)
     const int launch_end = p.first_step + p.steps;
     const int end = longest(own);
 #pragma unroll
-    for (int i = 0; i < column_tiles * 2 * row_groups; ++i) (&own.pre[0][0][0][0])[i] = 0.0f;
+    for (int i = 0; i < lane_cells * gates; ++i) (&own.pre[0][0][0][0])[i] = 0.0f;
     const u64 first_pre = pre_address(p, own, p.first_step);
 #pragma unroll
-    for (int i = 0; i < column_tiles * 2 * warp_blocks; ++i)
-        load_pre(own, first_pre, p.first_step, i / (2 * warp_blocks), i % warp_blocks,
-                 i / warp_blocks % 2);
+    for (int i = 0; i < lane_cells; ++i)
+        load_pre(own, first_pre, p.first_step, cell_n(i), cell_b(i), cell_e(i));
 #pragma unroll 1
     for (int step = p.first_step; step < end; ++step) {
         make_cells(p, d, own, weights, h, other, step);

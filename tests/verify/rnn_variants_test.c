@@ -42,9 +42,11 @@ typedef enum Origin { FROM_DEVICE, FROM_DIM, FROM_CASE } Origin;
 
 enum { PICKS = 4, MAX_TIERS = 4, MAX_POOL = 4096, MAX_TRIES = 256 };
 
-/* Configurations of one tier. */
+/* Configurations of one tier; those of tier 1 with fewer than eight sequences a block, which has an
+ * organisation of its own then, are apart. */
 typedef struct Pool {
     int64_t tier;
+    bool narrow;
     GenConfig *configs; /* MAX_POOL */
     size_t count;
 } Pool;
@@ -236,12 +238,13 @@ static bool legal(const void *context, const CoverRow *row) {
 
 /* ---- pools ---- */
 
-static Pool *pool_of(Sample *s, int64_t tier) {
+static Pool *pool_of(Sample *s, int64_t tier, bool narrow) {
     size_t i = 0;
-    while (i < s->pool_count && s->pools[i].tier != tier) i++;
+    while (i < s->pool_count && (s->pools[i].tier != tier || s->pools[i].narrow != narrow)) i++;
     assert_true(i < MAX_TIERS);
     if (i == s->pool_count) {
-        s->pools[i] = (Pool){.tier = tier, .configs = calloc(MAX_POOL, sizeof(GenConfig))};
+        s->pools[i] =
+            (Pool){.tier = tier, .narrow = narrow, .configs = calloc(MAX_POOL, sizeof(GenConfig))};
         assert_non_null(s->pools[i].configs);
         s->pool_count++;
     }
@@ -251,11 +254,12 @@ static Pool *pool_of(Sample *s, int64_t tier) {
 static bool keep(void *context, const GenConfig *config, const GenResources *resources,
                  const GenReject *why) {
     Sample *s = context;
-    int64_t tier = 0;
+    int64_t tier = 0, tile = 0;
     (void)resources;
     if (why->rejected) return true;
     gen_config_get(s->spec, config, "tier", &tier);
-    Pool *pool = pool_of(s, tier);
+    gen_config_get(s->spec, config, "batch_tile", &tile);
+    Pool *pool = pool_of(s, tier, tier == 1 && tile < 8);
     if (pool->count < MAX_POOL) pool->configs[pool->count++] = *config;
     return true;
 }
@@ -266,6 +270,7 @@ static void gather_pools(Sample *s) {
         "cell=lstm dtype=f16 hidden=7 batch=3",    "cell=gru dtype=bf16 hidden=192 batch=8",
         "cell=lstm dtype=f16 hidden=768 batch=64", "cell=gru dtype=bf16 hidden=2048 batch=4",
         "cell=lstm dtype=f32 hidden=32 batch=3",   "cell=gru dtype=f32 hidden=512 batch=31",
+        "cell=gru dtype=f32 hidden=100 batch=8",   "cell=lstm dtype=f32 hidden=128 batch=5",
     };
     for (size_t i = 0; i < COUNT(problems); i++) {
         GenProblem problem;
@@ -355,8 +360,9 @@ static void a_covering_sample_is_right(void **state) {
     const double begin = seconds();
     gather_pools(&s);
     for (size_t i = 0; i < s.pool_count; i++)
-        printf("# %s, tier %" PRId64 ": %zu configurations to pick from, %.1f s\n", s.name,
-               s.pools[i].tier, s.pools[i].count, seconds() - begin);
+        printf("# %s, tier %" PRId64 "%s: %zu configurations to pick from, %.1f s\n", s.name,
+               s.pools[i].tier, s.pools[i].narrow ? " narrow" : "", s.pools[i].count,
+               seconds() - begin);
     collect_axes(&s);
     s.cover.legal = legal;
     s.cover.context = &s;
