@@ -26,8 +26,9 @@ static int64_t least(int64_t a, int64_t b) {
 }
 
 int64_t rnn_chunk_steps(int64_t step_bytes, int64_t steps) {
-    const int64_t most = RNN_PRE_BYTES / step_bytes;
-    return least(steps, most > 0 ? most : 1);
+    const int64_t most = RNN_PRE_BYTES / step_bytes > 0 ? RNN_PRE_BYTES / step_bytes : 1;
+    const int64_t chunks = (steps + most - 1) / most;
+    return (steps + chunks - 1) / chunks; /* no short one at the end */
 }
 
 /* Steps of a launch of a plan of `steps`. */
