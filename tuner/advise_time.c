@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "runtime/rnn.h"
 #include "tuner/progress.h"
 
 static Status time_text(seqtune_context *ctx, const char *spec, LayerTime *out, Error *err,
@@ -24,51 +23,58 @@ static Status time_text(seqtune_context *ctx, const char *spec, LayerTime *out, 
     return st == ST_OK ? layer_time(ctx, &problem, NULL, out, err) : st;
 }
 
-/* W x of `steps` tokens of every sequence, in the chunks that the plan of a layer makes. */
-static Status time_projection(seqtune_context *ctx, const AdviseAsk *a, const char *cell,
-                              int64_t steps, double *seconds, Error *err) {
-    LayerTime time;
-    /* Floats of 4 gates. */
-    const int64_t chunk = rnn_chunk_steps(4 * 4 * a->hidden * a->batch, steps);
-    Status st = time_text(ctx, "rnn_input", &time, err,
-                          "cell=%s dtype=f16 hidden=%lld input=%lld batch=%lld steps=%lld", cell,
-                          (long long)a->hidden, (long long)a->hidden, (long long)a->batch,
-                          (long long)chunk);
-    *seconds = time.seconds * (double)((steps + chunk - 1) / chunk);
+static Status time_recurrent(seqtune_context *ctx, const AdviseAsk *a, AdviseModel m,
+                             AdviseTimes *t, Error *err) {
+    seqtune_rnn_desc d = SEQTUNE_RNN_DESC_INIT;
+    LayerPlanTime time;
+    d.cell = m == ADVISE_GRU ? SEQTUNE_GRU : SEQTUNE_LSTM;
+    d.batch = a->batch;
+    d.input = d.hidden = a->hidden;
+    d.max_steps = a->streaming ? 1 : a->length;
+    const Status st = layer_plan_time(ctx, &d, &time, err);
+    t->projection[m] = time.input;
+    t->rest[m] = time.steps;
+    t->kernel[m] = time.kernel;
+    t->chunk[m] = time.chunk;
+    snprintf(t->name[m], sizeof t->name[m], "%s", time.name);
     return st;
 }
 
-static Status time_recurrent(seqtune_context *ctx, const AdviseAsk *a, AdviseModel m,
-                             AdviseTimes *t, Error *err) {
-    const char *const cell = m == ADVISE_GRU ? "gru" : "lstm";
-    if (a->streaming)
-        return time_text(ctx, "rnn_cell", &t->kernel[m], err,
-                         "cell=%s dtype=f16 hidden=%lld input=%lld batch=%lld", cell,
-                         (long long)a->hidden, (long long)a->hidden, (long long)a->batch);
-    Status st = time_projection(ctx, a, cell, a->length, &t->projection[m], err);
-    if (st != ST_OK) return st;
-    return time_text(ctx, "rnn_seq", &t->kernel[m], err,
-                     "cell=%s dtype=f16 hidden=%lld batch=%lld steps=%lld", cell,
-                     (long long)a->hidden, (long long)a->batch, (long long)a->length);
+/* x of all tokens times a matrix: that of Q, K and V as a GRU's W of three gates, that of O as an
+ * LSTM's W of four gates of hidden / 4 units, which every head dimension divides into. */
+static Status time_projections(seqtune_context *ctx, const AdviseAsk *a, double *seconds,
+                               Error *err) {
+    const long long hidden = a->hidden, batch = a->batch, steps = a->streaming ? 1 : a->length;
+    LayerTime qkv, o = {0};
+    Status st = time_text(ctx, "rnn_input", &qkv, err,
+                          "cell=gru dtype=f16 hidden=%lld input=%lld batch=%lld steps=%lld", hidden,
+                          hidden, batch, steps);
+    if (st == ST_OK)
+        st = time_text(ctx, "rnn_input", &o, err,
+                       "cell=lstm dtype=f16 hidden=%lld input=%lld batch=%lld steps=%lld",
+                       hidden / 4, hidden, batch, steps);
+    *seconds = qkv.seconds + o.seconds;
+    return st;
 }
 
-/* Q, K, V and O are 4 H x H, as an LSTM's W is: the same product. */
 static Status time_attention(seqtune_context *ctx, const AdviseAsk *a, AdviseTimes *t, Error *err) {
     const int64_t dim = layer_head_dim(a->hidden);
     const long long heads = dim > 0 ? a->hidden / dim : 0, length = a->length, batch = a->batch;
+    const char *const kernel = a->streaming ? "attn_decode" : "attn_prefill";
     if (dim == 0)
         return err_set(err, ST_UNSUPPORTED,
                        "no head dimension of attn_prefill divides hidden %lld (64, 96, 128, 192, "
                        "256)",
                        (long long)a->hidden);
-    Status st = time_projection(ctx, a, "lstm", a->streaming ? 1 : length,
-                                &t->projection[ADVISE_ATTENTION], err);
-    if (st != ST_OK) return st;
-    return time_text(ctx, a->streaming ? "attn_decode" : "attn_prefill",
-                     &t->kernel[ADVISE_ATTENTION], err,
-                     "dtype=f16 head_dim=%lld mask=causal batch=%lld heads_q=%lld heads_kv=%lld "
-                     "len_q=%lld len_kv=%lld",
-                     (long long)dim, batch, heads, heads, a->streaming ? 1LL : length, length);
+    snprintf(t->name[ADVISE_ATTENTION], sizeof t->name[ADVISE_ATTENTION], "%s", kernel);
+    Status st = time_projections(ctx, a, &t->projection[ADVISE_ATTENTION], err);
+    if (st == ST_OK)
+        st = time_text(ctx, kernel, &t->kernel[ADVISE_ATTENTION], err,
+                       "dtype=f16 head_dim=%lld mask=causal batch=%lld heads_q=%lld "
+                       "heads_kv=%lld len_q=%lld len_kv=%lld",
+                       (long long)dim, batch, heads, heads, a->streaming ? 1LL : length, length);
+    t->rest[ADVISE_ATTENTION] = t->kernel[ADVISE_ATTENTION].seconds;
+    return st;
 }
 
 void advise_times(seqtune_context *ctx, const AdviseAsk *ask, AdviseTimes *out) {
@@ -79,7 +85,6 @@ void advise_times(seqtune_context *ctx, const AdviseAsk *ask, AdviseTimes *out) 
                               ? time_attention(ctx, ask, out, err)
                               : time_recurrent(ctx, ask, (AdviseModel)m, out, err);
         out->known[m] = st == ST_OK;
-        out->rest[m] = out->kernel[m].seconds;
         out->total[m] = out->projection[m] + out->rest[m];
     }
 }
@@ -118,8 +123,6 @@ static void time_cells(AdviseLine *line, const AdviseTimes *t, const double *sec
 /* What ran: "rnn_seq tier=2 ... (default), line through runs of 32 and 96 steps". */
 static void put_kernels(const AdviseAsk *ask, const AdviseTimes *t, AdviseLine *line) {
     static const char *const names[ADVISE_MODELS] = {"LSTM", "GRU", "attention"};
-    static const char *const whole[] = {"rnn_seq", "rnn_seq", "attn_prefill"};
-    static const char *const step[] = {"rnn_cell", "rnn_cell", "attn_decode"};
     for (int m = 0; m < ADVISE_MODELS; m++) {
         const LayerTime *const k = &t->kernel[m];
         put(line, "%s%s: ", m > 0 ? "; " : "", names[m]);
@@ -127,31 +130,48 @@ static void put_kernels(const AdviseAsk *ask, const AdviseTimes *t, AdviseLine *
             put(line, "not timed: %s", t->why_not[m].message);
             continue;
         }
-        put(line, "%s %s (%s)", ask->streaming ? step[m] : whole[m], k->config, k->by);
+        put(line, "%s %s (%s)", t->name[m], k->config, k->by);
+        if (t->chunk[m] > 0 && t->chunk[m] < ask->length && !ask->streaming)
+            put(line, ", launches of %lld steps", (long long)t->chunk[m]);
         if (k->line)
             put(line, ", the line through runs of %lld and %lld steps", (long long)k->ran[0],
                 (long long)k->ran[1]);
     }
 }
 
-size_t advise_time_lines(const AdviseAsk *ask, const AdviseTimes *t, const char *evidence,
-                         AdviseLine *out) {
-    const AdviseSide faster = advise_faster(t);
+static void put_parts(const AdviseAsk *ask, const AdviseTimes *t, const char *evidence,
+                      AdviseLine out[2]) {
     out[0] =
         (AdviseLine){.what = ask->streaming ? "time, projections" : "time, W x or projections"};
     put(&out[0],
-        "%s; rnn_input in chunks of %d MiB of results; Q, K, V and O are one product of the "
-        "size of an LSTM's W%s",
-        evidence, RNN_PRE_BYTES >> 20, ask->streaming ? "; a cell step has W x fused" : "");
+        "%s; kernel rnn_input, f32 results: W x in the chunks of the plan%s; attention: one "
+        "product for Q, K and V, which are taken to be written where attention reads them, one "
+        "for O",
+        evidence, ask->streaming ? ", or fused into the cell" : "");
     time_cells(&out[0], t, t->projection);
     out[1] = (AdviseLine){.what = ask->streaming ? "time, cell or attention of a step"
                                                  : "time, steps or attention"};
     time_cells(&out[1], t, t->rest);
     put(&out[1], "%s. ", evidence);
     put_kernels(ask, t, &out[1]);
-    out[2] = (AdviseLine){.what = "time of the layer", .better = faster};
-    time_cells(&out[2], t, t->total);
-    put(&out[2], "%s; %s", evidence,
-        ask->streaming ? "one token of every sequence" : "all tokens of all sequences");
-    return 3;
+}
+
+size_t advise_time_lines(const AdviseAsk *ask, const AdviseTimes *t, const char *evidence,
+                         AdviseLine *out) {
+    const AdviseSide faster = advise_faster(t);
+    size_t n = 2;
+    put_parts(ask, t, evidence, out);
+    out[n] = (AdviseLine){.what = "time of the layer", .better = faster};
+    time_cells(&out[n], t, t->total);
+    put(&out[n++],
+        "%s; %s; the launches of a plan timed one by one, each with a cold L2, and added up",
+        evidence, ask->streaming ? "one token of every sequence" : "all tokens of all sequences");
+    if (ask->streaming) return n;
+    double step[ADVISE_MODELS];
+    for (int m = 0; m < ADVISE_MODELS; m++)
+        step[m] = t->total[m] / (m == ADVISE_ATTENTION ? 1 : (double)ask->length);
+    out[n] = (AdviseLine){.what = "time of a step in sequence", .better = ADVISE_EITHER};
+    time_cells(&out[n], t, step);
+    put(&out[n++], "that, divided by the steps that follow each other; attention has one");
+    return n;
 }

@@ -1,6 +1,7 @@
-/* Times of the layers that advise compares, on one GPU: recurrent ones as their kernels take them
- * (input projection, then the steps; one cell step when streaming), attention as its four
- * projections and the attention itself. f16, as every GPU has it. */
+/* Times of the layers that advise compares, on one GPU: of a recurrent layer what its plan launches
+ * (input projection and steps in chunks; streaming: a cell step), of an attention layer the product
+ * of Q, K and V, the attention, and the product of O, each with rnn_input's kernel. f16, as every
+ * GPU has it. */
 #ifndef SEQTUNE_TUNER_ADVISE_TIME_H
 #define SEQTUNE_TUNER_ADVISE_TIME_H
 
@@ -13,7 +14,9 @@ typedef struct AdviseTimes {
         projection[ADVISE_MODELS]; /* seconds; streaming: of attention only, a cell has W fused */
     double rest[ADVISE_MODELS];
     double total[ADVISE_MODELS];
-    LayerTime kernel[ADVISE_MODELS]; /* of `rest` */
+    LayerTime kernel[ADVISE_MODELS]; /* of one launch of `rest` */
+    char name[ADVISE_MODELS][32];    /* that kernel */
+    int64_t chunk[ADVISE_MODELS];    /* steps of such a launch; attention: 0 */
     Error why_not[ADVISE_MODELS];    /* where not known */
 } AdviseTimes;
 
@@ -24,7 +27,7 @@ void advise_times(seqtune_context *ctx, const AdviseAsk *ask, AdviseTimes *out);
  * or not known. */
 AdviseSide advise_faster(const AdviseTimes *times);
 
-/* The lines of the decision table; returns their number, at most 3. `evidence`: "measured" or
+/* The lines of the decision table; returns their number, at most 4. `evidence`: "measured" or
  * "modelled (a100)". */
 size_t advise_time_lines(const AdviseAsk *ask, const AdviseTimes *times, const char *evidence,
                          AdviseLine *out);

@@ -24,6 +24,22 @@ typedef struct LayerTime {
 Status layer_time(seqtune_context *ctx, const GenProblem *problem, const GenConfig *config,
                   LayerTime *out, Error *err);
 
+/* What a plan of one recurrent layer and direction launches in a run of all its steps, every launch
+ * timed apart and added up: the input projection in the plan's chunks, the steps, and the fill of an
+ * error word. On a device
+ * whose times are modelled that is the time of the run; one that measures begins each launch with a
+ * cold L2, which the second kernel of a run would not. */
+typedef struct LayerPlanTime {
+    double input; /* 0: the steps' kernel has W x fused */
+    double steps; /* with what sets the error word of kernels that wait */
+    int64_t chunk;    /* steps of a launch */
+    LayerTime kernel; /* of one launch of the steps' kernel */
+    char name[32];    /* that kernel */
+} LayerPlanTime;
+
+Status layer_plan_time(seqtune_context *ctx, const seqtune_rnn_desc *desc, LayerPlanTime *out,
+                       Error *err);
+
 /* A problem of the named kernel with the dimensions of `text` ("hidden=512 ..."), checked. */
 Status layer_problem(const seqtune_context *ctx, const char *spec, const char *text,
                      GenProblem *out, Error *err);

@@ -122,6 +122,90 @@ static void the_line_through_two_short_runs_meets_a_long_run(void **state) {
     seqtune_close(ctx);
 }
 
+/* Seconds of a whole run between two events. */
+static double time_run(seqtune_context *ctx, const seqtune_plan *plan, const seqtune_rnn_args *a,
+                       seqtune_device_ptr workspace) {
+    const Driver *const cu = ctx->driver;
+    CuEvent begin = NULL, end = NULL;
+    Error err = {0};
+    float ms = 0;
+    assert_int_equal(cu->EventCreate(&begin, 0), CUDA_SUCCESS);
+    assert_int_equal(cu->EventCreate(&end, 0), CUDA_SUCCESS);
+    assert_ok(driver_set_mode(cu, LAUNCH_TIMING, &err), &err);
+    assert_int_equal(cu->EventRecord(begin, NULL), CUDA_SUCCESS);
+    assert_int_equal(seqtune_run_rnn(plan, a, workspace, NULL), SEQTUNE_OK);
+    assert_int_equal(cu->EventRecord(end, NULL), CUDA_SUCCESS);
+    assert_int_equal(cu->EventSynchronize(end), CUDA_SUCCESS);
+    assert_ok(driver_set_mode(cu, LAUNCH_FULL, &err), &err);
+    assert_int_equal(cu->EventElapsedTime(&ms, begin, end), CUDA_SUCCESS);
+    (void)cu->EventDestroy(begin);
+    (void)cu->EventDestroy(end);
+    return (double)ms * 1e-3;
+}
+
+/* Zeros: the time does not depend on the numbers. */
+static double time_plan(seqtune_context *ctx, const seqtune_rnn_desc *d) {
+    const size_t row = (size_t)d->hidden * 2, rows = (size_t)(d->max_steps * d->batch);
+    seqtune_plan *plan = NULL;
+    seqtune_rnn_args a = SEQTUNE_RNN_ARGS_INIT;
+    seqtune_device_ptr workspace = 0;
+    size_t weights = 0;
+    bool pushed = false;
+    assert_int_equal(seqtune_plan_rnn(ctx, d, &plan), SEQTUNE_OK);
+    assert_int_equal(seqtune_rnn_weights_bytes(d, &weights), SEQTUNE_OK);
+    assert_int_equal(driver_enter(ctx->driver, ctx->device.context, &pushed), CUDA_SUCCESS);
+    const struct {
+        seqtune_device_ptr *at;
+        size_t bytes;
+    } all[] = {{&a.weights, weights},
+               {&a.x, row * rows},
+               {&a.y, row * rows},
+               {&a.h_in, row * (size_t)d->batch},
+               {&a.h_out, row * (size_t)d->batch},
+               {&a.c_in, 2 * row * (size_t)d->batch},
+               {&workspace, seqtune_plan_workspace(plan)}};
+    const size_t count = sizeof all / sizeof all[0];
+    for (size_t i = 0; i < count; i++) {
+        assert_int_equal(seqtune_device_alloc(ctx, all[i].bytes, all[i].at), SEQTUNE_OK);
+        assert_int_equal(ctx->driver->MemsetD8(*all[i].at, 0, all[i].bytes), CUDA_SUCCESS);
+    }
+    a.c_out = a.c_in;
+    const double seconds = time_run(ctx, plan, &a, workspace);
+    for (size_t i = 0; i < count; i++) (void)seqtune_device_free(ctx, *all[i].at);
+    driver_leave(ctx->driver, pushed);
+    seqtune_plan_destroy(plan);
+    return seconds;
+}
+
+/* In chunks, of rows whose alignment is not the largest, by a kernel whose blocks wait, by single
+ * steps, and long enough for the line. */
+static void the_launches_of_a_plan_add_up_to_its_run(void **state) {
+    (void)state;
+    static const struct {
+        int64_t hidden, batch, steps, chunk;
+    } rows[] = {{40, 3, 50, 20}, {100, 2, 12, 0}, {320, 4, 10, 0}, {64, 1, 1, 0}, {64, 4, 400, 0}};
+    seqtune_context *ctx = NULL;
+    seqtune_options options = SEQTUNE_OPTIONS_INIT;
+    Error err = {0};
+    options.driver = "soft:a100";
+    options.database = "";
+    assert_ok(context_open(&options, &ctx, &err), &err);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        seqtune_rnn_desc d = SEQTUNE_RNN_DESC_INIT;
+        LayerPlanTime t;
+        d.batch = rows[i].batch;
+        d.input = d.hidden = rows[i].hidden;
+        d.max_steps = rows[i].steps;
+        d.chunk_steps = rows[i].chunk;
+        assert_ok(layer_plan_time(ctx, &d, &t, &err), &err);
+        assert_true((t.input > 0) == (d.max_steps > 1));
+        const double run = time_plan(ctx, &d), sum = t.input + t.steps;
+        if (fabs(sum / run - 1) > 0.01)
+            fail_msg("row %zu: the launches take %.4g s, a run %.4g s", i, sum, run);
+    }
+    seqtune_close(ctx);
+}
+
 static void a_short_sequence_runs_as_it_is(void **state) {
     (void)state;
     seqtune_context *ctx = NULL;
@@ -218,6 +302,7 @@ int main(void) {
         cmocka_unit_test(every_command_knows_recurrent_kernels),
         cmocka_unit_test(every_kind_of_layer_can_be_timed),
         cmocka_unit_test(the_line_through_two_short_runs_meets_a_long_run),
+        cmocka_unit_test(the_launches_of_a_plan_add_up_to_its_run),
         cmocka_unit_test(a_short_sequence_runs_as_it_is),
         cmocka_unit_test(layers_are_tuned_verified_and_dispatched),
         cmocka_unit_test(advice_has_the_times_of_the_layers_kernels),
