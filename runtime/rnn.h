@@ -13,6 +13,8 @@
 /* Paddings: units to two blocks of eight, contracted dimensions to what a step of two k blocks
  * takes. */
 enum { RNN_UNITS = 16, RNN_PITCH = 32, RNN_MAX_SIZE = 16384, RNN_MAX_LAYERS = 64 };
+/* Sequences: what grids and the specs' dimension allow. Tokens: counted in 32 bits. */
+enum { RNN_MAX_BATCH = 65535, RNN_MAX_TOKENS = 0x7fffffff };
 
 /* Gates by their internal number. */
 enum { LSTM_I, LSTM_F, LSTM_G, LSTM_O, GRU_R = 0, GRU_Z, GRU_N };

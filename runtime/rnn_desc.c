@@ -18,9 +18,9 @@ static const PlanField cell_fields[] = {
 };
 
 static const PlanField run_fields[] = {
-    FIELD(batch, 1, 0x7fffffff, false, "number of sequences"),
+    FIELD(batch, 1, RNN_MAX_BATCH, false, "number of sequences"),
     FIELD(max_steps, 1, 0x7fffffff, true, "largest number of steps"),
-    FIELD(total_tokens, 1, 0x7fffffff, false, "tokens of all sequences"),
+    FIELD(total_tokens, 0, RNN_MAX_TOKENS, false, "tokens of all sequences"),
     FIELD(order_steps, 0, 0x7fffffff, false, "steps of the plan whose order is wanted"),
     FIELD(chunk_steps, 0, 0x7fffffff, false, "steps of a launch"),
 };
@@ -125,6 +125,16 @@ static Status check_strides(Desc *d, Error *err) {
     return st;
 }
 
+static Status check_tokens(Desc *d, Error *err) {
+    const int64_t most = d->batch * d->max_steps; /* both within 32 bits */
+    if (d->total_tokens == 0) d->total_tokens = most;
+    if (d->total_tokens <= RNN_MAX_TOKENS) return ST_OK;
+    return err_set(err, ST_INVALID,
+                   "batch %lld * max_steps %lld is %lld tokens: must be at most %d%s",
+                   (long long)d->batch, (long long)d->max_steps, (long long)most, RNN_MAX_TOKENS,
+                   d->packed ? ", or give total_tokens" : "; run the sequences in pieces");
+}
+
 Status rnn_check_desc(Desc *d, Error *err) {
     const PlanEnum enums[] = {
         {"packed", d->packed, 1, "0 or 1"},
@@ -138,8 +148,7 @@ Status rnn_check_desc(Desc *d, Error *err) {
     if (st != ST_OK) return st;
     if (d->batch == 0) d->batch = 1;
     if (d->norm_eps == 0) d->norm_eps = 1e-5f;
-    if (d->total_tokens == 0 && __builtin_mul_overflow(d->batch, d->max_steps, &d->total_tokens))
-        d->total_tokens = INT64_MAX; /* the field's range refuses it */
     st = plan_check_fields(d, run_fields, sizeof run_fields / sizeof run_fields[0], "rnn", err);
+    if (st == ST_OK) st = check_tokens(d, err);
     return st == ST_OK ? check_strides(d, err) : st;
 }

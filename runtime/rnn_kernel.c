@@ -21,7 +21,7 @@ static int64_t state_of(const Desc *d) {
     { #field, offsetof(Desc, field), low, high, required, false, SIZE_MAX, text }
 
 static const PlanField fields[] = {
-    FIELD(batch, 1, 0x7fffffff, true, "number of sequences"),
+    FIELD(batch, 1, RNN_MAX_BATCH, true, "number of sequences"),
     FIELD(input, 0, 2 * RNN_MAX_SIZE, false, "elements of an input row"),
     FIELD(hidden, 1, RNN_MAX_SIZE, true, "number of units"),
     FIELD(projection, 0, RNN_MAX_SIZE, false, "elements of the projected state"),

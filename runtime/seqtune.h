@@ -514,7 +514,7 @@ typedef struct seqtune_rnn_desc {
     seqtune_rnn_cell cell;
     seqtune_dtype dtype; /* of x, y, h, weights: f16 (default), bf16, f32 */
     seqtune_rnn_direction direction;
-    int64_t batch;        /* sequences; default 1 */
+    int64_t batch;        /* sequences; default 1, at most 65535 */
     int64_t input;        /* features of x; 1..16384 */
     int64_t hidden;       /* units; 1..16384 */
     int64_t layers;       /* default 1; at most 64 */
