@@ -404,24 +404,29 @@ static int parse(int argc, char **argv, Options *o) {
                    {"--warm-up", &o->warm_up, 0, 1000000},
                    {"--period-us", &o->period_us, 0, 1000000000}};
     for (int i = 1; i < argc; i += 2) {
-        int known = 0;
-        for (size_t n = 0; n < sizeof numbers / sizeof numbers[0] && i + 1 < argc; n++) {
-            if (strcmp(argv[i], numbers[n].name) != 0) continue;
-            *numbers[n].to = atoi(argv[i + 1]);
-            known = *numbers[n].to >= numbers[n].min && *numbers[n].to <= numbers[n].max;
-        }
+        size_t n = 0;
+        char *end = NULL;
         if (i + 1 < argc && strcmp(argv[i], "--driver") == 0) {
             o->driver = argv[i + 1];
-            known = 1;
+            continue;
         }
-        if (!known) {
+        while (n < sizeof numbers / sizeof numbers[0] && strcmp(argv[i], numbers[n].name) != 0) n++;
+        if (n == sizeof numbers / sizeof numbers[0] || i + 1 == argc) {
             fprintf(stderr,
-                    "lstm_stream: bad option or value: %s\nusage: lstm_stream [--hidden N] "
-                    "[--layers N] [--input N] [--batch N] [--steps N] [--warm-up N] "
+                    "lstm_stream: unknown option or one without a value: %s\nusage: lstm_stream "
+                    "[--hidden N] [--layers N] [--input N] [--batch N] [--steps N] [--warm-up N] "
                     "[--period-us N] [--driver NAME]\n",
                     argv[i]);
             return -1;
         }
+        const long value = strtol(argv[i + 1], &end, 10);
+        if (end == argv[i + 1] || *end != '\0' || value < numbers[n].min ||
+            value > numbers[n].max) {
+            fprintf(stderr, "lstm_stream: %s %s: must be %d..%d\n", argv[i], argv[i + 1],
+                    numbers[n].min, numbers[n].max);
+            return -1;
+        }
+        *numbers[n].to = (int)value;
     }
     return 0;
 }

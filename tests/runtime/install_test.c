@@ -66,7 +66,9 @@ static void the_lstm_stream_is_right_and_says_what_is_measured(void **state) {
           "2");
     shell("\"$P/lstm_stream\" --driver soft --hidden 32 --steps 3 --period-us 1",
           "late      3 of 3");
-    shell("\"$P/lstm_stream\" --layers 99; test $? -eq 2", "usage: lstm_stream");
+    shell("\"$P/lstm_stream\" --layers 99; test $? -eq 2", "--layers 99: must be 1..8");
+    shell("\"$P/lstm_stream\" --hidden 12abc; test $? -eq 2", "--hidden 12abc: must be 1..16384");
+    shell("\"$P/lstm_stream\" --steps; test $? -eq 2", "usage: lstm_stream");
 }
 
 static void the_example_builds_with_find_package(void **state) {
