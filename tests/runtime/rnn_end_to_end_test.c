@@ -5,6 +5,8 @@
 
 #include <dlfcn.h>
 
+#include "base/mem.h"
+
 static seqtune_rnn_desc layers_of(seqtune_rnn_cell cell, seqtune_dtype dtype, int64_t layers) {
     seqtune_rnn_desc d = SEQTUNE_RNN_DESC_INIT;
     d.cell = cell;
@@ -329,6 +331,75 @@ static void a_captured_run_serves_other_lengths(void **state) {
     bench_end(&b);
 }
 
+/* A run that may not allocate, as a graph. */
+static CuGraphExec capture(const Rig *rig, const seqtune_rnn_args *a, CuStream stream) {
+    const Driver *cu = ctx->driver;
+    CuGraph graph = NULL;
+    CuGraphExec exec = NULL;
+    assert_int_equal(cu->StreamBeginCapture(stream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL), 0);
+    mem_fail_after(1);
+    const seqtune_status st = seqtune_run_rnn(rig->plan, a, rig->workspace, stream);
+    mem_fail_after(0);
+    CHECK(st);
+    assert_int_equal(cu->StreamEndCapture(stream, &graph), 0);
+    assert_int_equal(cu->GraphInstantiate(&exec, graph, 0), 0);
+    assert_int_equal(cu->GraphDestroy(graph), 0);
+    return exec;
+}
+
+/* The steps of b by single ones: two graphs, from state buffer 0 to 1 and back, serve any number;
+ * x and y of a step are copied from and to where the graphs have them. */
+static Result replay_steps(const Bench *b, const Rig *rig, CuStream stream) {
+    const Driver *cu = ctx->driver;
+    const size_t x = (size_t)(b->d.batch * b->d.input) * 2;
+    const size_t y = (size_t)(b->d.batch * b->d.hidden) * 2;
+    seqtune_device_ptr at_x = 0, at_y = 0;
+    CuGraphExec exec[2] = {NULL, NULL};
+    CHECK(seqtune_device_alloc(ctx, x, &at_x));
+    CHECK(seqtune_device_alloc(ctx, y, &at_y));
+    for (int to = 0; to < 2; to++) {
+        seqtune_rnn_args a = args_of(b, rig, 1, 1, to); /* a later step: from 1 - to */
+        a.x = at_x;
+        a.y = at_y;
+        exec[to] = capture(rig, &a, stream);
+    }
+    const size_t states = (size_t)(b->blocks * b->d.batch * b->d.hidden);
+    assert_int_equal(cu->MemcpyDtoD(rig->h[1], b->at_h, states * 2), 0);
+    assert_int_equal(cu->MemcpyDtoD(rig->c[1], b->at_c, states * 4), 0);
+    for (int64_t s = 0; s < b->d.max_steps; s++) {
+        assert_int_equal(cu->MemcpyDtoDAsync(at_x, b->at_x + (uint64_t)s * x, x, stream), 0);
+        assert_int_equal(cu->GraphLaunch(exec[s % 2], stream), 0);
+        assert_int_equal(cu->MemcpyDtoDAsync(rig->y + (uint64_t)s * y, at_y, y, stream), 0);
+    }
+    assert_int_equal(cu->StreamSynchronize(stream), 0);
+    for (int i = 0; i < 2; i++) assert_int_equal(cu->GraphExecDestroy(exec[i]), 0);
+    CHECK(seqtune_device_free(ctx, at_x));
+    CHECK(seqtune_device_free(ctx, at_y));
+    return fetch(b, rig, (int)(b->d.max_steps - 1) % 2);
+}
+
+static void two_graphs_of_a_step_serve_a_stream(void **state) {
+    (void)state;
+    const Driver *cu = ctx->driver;
+    seqtune_rnn_desc d = layers_of(SEQTUNE_LSTM, SEQTUNE_F16, 2);
+    CuStream stream = NULL;
+    bool pushed = false;
+    Bench b = bench_of(&d, NULL);
+    d.max_steps = 1;
+    Result steps = run_pieces(&b, &d, 1);
+    Rig rig = rig_of(&b, &d);
+    assert_int_equal(driver_enter(cu, ctx->device.context, &pushed), 0);
+    assert_int_equal(cu->StreamCreate(&stream, CU_STREAM_NON_BLOCKING), 0);
+    Result replayed = replay_steps(&b, &rig, stream);
+    assert_same(&replayed, &steps);
+    assert_int_equal(cu->StreamDestroy(stream), 0);
+    driver_leave(cu, pushed);
+    result_end(&replayed);
+    result_end(&steps);
+    rig_end(&rig);
+    bench_end(&b);
+}
+
 /* A block of the grid dies: the others give up, the word says in which step, the layer above does
  * not wait again, and the next run is as if nothing had been. */
 static void a_dead_block_ends_in_the_error_word(void **state) {
@@ -420,6 +491,7 @@ int main(void) {
         cmocka_unit_test(what_is_not_wanted_is_not_written),
         cmocka_unit_test(a_run_of_no_steps_hands_the_states_on),
         cmocka_unit_test(a_captured_run_serves_other_lengths),
+        cmocka_unit_test(two_graphs_of_a_step_serve_a_stream),
         cmocka_unit_test(a_dead_block_ends_in_the_error_word),
         cmocka_unit_test(every_tier_gives_the_same_bits_in_pieces),
     };

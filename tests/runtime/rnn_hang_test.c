@@ -97,6 +97,27 @@ static void a_checked_run_returns_what_the_error_word_says(void **state) {
     bench_end(&b);
 }
 
+static void blocks_that_are_all_resident_need_no_cooperative_launch(void **state) {
+    (void)state;
+    const seqtune_rnn_desc d = large_layer();
+    Bench b = bench_of(&d, NULL);
+    Result cooperative = run_whole(&b);
+    ctx->device.cooperative = false;
+    Rig rig = rig_of(&b, &d);
+    seqtune_plan_info info = SEQTUNE_PLAN_INFO_INIT;
+    CHECK(seqtune_plan_get_info(rig.plan, &info));
+    assert_has(info.config, "tier=2");
+    assert_int_equal(run_for_error(&b, &rig), 0);
+    Result r = fetch(&b, &rig, 0);
+    assert_same(&r, &cooperative);
+    check_reference(&b, &r);
+    ctx->device.cooperative = true;
+    rig_end(&rig);
+    result_end(&r);
+    result_end(&cooperative);
+    bench_end(&b);
+}
+
 /* ---- in a process whose GPU has few SMs ---- */
 
 static void a_plan_takes_what_the_gpu_can_hold(void **state) {
@@ -139,6 +160,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_killed_block_ends_the_run_with_an_error),
         cmocka_unit_test(a_checked_run_returns_what_the_error_word_says),
+        cmocka_unit_test(blocks_that_are_all_resident_need_no_cooperative_launch),
     };
     int status = 0;
     if (getenv("SEQTUNE_TEST_GPU") != NULL) return 0;

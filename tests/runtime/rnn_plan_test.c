@@ -88,7 +88,7 @@ static void long_sequences_run_in_chunks_that_pass_the_state_on(void **state) {
     (void)state;
     if (!have_nvrtc()) skip();
     seqtune_rnn_desc d = lstm(50, 100000); /* a step of pre is 3 * 256 floats */
-    const int64_t chunk = 100000 / 5; /* 64 MiB hold 21845 steps: 5 chunks, none shorter */
+    const int64_t chunk = 100000 / 5;      /* 64 MiB hold 21845 steps: 5 chunks, none shorter */
     const Bench b = bench_of(&d);
     seqtune_rnn_args a = arguments();
     a.h_in = 0x50000000;
