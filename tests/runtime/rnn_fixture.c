@@ -328,11 +328,9 @@ Result run_whole(const Bench *b) {
 
 static void near(const Bench *b, const char *what, int64_t i, double got, double want,
                  double slack) {
-    /* f32: the contract of recurrent kernels; layer norm scales the absolute error of tanh (1e-7)
-     * of small h up, layer after layer. 16 bit: a few roundings of h, |h| <= 1, per layer (the
-     * strict rule is the verifier's). */
-    const double exact = b->d.layer_norm ? 2e-4 : 5e-5;
-    const double limit = b->type == DTYPE_F32 ? exact : b->type == DTYPE_F16 ? 4e-3 : 3e-2;
+    /* f32: the contract of recurrent kernels. 16 bit: a few roundings of h, |h| <= 1, per layer
+     * (the strict rule is the verifier's). */
+    const double limit = b->type == DTYPE_F32 ? 5e-5 : b->type == DTYPE_F16 ? 4e-3 : 3e-2;
     if (!(fabs(got - want) <= fmax(limit, slack)))
         fail_msg("%s[%lld] is %.9g, the reference %.9g", what, (long long)i, got, want);
 }
@@ -420,17 +418,32 @@ static double distance(const double *a, const double *b, int64_t n, double most)
     return most;
 }
 
-/* Layer norm of few units with nearly equal sums makes much of a rounding. */
-static Truth compute_with_slack(const Bench *b) {
+/* The largest deviation of what the textbook computes from x moved by less than a rounding of f32,
+ * another way each time. */
+static double textbook_error(const Bench *b, const Truth *exact, int turn) {
     const int64_t states = b->blocks * b->d.batch, tokens = b->d.batch * b->d.max_steps;
-    Truth exact = compute(b, false), naive = compute(b, true);
-    double most = distance(exact.y, naive.y, tokens * b->directions * b->state, 0);
-    most = distance(exact.h, naive.h, states * b->state, most);
-    most = distance(exact.c, naive.c, states * b->d.hidden, most);
+    Bench moved = *b;
+    moved.x = make((size_t)(tokens * b->d.input) * sizeof *moved.x);
+    for (int64_t i = 0; i < tokens * b->d.input; i++)
+        moved.x[i] = b->x[i] * (1 + ldexp((double)((i * 7 + turn * 5) % 11 - 5) * (turn > 0), -27));
+    Truth naive = compute(&moved, true);
+    double most = distance(exact->y, naive.y, tokens * b->directions * b->state, 0);
+    most = distance(exact->h, naive.h, states * b->state, most);
+    most = distance(exact->c, naive.c, states * b->d.hidden, most);
     most =
-        distance(exact.gates, naive.gates, states * b->d.max_steps * b->gates * b->d.hidden, most);
-    exact.slack = 2 * most;
+        distance(exact->gates, naive.gates, states * b->d.max_steps * b->gates * b->d.hidden, most);
     truth_end(&naive);
+    free(moved.x);
+    return most;
+}
+
+/* Layer norm makes much of a rounding, of few units with nearly equal sums and step after step; how
+ * much is chance, so that f32 with it asks the textbook four times. */
+static Truth compute_with_slack(const Bench *b) {
+    const int turns = b->type == DTYPE_F32 && b->d.layer_norm ? 4 : 1;
+    Truth exact = compute(b, false);
+    for (int turn = 0; turn < turns; turn++)
+        exact.slack = fmax(exact.slack, 2 * textbook_error(b, &exact, turn));
     return exact;
 }
 
