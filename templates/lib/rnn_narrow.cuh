@@ -21,21 +21,22 @@
 enum : int { quad_items = quad_blocks * batch_tile };
 static_assert(quad_items == 1 || quad_items == 2 || quad_items == 4, "the lanes of a quad share");
 
-using NarrowParts = float[quad_items][gates]; // a lane's sums over its own k
+// A lane's sums over its own k, of `count` rows of each unit.
+template <int count> using NarrowParts = float[quad_items][count];
 
-template <bool from_shared, typename Set>
-__device__ __forceinline__ void narrow_block_of_k(NarrowParts &parts, const Set &w, u32 h,
-                                                  int first_group, int block, int lane) {
+template <bool from_shared, int count, typename Set, typename Groups>
+__device__ __forceinline__ void narrow_block_of_k(NarrowParts<count> &parts, const Set &w, u32 h,
+                                                  const Groups &groups, int block, int lane) {
     const int k = (block + (from_shared ? int(Set::kept) : 0)) * 16 + lane % 4 * 4;
     Bytes16 column[batch_tile];
 #pragma unroll
     for (int n = 0; n < batch_tile; ++n) column[n] = load_shared_16(h + h_chunk(n, k));
 #pragma unroll
-    for (int i = 0; i < quad_blocks * gates; ++i) {
-        const Bytes16 row = w.template chunk<from_shared>(first_group + i, block, 0);
+    for (int i = 0; i < quad_blocks * count; ++i) {
+        const Bytes16 row = w.template chunk<from_shared>(groups(i), block, 0);
 #pragma unroll
         for (int n = 0; n < batch_tile; ++n) {
-            float &sum = parts[i / gates * batch_tile + n][i % gates];
+            float &sum = parts[i / count * batch_tile + n][i % count];
 #pragma unroll
             for (int j = 0; j < 4; ++j)
                 sum = fmaf(__uint_as_float(row.word[j]), __uint_as_float(column[n].word[j]), sum);
@@ -44,11 +45,12 @@ __device__ __forceinline__ void narrow_block_of_k(NarrowParts &parts, const Set 
 }
 
 // Sums over the lanes of a quad, of the lane's own item.
-__device__ __forceinline__ void narrow_sums(float (&sums)[gates], const NarrowParts &parts,
+template <int count>
+__device__ __forceinline__ void narrow_sums(float (&sums)[count], const NarrowParts<count> &parts,
                                             int lane) {
     const bool odd = (lane & 1) != 0, upper = (lane & 2) != 0;
 #pragma unroll
-    for (int g = 0; g < gates; ++g) {
+    for (int g = 0; g < count; ++g) {
         float half[(quad_items + 1) / 2];
 #pragma unroll
         for (int i = 0; i < (quad_items + 1) / 2; ++i) {
@@ -61,20 +63,26 @@ __device__ __forceinline__ void narrow_sums(float (&sums)[gates], const NarrowPa
     }
 }
 
-// sums[gate] of the lane's item, of the pass whose first group of eight rows is the warp's
-// `first_group`. Sequences that there are not have h = 0.
-template <typename Set>
-__device__ __forceinline__ void narrow_product(float (&sums)[gates], const Set &w, u32 h,
-                                               int first_group, int lane) {
-    NarrowParts parts;
+// The `count` sums of pass `pass` among those of all.
+template <int count, int all>
+__device__ __forceinline__ float (&pass_rows(float (&sums)[all], int pass))[count] {
+    return reinterpret_cast<float(*)[count]>(sums)[pass];
+}
+
+// sums[row] of the lane's item, of a pass whose groups of eight rows are groups(i) of the warp,
+// `count` for each block of units. Sequences that there are not have h = 0.
+template <int count, typename Set, typename Groups>
+__device__ __forceinline__ void narrow_product(float (&sums)[count], const Set &w, u32 h, int lane,
+                                               const Groups &groups) {
+    NarrowParts<count> parts;
 #pragma unroll
-    for (int i = 0; i < quad_items * gates; ++i) (&parts[0][0])[i] = 0.0f;
+    for (int i = 0; i < quad_items * count; ++i) (&parts[0][0])[i] = 0.0f;
 #pragma unroll
     for (int block = 0; block < Set::kept; ++block)
-        narrow_block_of_k<false>(parts, w, h, first_group, block, lane);
+        narrow_block_of_k<false, count>(parts, w, h, groups, block, lane);
         // A loop, since ptxas moves all loads of a basic block to its head, and spills for them.
 #pragma unroll 1
     for (int block = 0; block < Set::in_shared; ++block)
-        narrow_block_of_k<true>(parts, w, h, first_group, block, lane);
-    narrow_sums(sums, parts, lane);
+        narrow_block_of_k<true, count>(parts, w, h, groups, block, lane);
+    narrow_sums<count>(sums, parts, lane);
 }

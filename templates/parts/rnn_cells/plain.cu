@@ -44,7 +44,7 @@ __device__ __forceinline__ void make_cells(const RnnParams &p, const RnnDirectio
     for (int b = 0; b < warp_blocks; b += pass_blocks) {
         float sums[column_tiles][pass_sums];
         //% if narrow == 1
-        narrow_product(sums[0], weights, from, b * gates, own.lane);
+        narrow_product(sums[0], weights, from, own.lane, [&](int i) { return b * gates + i; });
         //% else
         product<pass_blocks * gates, gates>(sums, weights, from, own.columns, own.lane,
                                             [&](int i) { return b * gates + i; });
