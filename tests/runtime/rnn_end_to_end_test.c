@@ -366,6 +366,7 @@ static Result replay_steps(const Bench *b, const Rig *rig, CuStream stream) {
     const size_t states = (size_t)(b->blocks * b->d.batch * b->d.hidden);
     assert_int_equal(cu->MemcpyDtoD(rig->h[1], b->at_h, states * 2), 0);
     assert_int_equal(cu->MemcpyDtoD(rig->c[1], b->at_c, states * 4), 0);
+    CHECK(seqtune_device_synchronize(ctx)); /* the host does not wait for such copies */
     for (int64_t s = 0; s < b->d.max_steps; s++) {
         assert_int_equal(cu->MemcpyDtoDAsync(at_x, b->at_x + (uint64_t)s * x, x, stream), 0);
         assert_int_equal(cu->GraphLaunch(exec[s % 2], stream), 0);
