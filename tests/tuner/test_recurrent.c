@@ -249,6 +249,7 @@ static void advice_has_the_times_of_the_layers_kernels(void **state) {
     ran = program_run("advise --len 32 --hidden 40 --gpu soft:a100");
     program_expect(&ran, EXIT_OK, "attention: not timed: no head dimension of attn_prefill");
     program_expect(&ran, EXIT_OK, "LSTM: rnn_seq tier=1");
+    program_expect(&ran, EXIT_OK, "time of a step in sequence");
     program_free(&ran);
     ran = program_run_in("SEQTUNE_NVRTC=/nonexistent/libnvrtc.so ",
                          "advise --len 64 --hidden 64 --gpu soft:a100");
