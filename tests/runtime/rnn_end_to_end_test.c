@@ -401,6 +401,39 @@ static void two_graphs_of_a_step_serve_a_stream(void **state) {
     bench_end(&b);
 }
 
+/* One SM, blocks that wait for each other (a cooperative launch), a launch per step. */
+static void runs_of_every_tier_can_be_captured(void **state) {
+    (void)state;
+    static const struct { int64_t hidden, projection; } rows[] = {{24, 0}, {288, 0}, {250, 100}};
+    const Driver *cu = ctx->driver;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        seqtune_rnn_desc d = layers_of(SEQTUNE_LSTM, SEQTUNE_F16, 2);
+        d.max_steps = 4;
+        d.hidden = rows[i].hidden;
+        d.projection = rows[i].projection;
+        Bench b = bench_of(&d, NULL);
+        Result whole = run_whole(&b);
+        Rig rig = rig_of(&b, &d);
+        const seqtune_rnn_args a = args_of(&b, &rig, 0, d.max_steps, 0);
+        CuStream stream = NULL;
+        bool pushed = false;
+        assert_int_equal(driver_enter(cu, ctx->device.context, &pushed), 0);
+        assert_int_equal(cu->StreamCreate(&stream, CU_STREAM_NON_BLOCKING), 0);
+        const CuGraphExec exec = capture(&rig, &a, stream);
+        for (int k = 0; k < 2; k++) assert_int_equal(cu->GraphLaunch(exec, stream), 0);
+        assert_int_equal(cu->StreamSynchronize(stream), 0);
+        Result r = fetch(&b, &rig, 0);
+        assert_same(&r, &whole);
+        assert_int_equal(cu->GraphExecDestroy(exec), 0);
+        assert_int_equal(cu->StreamDestroy(stream), 0);
+        driver_leave(cu, pushed);
+        result_end(&r);
+        result_end(&whole);
+        rig_end(&rig);
+        bench_end(&b);
+    }
+}
+
 /* A block of the grid dies: the others give up, the word says in which step, the layer above does
  * not wait again, and the next run is as if nothing had been. */
 static void a_dead_block_ends_in_the_error_word(void **state) {
@@ -493,6 +526,7 @@ int main(void) {
         cmocka_unit_test(a_run_of_no_steps_hands_the_states_on),
         cmocka_unit_test(a_captured_run_serves_other_lengths),
         cmocka_unit_test(two_graphs_of_a_step_serve_a_stream),
+        cmocka_unit_test(runs_of_every_tier_can_be_captured),
         cmocka_unit_test(a_dead_block_ends_in_the_error_word),
         cmocka_unit_test(every_tier_gives_the_same_bits_in_pieces),
     };
