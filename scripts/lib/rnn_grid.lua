@@ -13,8 +13,8 @@ grid.lets = {
   let("grid_cell_regs", "cdiv(grid_cells, k_splits) * (10 + 2 * gates + (lengths == 'none' and 2 or 8))"),
   -- And the rows of one block of k from shared memory. Measured with ptxas 13.0 on sm_75, sm_80, sm_89 and sm_90a, as what does not spill.
   let("grid_other_regs", "40 + (dtype == 'f32' and 0 or batch_tile * 3 // 4 - 8) + (shared_blocks > 0 and 8 + warp_units * gates // 8 * element * 2 or 0)"),
-  -- Of six blocks of k and more ptxas moves loads of h and R ahead: with 27 registers to spare (f32: 59) it spills 8 bytes and more.
-  let("grid_ahead_regs", "part_blocks < 6 and 0 or dtype ~= 'f32' and 28 or (shared_blocks > 0 and batch_tile == 16 and 64 or 0)"),
+  -- Of six blocks of k and more ptxas moves loads of h and R ahead: with 27 registers to spare it spills 8 bytes and more.
+  let("grid_ahead_regs", "dtype ~= 'f32' and part_blocks >= 6 and 28 or 0"),
   let("grid_regs", "grid_weight_regs + grid_sum_regs + grid_load_regs + grid_cell_regs + grid_other_regs + grid_ahead_regs"),
   let("grid_limit", "min(255, gpu.regs_sm // (32 * grid_warps) // 8 * 8)"),
   let("grid_smem", "grid_warps * (warp_units // 8 * gates * shared_blocks * (element // 2) * 512 + (k_splits > 1 and grid_cells * gates * 256 or 0))"),
@@ -30,6 +30,7 @@ grid.rules = {
   rule("tier ~= 2 or units_pad % part_units == 0", "every block has whole warps"),
   rule("tier ~= 2 or dtype == 'f32' or cell == 'lstm' or warp_units % 16 == 0", "8 units of a GRU are one and a half m16 tiles"),
   rule("tier ~= 2 or dtype ~= 'f32' or (warp_units == 8 and batch_tile <= 16)", "FMA takes eight units of a warp at a time"),
+  rule("tier ~= 2 or dtype ~= 'f32' or batch_tile < 16 or shared_blocks == 0 or part_blocks < 6", "two columns of sequences with six blocks of k and more, some in shared memory: 48 to 328 bytes of spills from sm_100a on"),
   rule("tier ~= 2 or grid_warps <= 32", "a block has at most 1024 threads"),
   rule("tier ~= 2 or (k_splits <= all_blocks and shared_blocks <= part_blocks)", "no more parts and blocks of k than there are"),
   rule("tier ~= 2 or grid_blocks <= gpu.sms", "blocks that wait for each other must all be on the GPU at once, one on an SM"),
