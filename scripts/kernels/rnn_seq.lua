@@ -15,7 +15,7 @@ local function add(list, tile, units, shared, split, when)
 end
 -- Warps of 16 units, whose lanes read h once for two, where they load the four parts of an SM as
 -- evenly as those of 8 do, and where those of 8 are more than 16: these leave too few registers.
-local even = "(cdiv(hidden, 16) % 4 == 0 or cdiv(hidden, 16) % 4 == 3 or hidden > 128)"
+local even = "(layer_norm == 0 and projection == 0 and (cdiv(hidden, 16) % 4 == 0 or cdiv(hidden, 16) % 4 == 3 or hidden > 128))"
 for _, tile in ipairs { 4, 2, 1 } do
   local narrow = tile == 1 and "dtype == 'f32'" or ("dtype == 'f32' and batch * directions > %d * gpu.sms"):format(tile // 2)
   for shared = 0, 8 do
@@ -77,8 +77,8 @@ kernel "rnn_seq" {
     -- Measured with ptxas 13.0 on sm_75, sm_80 and sm_90a: addresses, and what each block of units
     -- has of its own. 4 fewer spill (12 bytes and more). With R in shared memory and two chains or
     -- passes also what ptxas loads ahead in the loop over its blocks of k: 41 to spare spill (16 bytes and more).
-    -- Narrow: measured likewise, on all architectures; 32 spill 8 to 32 bytes.
-    let("other_regs", "narrow == 1 and 36 or 56 + warp_units // 8 * 3 * (peephole + store_gates) + (dtype ~= 'f32' and shared_blocks > 0 and split + chains > 1 and 44 or 0)"),
+    -- Narrow: measured likewise, on all architectures; 32 spill 8 to 32 bytes, layer norm 45 32 bytes.
+    let("other_regs", "narrow == 1 and 36 + layer_norm * 16 or 56 + warp_units // 8 * 3 * (peephole + store_gates) + (dtype ~= 'f32' and shared_blocks > 0 and split + chains > 1 and 44 or 0)"),
     let("cells_part", "layer_norm == 1 and 'norm' or (reset == 'before' and 'reset_before' or 'plain')"),
     let("output_part", "projection > 0 and 'projection' or 'direct'"),
     -- Shared memory of tier 1: R; h and what cells give; sequences; layer norm's vectors and parts; P.
@@ -86,7 +86,7 @@ kernel "rnn_seq" {
     let("cell_bytes", "element == 4 and cell_blocks_ * 128 + 16 or (cell_blocks_ % 2 == 1 and cell_blocks_ or cell_blocks_ + 1) * 64"),
     let("norm_units_", "seq_warps * warp_units"),
     let("norm_bytes", "layer_norm == 0 and 0 or norm_units_ * (cell == 'lstm' and 14 or 9) * 4 + seq_warps * batch_tile * (cell == 'lstm' and 24 or 16)"),
-    let("projection_bytes", "projection == 0 and 0 or seq_warps * cdiv(cdiv(state, 16), seq_warps) * 2 * cell_blocks_ * element * 256"),
+    let("projection_bytes", "projection == 0 and 0 or seq_warps * cdiv(cdiv(state, 16), seq_warps) * 2 * (narrow == 1 and units_pad // 16 or cell_blocks_) * block_regs * 128"),
     let("lane_limit", "min(255, gpu.regs_sm // (32 * (narrow == 1 and cdiv(seq_warps, 4) * 4 or seq_warps)) // 8 * 8)"),
     let("row_bytes", "element == 4 and state_pitch * 4 + 16 or (all_blocks % 2 == 1 and all_blocks or all_blocks + 1) * 64"),
     let("block_smem", "seq_warps * (warp_units // 8) * gates * shared_blocks * block_regs * 128 + batch_tile * (row_bytes + cell_bytes + 16) + norm_bytes + projection_bytes"),
@@ -110,7 +110,8 @@ kernel "rnn_seq" {
     rule("tier ~= 1 or (chains == 1 or (dtype ~= 'f32' and all_blocks >= 2))", "chains share out blocks of k"),
     rule("tier ~= 1 or (dtype ~= 'f32' or batch_tile <= 8)", "FMA takes eight sequences at a time at most"),
     rule("tier ~= 1 or narrow == 0 or warp_units <= 16", "an SM has warps enough for more units, and these would take passes"),
-    rule("tier ~= 1 or narrow == 0 or (dtype == 'f32' and layer_norm == 0 and projection == 0)", "tensor cores, norms and projections take sequences in eights"),
+    rule("tier ~= 1 or narrow == 0 or dtype == 'f32'", "tensor cores take sequences in eights"),
+    rule("tier ~= 1 or narrow == 0 or (layer_norm == 0 and projection == 0) or warp_units == 8", "a quad's lanes have the same units in norms and projections"),
     rule("tier ~= 1 or narrow == 0 or reset == 'after' or lane_cells == 1", "two products of several passes spill"),
     rule("tier ~= 1 or narrow == 0 or batch_tile == 1 or batch_tile // 2 < batch", "sequences that do not exist cost registers"),
     rule("tier ~= 1 or split == 0 or (dtype ~= 'f32' and warp_units > pass_units and cells_part == 'plain')", "passes are parts of a warp's units"),

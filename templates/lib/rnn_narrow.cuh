@@ -24,13 +24,13 @@ static_assert(quad_items == 1 || quad_items == 2 || quad_items == 4, "the lanes 
 // A lane's sums over its own k, of `count` rows of each unit.
 template <int count> using NarrowParts = float[quad_items][count];
 
-template <bool from_shared, int count, typename Set, typename Groups>
+template <bool from_shared, int count, int row_bytes, typename Set, typename Groups>
 __device__ __forceinline__ void narrow_block_of_k(NarrowParts<count> &parts, const Set &w, u32 h,
                                                   const Groups &groups, int block, int lane) {
     const int k = (block + (from_shared ? int(Set::kept) : 0)) * 16 + lane % 4 * 4;
     Bytes16 column[batch_tile];
 #pragma unroll
-    for (int n = 0; n < batch_tile; ++n) column[n] = load_shared_16(h + h_chunk(n, k));
+    for (int n = 0; n < batch_tile; ++n) column[n] = load_shared_16(h + h_chunk<row_bytes>(n, k));
 #pragma unroll
     for (int i = 0; i < quad_blocks * count; ++i) {
         const Bytes16 row = w.template chunk<from_shared>(groups(i), block, 0);
@@ -70,8 +70,9 @@ __device__ __forceinline__ float (&pass_rows(float (&sums)[all], int pass))[coun
 }
 
 // sums[row] of the lane's item, of a pass whose groups of eight rows are groups(i) of the warp,
-// `count` for each block of units. Sequences that there are not have h = 0.
-template <int count, typename Set, typename Groups>
+// `count` for each block of units, over rows of h `row_bytes` apart. Sequences that there are not
+// have h = 0.
+template <int row_bytes = h_row_bytes, int count, typename Set, typename Groups>
 __device__ __forceinline__ void narrow_product(float (&sums)[count], const Set &w, u32 h, int lane,
                                                const Groups &groups) {
     NarrowParts<count> parts;
@@ -79,10 +80,10 @@ __device__ __forceinline__ void narrow_product(float (&sums)[count], const Set &
     for (int i = 0; i < quad_items * count; ++i) (&parts[0][0])[i] = 0.0f;
 #pragma unroll
     for (int block = 0; block < Set::kept; ++block)
-        narrow_block_of_k<false, count>(parts, w, h, groups, block, lane);
+        narrow_block_of_k<false, count, row_bytes>(parts, w, h, groups, block, lane);
         // A loop, since ptxas moves all loads of a basic block to its head, and spills for them.
 #pragma unroll 1
     for (int block = 0; block < Set::in_shared; ++block)
-        narrow_block_of_k<true, count>(parts, w, h, groups, block, lane);
+        narrow_block_of_k<true, count, row_bytes>(parts, w, h, groups, block, lane);
     narrow_sums<count>(sums, parts, lane);
 }

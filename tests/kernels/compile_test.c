@@ -159,6 +159,7 @@ static const char *const rnn_narrow_problems[] = {
     "cell=lstm dtype=f32 hidden=112 batch=16",
     "cell=gru dtype=f32 hidden=128 batch=5 lengths=padded store_gates=1",
     "cell=lstm dtype=f32 hidden=95 batch=5 lengths=packed peephole=1 clip=1 store_gates=1",
+    "cell=lstm dtype=f32 hidden=64 batch=6 layer_norm=1 projection=40 store_gates=1 lengths=padded",
     "cell=lstm dtype=f32 hidden=40 batch=6",
     "cell=gru dtype=f32 hidden=127 batch=4 lengths=packed",
     "cell=gru dtype=f32 hidden=128 batch=4 reset=before store_gates=1",

@@ -14,6 +14,8 @@
 //% lib norm
 enum : int {
     cells_in_place = 0,
+    column_sums = row_groups * lane_columns,    // of a lane, in a tile of sequences
+    first_lanes = narrow ? int(batch_tile) : 4, // have the columns of a warp between them
     norm_units = warp_count * warp_units,
     norm_rows = norm_units * gates,
     vectors = 3 * norm_rows + (cell == cell_lstm ? 2 * norm_units : 0), // floats
@@ -71,7 +73,7 @@ __device__ __forceinline__ Norm norm_of(const Moments &m, int all, int real, flo
 
 __device__ __forceinline__ u32 part_address(const Lane &own, int base, int bytes, int warp, int n,
                                             int e) {
-    return own.shared + base + u32(warp * batch_tile + n * 8 + own.lane % 4 * 2 + e) * bytes;
+    return own.shared + base + u32(warp * batch_tile + lane_column(own.lane) + n * 8 + e) * bytes;
 }
 
 // Gains of W x and R h, bias by rows; gain and shift of c by units. Zeros in the paddings.
@@ -96,21 +98,22 @@ __device__ __forceinline__ float vector_of(const Lane &own, int index) {
 
 // All values of the warp's cells of a column, gates x blocks.
 using Column = float[row_groups];
+static_assert(quad_blocks == 1, "the columns of lanes four apart are the same");
 
 __device__ __forceinline__ void write_parts(const Lane &own, const Gates &pre,
-                                            const float (&sums)[column_tiles][row_groups * 2]) {
+                                            const float (&sums)[column_tiles][column_sums]) {
 #pragma unroll
-    for (int i = 0; i < column_tiles * 2; ++i) {
-        const int n = i / 2, e = i % 2;
+    for (int i = 0; i < column_tiles * lane_columns; ++i) {
+        const int n = i / lane_columns, e = i % lane_columns;
         Column h, x;
 #pragma unroll
         for (int j = 0; j < row_groups; ++j) {
-            h[j] = sums[n][j * 2 + e];
+            h[j] = sums[n][j * lane_columns + e];
             x[j] = pre[n][e][j / gates][j % gates];
         }
         const Moments of_x = over_lanes(moments(x), row_groups);
         const Moments of_h = over_lanes(moments(h), row_groups);
-        if (own.lane / 4 == 0)
+        if (own.lane < first_lanes)
             store_shared_16(part_address(own, parts_base, 16, own.warp, n, e),
                             Bytes16{{__float_as_uint(of_x.mean), __float_as_uint(of_x.squares),
                                      __float_as_uint(of_h.mean), __float_as_uint(of_h.squares)}});
@@ -143,16 +146,16 @@ __device__ __forceinline__ Norm read_c_norm(const RnnParams &p, const Lane &own,
 
 // sums -> LN(R h), pre -> LN(W x) + bias.
 __device__ __forceinline__ void normalise(const RnnParams &p, Lane &own,
-                                          float (&sums)[column_tiles][row_groups * 2]) {
+                                          float (&sums)[column_tiles][column_sums]) {
 #pragma unroll
-    for (int i = 0; i < column_tiles * 2; ++i) {
-        const int n = i / 2, e = i % 2;
+    for (int i = 0; i < column_tiles * lane_columns; ++i) {
+        const int n = i / lane_columns, e = i % lane_columns;
         Norm of_x, of_h;
         read_norms(p, own, n, e, of_x, of_h);
 #pragma unroll
         for (int j = 0; j < row_groups; ++j) {
             const int row = gate_row(own.unit, 0) + j * 8;
-            float &x = own.pre[n][e][j / gates][j % gates], &h = sums[n][j * 2 + e];
+            float &x = own.pre[n][e][j / gates][j % gates], &h = sums[n][j * lane_columns + e];
             x = fmaf((x - of_x.mean) * of_x.inverse, vector_of(own, row),
                      vector_of(own, 2 * norm_rows + row));
             h = (h - of_h.mean) * of_h.inverse * vector_of(own, norm_rows + row);
@@ -173,32 +176,37 @@ __device__ __forceinline__ void give(const RnnParams &p, const RnnDirection &d, 
 
 __device__ __forceinline__ void make_cells(const RnnParams &p, const RnnDirection &d, Lane &own,
                                            const Weights &weights, u32 from, u32 to, int step) {
-    float sums[column_tiles][row_groups * 2];
+    float sums[column_tiles][column_sums];
+    //% if narrow == 1
+    narrow_product(sums[0], weights, from, own.lane, [](int i) { return i; });
+    //% else
     product<row_groups, gates>(sums, weights, from, own.columns, own.lane, [](int i) { return i; });
+    //% end
     if (step > p.first_step) store_y(p, d, own, from, step - 1);
     write_parts(own, own.pre, sums);
     __syncthreads(); // parts are visible
     normalise(p, own, sums);
     const u64 next_pre = pre_address(p, own, step + 1);
-    LstmGates cells[column_tiles][2][warp_blocks];
-    float of_c[column_tiles][2][warp_blocks];
+    LstmGates cells[column_tiles][lane_columns][lane_blocks];
+    float of_c[column_tiles][lane_columns][lane_blocks];
 #pragma unroll
-    for (int i = 0; i < column_tiles * 2 * warp_blocks; ++i) {
-        const int n = i / (2 * warp_blocks), e = i / warp_blocks % 2, b = i % warp_blocks;
+    for (int i = 0; i < lane_cells; ++i) {
+        const int n = cell_n(i), e = cell_e(i), b = cell_b(i);
         const float(&x)[gates] = own.pre[n][e][b];
-        const float *h = &sums[n][b * gates * 2 + e];
+        const float *h = &sums[n][b * gates * lane_columns + e];
         if constexpr (cell == cell_gru) {
             const float old =
                 has_unit(own, b)
                     ? load_shared_element(from + cell_offset<h_row_bytes>(own, n, b, e))
                     : 0.0f;
-            GruGates v = {x[0] + h[0], x[1] + h[2], x[2]};
-            const float next = gru_unit(v, h[4] + own.units[b].hidden_bias, old);
+            GruGates v = {x[0] + h[0], x[1] + h[lane_columns], x[2]};
+            const float next = gru_unit(v, h[2 * lane_columns] + own.units[b].hidden_bias, old);
             const float gate[gates] = {v.r, v.z, v.n};
             give(p, d, own, from, to, step, n, b, e, next, gate);
         } else {
             LstmGates &v = cells[n][e][b];
-            v = LstmGates{x[0] + h[0], x[1] + h[2], x[2] + h[4], x[gates - 1] + h[gates * 2 - 2]};
+            v = LstmGates{x[0] + h[0], x[1] + h[lane_columns], x[2] + h[2 * lane_columns],
+                          x[gates - 1] + h[(gates - 1) * lane_columns]};
             float &c = of_c[n][e][b];
             c = own.c[n][b][e];
             lstm_cell(v, c, own.units[b].peep, p.cell_clip);
@@ -208,21 +216,22 @@ __device__ __forceinline__ void make_cells(const RnnParams &p, const RnnDirectio
     }
     if constexpr (cell == cell_lstm) {
 #pragma unroll
-        for (int i = 0; i < column_tiles * 2; ++i) {
-            const Moments m = over_lanes(moments(of_c[i / 2][i % 2]), warp_blocks);
-            if (own.lane / 4 == 0)
-                store_shared_f32x2(part_address(own, c_parts_base, 8, own.warp, i / 2, i % 2),
-                                   m.mean, m.squares);
+        for (int i = 0; i < column_tiles * lane_columns; ++i) {
+            const int n = i / lane_columns, e = i % lane_columns;
+            const Moments m = over_lanes(moments(of_c[n][e]), lane_blocks);
+            if (own.lane < first_lanes)
+                store_shared_f32x2(part_address(own, c_parts_base, 8, own.warp, n, e), m.mean,
+                                   m.squares);
         }
         __syncthreads(); // parts of c are visible
 #pragma unroll
-        for (int i = 0; i < column_tiles * 2; ++i) {
-            const int n = i / 2, e = i % 2;
+        for (int i = 0; i < column_tiles * lane_columns; ++i) {
+            const int n = i / lane_columns, e = i % lane_columns;
             const Norm norm = read_c_norm(p, own, n, e);
 #pragma unroll
-            for (int b = 0; b < warp_blocks; ++b) {
+            for (int b = 0; b < lane_blocks; ++b) {
                 LstmGates &v = cells[n][e][b];
-                const int unit = own.unit + b * 8;
+                const int unit = own.unit + b * units_apart;
                 const float c = of_c[n][e][b];
                 const float shown =
                     fmaf((c - norm.mean) * norm.inverse, vector_of(own, 3 * norm_rows + unit),
