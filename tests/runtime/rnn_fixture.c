@@ -102,6 +102,8 @@ static void make_weights(Bench *b) {
         w[k].norm_r = b->d.layer_norm ? b->host[k][GAINS] + b->gates * b->d.hidden : NULL;
         w[k].norm_c = b->host[k][GAIN_C];
         w[k].norm_c_shift = b->host[k][SHIFT_C];
+        w[k].update_new = b->update_new;
+        w[k].forget_bias = b->forget_bias;
     }
     assert_int_equal(seqtune_rnn_weights_bytes(&b->d, &bytes), SEQTUNE_OK);
     void *packed = make(bytes);
@@ -187,7 +189,12 @@ static void make_inputs(Bench *b) {
 }
 
 Bench bench_of(const seqtune_rnn_desc *d, const int64_t *lens) {
-    Bench b = {.d = *d, .lens = lens};
+    return bench_with(d, lens, false, 0);
+}
+
+Bench bench_with(const seqtune_rnn_desc *d, const int64_t *lens, bool update_new,
+                 float forget_bias) {
+    Bench b = {.d = *d, .lens = lens, .update_new = update_new, .forget_bias = forget_bias};
     b.type = d->dtype == SEQTUNE_F32    ? DTYPE_F32
              : d->dtype == SEQTUNE_BF16 ? DTYPE_BF16
                                         : DTYPE_F16;
@@ -372,6 +379,8 @@ static void compute_block(const Bench *b, int64_t block, const double *x, int64_
                       .hidden = b->d.hidden,
                       .projection = b->d.projection,
                       .reset_before = b->d.reset_before,
+                      .z_takes_new = b->update_new,
+                      .forget_bias = (double)b->forget_bias,
                       .reverse = second || b->d.direction == SEQTUNE_RNN_REVERSE,
                       .cell_clip = (double)b->d.cell_clip,
                       .norm_eps = 1e-5,
@@ -491,8 +500,10 @@ static void compare_gates(const Bench *b, const Result *r, const Truth *want) {
         for (int64_t k = 0; k < b->gates * hidden; k++) {
             const int64_t gate = k / hidden, unit = k % hidden;
             const int64_t row = unit / 8 * 8 * b->gates + gate * 8 + unit % 8;
+            const double value = want->gates[i * b->gates * hidden + k];
+            const bool turned = b->update_new && gate == 1; /* z is stored as the weight of h */
             near(b, "gates", i * b->rows + row, dtype_load(b->type, r->gates, i * b->rows + row),
-                 want->gates[i * b->gates * hidden + k], want->slack);
+                 turned ? 1 - value : value, want->slack);
         }
     }
 }

@@ -21,6 +21,8 @@ enum { MAX_BLOCKS = 6, GUARD = 64 }; /* layers * directions; bytes behind each o
 typedef struct Bench {
     seqtune_rnn_desc d;
     const int64_t *lens; /* NULL: all steps */
+    bool update_new;     /* GRU: z weighs the new value */
+    float forget_bias;   /* LSTM */
     Dtype type;
     int64_t gates, state, directions, blocks, tokens, rows; /* rows: of gates in one step */
     float *host[MAX_BLOCKS][WEIGHTS];                       /* what the description has not: NULL */
@@ -52,6 +54,8 @@ void seed_numbers(uint64_t from); /* of weights and inputs made from now on */
 seqtune_device_ptr to_device(const void *data, size_t bytes);
 /* A dirty buffer is 0xa5 everywhere, which is a number in every type. */
 Bench bench_of(const seqtune_rnn_desc *d, const int64_t *lens); /* strides alone may be 0 */
+Bench bench_with(const seqtune_rnn_desc *d, const int64_t *lens, bool update_new,
+                 float forget_bias);
 void bench_end(Bench *b);
 Rig rig_of(const Bench *b, const seqtune_rnn_desc *d);
 void rig_end(Rig *r);
