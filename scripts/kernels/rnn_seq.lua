@@ -88,7 +88,7 @@ kernel "rnn_seq" {
     let("norm_units_", "seq_warps * warp_units"),
     let("norm_bytes", "layer_norm == 0 and 0 or norm_units_ * (cell == 'lstm' and 14 or 9) * 4 + seq_warps * batch_tile * (cell == 'lstm' and 24 or 16)"),
     let("projection_bytes", "projection == 0 and 0 or seq_warps * cdiv(cdiv(state, 16), seq_warps) * 2 * (narrow == 1 and units_pad // 16 or cell_blocks_) * block_regs * 128"),
-    let("lane_limit", "min(255, gpu.regs_sm // (32 * (narrow == 1 and cdiv(seq_warps, 4) * 4 or seq_warps)) // 8 * 8)"),
+    let("lane_limit", "min(255, gpu.regs_sm // (32 * cdiv(seq_warps, 4) * 4) // 8 * 8)"),
     let("row_bytes", "element == 4 and state_pitch * 4 + 16 or (all_blocks % 2 == 1 and all_blocks or all_blocks + 1) * 64"),
     let("block_smem", "seq_warps * (warp_units // 8) * gates * shared_blocks * block_regs * 128 + batch_tile * (row_bytes + cell_bytes + 16) + norm_bytes + projection_bytes"),
     let("tiles", "cdiv(batch, batch_tile) * directions"),

@@ -16,7 +16,7 @@ grid.lets = {
   -- Of six blocks of k and more ptxas moves loads of h and R ahead: with 27 registers to spare it spills 8 bytes and more.
   let("grid_ahead_regs", "dtype ~= 'f32' and part_blocks >= 6 and 28 or 0"),
   let("grid_regs", "grid_weight_regs + grid_sum_regs + grid_load_regs + grid_cell_regs + grid_other_regs + grid_ahead_regs"),
-  let("grid_limit", "min(255, gpu.regs_sm // (32 * grid_warps) // 8 * 8)"),
+  let("grid_limit", "min(255, gpu.regs_sm // (32 * cdiv(grid_warps, 4) * 4) // 8 * 8)"),
   let("grid_smem", "grid_warps * (warp_units // 8 * gates * shared_blocks * (element // 2) * 512 + (k_splits > 1 and grid_cells * gates * 256 or 0))"),
   let("grid_parts", "units_pad // part_units"),
   let("grid_blocks", "grid_parts * tiles"),
