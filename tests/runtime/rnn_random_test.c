@@ -4,7 +4,7 @@
  * one. */
 #include "tests/runtime/rnn_fixture.h"
 
-enum { CASES = 24, MANY_CASES = 1000, MOST_STEPS = 9, MOST_BATCH = 9 };
+enum { CASES = 24, MANY_CASES = 300, MOST_STEPS = 9, MOST_BATCH = 9 };
 
 /* splitmix64 (Steele, Lea, Flood 2014). */
 static uint64_t next;
