@@ -76,10 +76,11 @@ kernel "rnn_seq" {
     let("live_regs", "weight_regs + sum_regs + operand_regs + batch_tile // 4"),
     -- Measured with ptxas 13.0 on sm_75, sm_80 and sm_90a: addresses, and what each block of units
     -- has of its own. 4 fewer spill (12 bytes and more). With R in shared memory and two chains or
-    -- passes also what ptxas loads ahead in the loop over its blocks of k: 41 to spare spill (16 bytes and more).
+    -- passes also what ptxas loads ahead in the loop over its blocks of k: 34 to spare spill 100 bytes with two
+    -- chains, 41 spill 52 with 16 sequences in passes, and with eight 9 spill 68 and 3 on sm_80 40.
     -- Narrow: measured likewise, on sm_75 to sm_120a but sm_87 and sm_103a; 32 spill 8 to 32 bytes. Layer norm
     -- (on sm_75 and sm_90a): 45 spill 32 bytes.
-    let("other_regs", "narrow == 1 and 36 + layer_norm * 16 or 56 + warp_units // 8 * 3 * (peephole + store_gates) + (dtype ~= 'f32' and shared_blocks > 0 and split + chains > 1 and 44 or 0)"),
+    let("other_regs", "narrow == 1 and 36 + layer_norm * 16 or 56 + warp_units // 8 * 3 * (peephole + store_gates) + (dtype ~= 'f32' and shared_blocks > 0 and (chains == 2 and 36 or split * (batch_tile > 8 and 44 or 16)) or 0)"),
     let("cells_part", "layer_norm == 1 and 'norm' or (reset == 'before' and 'reset_before' or 'plain')"),
     let("output_part", "projection > 0 and 'projection' or 'direct'"),
     -- Shared memory of tier 1: R; h and what cells give; sequences; layer norm's vectors and parts; P.
