@@ -60,6 +60,8 @@ enum { FUNCTION_COUNT = sizeof functions / sizeof functions[0] };
 static const char *const lua_words[] = {"break",    "do",     "else", "elseif", "end",   "for",
                                         "function", "goto",   "if",   "in",     "local", "nil",
                                         "repeat",   "return", "then", "until",  "while"};
+/* Those that are operators and values here: no part of a name with dots. */
+static const char *const own_words[] = {"and", "or", "not", "true", "false"};
 
 Status expr_error(const char *text, TextPos where, size_t at, Status status, Error *err,
                   const char *fmt, ...) {
@@ -129,6 +131,13 @@ static Status lex_string(Parser *p, size_t at) {
     return ST_OK;
 }
 
+/* The word of the list that the text is, or NULL. */
+static const char *word_of(const char *const *list, size_t count, const char *text, size_t len) {
+    for (size_t i = 0; i < count; i++)
+        if (strlen(list[i]) == len && !memcmp(text, list[i], len)) return list[i];
+    return NULL;
+}
+
 /* Each part between dots is a Lua name: a letter or _ first, and no reserved word. */
 static Status lex_name(Parser *p, size_t at) {
     const char *s = p->text + at;
@@ -138,11 +147,11 @@ static Status lex_name(Parser *p, size_t at) {
             return FAIL(p, at + n, "a name must go on with a letter after '.'");
         }
         if (is_name_char(s[n]) && s[n] != '.') continue;
-        for (size_t i = 0; i < sizeof lua_words / sizeof lua_words[0]; i++) {
-            if (strlen(lua_words[i]) == n - part && !memcmp(s + part, lua_words[i], n - part)) {
-                return FAIL(p, at + part, "'%s' is a reserved word", lua_words[i]);
-            }
-        }
+        const char *word =
+            word_of(lua_words, sizeof lua_words / sizeof lua_words[0], s + part, n - part);
+        if (!word && (part > 0 || s[n] == '.'))
+            word = word_of(own_words, sizeof own_words / sizeof own_words[0], s + part, n - part);
+        if (word) return FAIL(p, at + part, "'%s' is a reserved word", word);
         if (s[n] != '.') break;
         part = n + 1;
     }
