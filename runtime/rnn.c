@@ -31,25 +31,27 @@ int64_t rnn_chunk_steps(int64_t step_bytes, int64_t steps) {
     return (steps + chunks - 1) / chunks; /* no short one at the end */
 }
 
-/* Steps of a launch of a plan of `steps`. */
+/* Steps of a launch of a plan of `steps`: all where nothing of them is in the workspace. */
 static int64_t chunk_of(const Desc *d, const RnnShape *s, int64_t steps) {
+    if (rnn_input_given(d)) return steps;
     return rnn_chunk_steps(s->directions * d->batch * s->rows * 4, steps);
 }
 
 static RnnKernelDesc kernel_desc(const Desc *d, const RnnWork *work, RnnOp op, int64_t layer) {
     const bool steps = op != RNN_INPUT, first = layer == 0, last = layer == d->layers - 1;
+    const bool takes_x = op != RNN_SEQ && !rnn_input_given(d);
     RnnKernelDesc k = {
         .size = sizeof k,
         .op = op,
         .gru = d->cell == SEQTUNE_GRU,
         .dtype = d->dtype,
         .batch = d->batch,
-        .input = op == RNN_SEQ ? 0 : rnn_input_size(d, layer),
+        .input = takes_x ? rnn_input_size(d, layer) : 0,
         .hidden = d->hidden,
         .projection = d->projection,
         .steps = work->chunk,
         .directions = work->shape.directions,
-        .parts = op == RNN_SEQ ? 1 : rnn_input_parts(d, layer),
+        .parts = takes_x ? rnn_input_parts(d, layer) : 1,
         .packed = d->packed,
         .lengths = d->device_lengths,
         .peephole = steps && d->peephole,
@@ -83,8 +85,9 @@ static size_t layer_kernels(const Desc *d, const RnnWork *w, bool cell, int64_t 
         out[1] = kernel_desc(d, w, RNN_CELL, layer);
         return 1;
     }
-    out[0] = kernel_desc(d, w, RNN_INPUT, layer);
     out[1] = kernel_desc(d, w, RNN_SEQ, layer);
+    if (rnn_input_given(d)) return 1;
+    out[0] = kernel_desc(d, w, RNN_INPUT, layer);
     return 2;
 }
 

@@ -38,6 +38,8 @@ Status rnn_check_cell(seqtune_rnn_desc *d, Error *err);
 /* Checks a whole description and fills in all defaults. */
 Status rnn_check_desc(seqtune_rnn_desc *d, Error *err);
 
+/* SEQTUNE_RNN_GIVEN_INPUT: x is W x + bias. */
+bool rnn_input_given(const seqtune_rnn_desc *d);
 RnnShape rnn_shape(const seqtune_rnn_desc *d);
 int64_t rnn_row(const RnnShape *shape, int64_t unit, int64_t gate);
 /* Of a layer's input: its elements, its parts (a bidirectional layer below gives 2), and the pitch

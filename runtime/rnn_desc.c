@@ -73,10 +73,10 @@ static Status check_floats(const Desc *d, Error *err) {
 
 static Status check_flags(const Desc *d, Error *err) {
     const bool order = (d->flags & SEQTUNE_RNN_SEQUENCE_ORDER) != 0;
-    if ((d->flags & ~(SEQTUNE_RNN_SEQUENCE_ORDER | SEQTUNE_CHECKED)) != 0)
+    if ((d->flags & ~(SEQTUNE_RNN_SEQUENCE_ORDER | SEQTUNE_CHECKED | SEQTUNE_RNN_GIVEN_INPUT)) != 0)
         return err_set(err, ST_INVALID,
-                       "flags is 0x%x: must be SEQTUNE_RNN_SEQUENCE_ORDER, SEQTUNE_CHECKED, both "
-                       "or 0",
+                       "flags is 0x%x: must be SEQTUNE_RNN_SEQUENCE_ORDER, SEQTUNE_CHECKED, "
+                       "SEQTUNE_RNN_GIVEN_INPUT, some of them or 0",
                        (unsigned)d->flags);
     if (order && d->max_steps != 1)
         return err_set(
@@ -135,6 +135,25 @@ static Status check_tokens(Desc *d, Error *err) {
                    d->packed ? ", or give total_tokens" : "; run the sequences in pieces");
 }
 
+/* One layer, and x has no strides of its own. */
+static Status check_given(const Desc *d, Error *err) {
+    const struct {
+        const char *name;
+        int64_t value, must;
+    } rows[] = {{"layers", d->layers, 1},
+                {"x_stride_step", d->x_stride_step, 0},
+                {"x_stride_batch", d->x_stride_batch, 0},
+                {"chunk_steps", d->chunk_steps, 0}};
+    if (!rnn_input_given(d)) return ST_OK;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        if (rows[i].value != rows[i].must)
+            return err_set(err, ST_INVALID,
+                           "%s is %lld: with SEQTUNE_RNN_GIVEN_INPUT, where x is W x + bias of all "
+                           "steps of one layer, it must be %lld",
+                           rows[i].name, (long long)rows[i].value, (long long)rows[i].must);
+    return ST_OK;
+}
+
 Status rnn_check_desc(Desc *d, Error *err) {
     const PlanEnum enums[] = {
         {"packed", d->packed, 1, "0 or 1"},
@@ -144,6 +163,7 @@ Status rnn_check_desc(Desc *d, Error *err) {
     Status st = rnn_check_cell(d, err);
     if (st == ST_OK) st = plan_check_enums(enums, sizeof enums / sizeof enums[0], err);
     if (st == ST_OK) st = check_flags(d, err);
+    if (st == ST_OK) st = check_given(d, err);
     if (st == ST_OK) st = check_floats(d, err);
     if (st != ST_OK) return st;
     if (d->batch == 0) d->batch = 1;

@@ -25,6 +25,10 @@ RnnShape rnn_shape(const seqtune_rnn_desc *d) {
     return s;
 }
 
+bool rnn_input_given(const seqtune_rnn_desc *d) {
+    return (d->flags & SEQTUNE_RNN_GIVEN_INPUT) != 0;
+}
+
 int64_t rnn_row(const RnnShape *shape, int64_t unit, int64_t gate) {
     return unit / 8 * 8 * shape->gates + gate * 8 + unit % 8;
 }

@@ -64,7 +64,8 @@ static Status check_args(const Desc *d, const seqtune_rnn_args *a, Error *err) {
     const bool lstm = d->cell == SEQTUNE_LSTM;
     const PlanArray rows[] = {
         {"weights", a->weights, 256, true, false, NULL},
-        {"x", a->x, element, true, false, NULL}, /* the kernel wants more where strides allow */
+        /* The kernel wants more where strides allow. */
+        {"x", a->x, rnn_input_given(d) ? 16 : element, true, false, NULL},
         {"y", a->y, element, false, true, NULL},
         {"h_in", a->h_in, 16, false, true, NULL},
         {"c_in", a->c_in, 4, false, lstm, "cell = SEQTUNE_LSTM"},
@@ -178,12 +179,12 @@ static Status run_input(const Run *r, const Piece *p, int64_t position, Error *e
 static Status run_piece(const Run *r, const Piece *p, Error *err) {
     const int slot = 2 * (int)rnn_slot(r->d, p->layer);
     const seqtune_plan *kernel = r->plan->child[slot + 1];
-    const bool fused = r->plan->child[slot] == NULL;
+    const bool given = rnn_input_given(r->d), fused = !given && r->plan->child[slot] == NULL;
     RnnKernelArgs k = common_args(r, p);
     Status st = ST_OK;
     if (fused)
         set_input(r, p->layer, true, &k);
-    else
+    else if (!given)
         st = run_input(r, p, 0, err);
     for (int64_t d = 0; d < r->work->shape.directions; d++) {
         set_steps(r, p->layer, d, &k.dir[d]);
@@ -191,7 +192,7 @@ static Status run_piece(const Run *r, const Piece *p, Error *err) {
         if (r->d->layer_norm)
             k.dir[d].bias = plus(r->args->weights, rnn_block(r->d, p->layer, d).bias);
     }
-    if (!fused) k.pre = at_workspace(r, r->work->pre);
+    if (!fused) k.pre = given ? r->args->x : at_workspace(r, r->work->pre);
     if (st != ST_OK) return st;
     return plan_run_rnn_kernel(kernel, &k, kernel_workspace(r, kernel), r->stream, err);
 }

@@ -212,7 +212,12 @@ enum {
     SEQTUNE_CHECKED = 2,
     /* Recurrent cells, max_steps = 1: the kernels and configurations that a plan of order_steps
      * steps would have, so that T runs of one step give the bits of its run of T. */
-    SEQTUNE_RNN_SEQUENCE_ORDER = 4
+    SEQTUNE_RNN_SEQUENCE_ORDER = 4,
+    /* One recurrent layer whose W x the caller has: args.x is float [directions, steps, batch,
+     * rows], `steps` of the run, 16-byte aligned: W x + bias_w + bias_r in the rows of
+     * docs/recurrent.md (n of a GRU with reset after: without bias_r; layer norm: W x alone). Step
+     * s of a reversed sequence is its last token but s. W of the packed weights is not read. */
+    SEQTUNE_RNN_GIVEN_INPUT = 8
 };
 
 /* 0 means the default everywhere. Strides 0: packed [batch, token, head, head_dim] (pages: by
@@ -532,7 +537,8 @@ typedef struct seqtune_rnn_desc {
     float norm_eps;   /* layer_norm; default 1e-5 */
     /* 0: packed [step, batch, features]. Packed sequences: *_stride_step is that of tokens. */
     int64_t x_stride_step, x_stride_batch, y_stride_step, y_stride_batch;
-    int flags;           /* SEQTUNE_RNN_SEQUENCE_ORDER | SEQTUNE_CHECKED */
+    int flags;           /* SEQTUNE_RNN_SEQUENCE_ORDER | SEQTUNE_CHECKED |
+                            SEQTUNE_RNN_GIVEN_INPUT */
     int64_t order_steps; /* with that flag; else 0 */
     int64_t chunk_steps; /* steps whose W x is in the workspace at once; 0: as many as 64 MiB hold.
                             The results do not depend on it */
@@ -550,7 +556,8 @@ typedef struct seqtune_rnn_desc {
 typedef struct seqtune_rnn_args {
     size_t size;
     seqtune_device_ptr weights;      /* seqtune_rnn_pack_weights; 256-byte aligned */
-    seqtune_device_ptr x;            /* dtype; aligned as its strides are, at most to 16 bytes */
+    seqtune_device_ptr x;            /* dtype; aligned as its strides are, at most to 16 bytes;
+                                        SEQTUNE_RNN_GIVEN_INPUT: W x + bias */
     seqtune_device_ptr y;            /* dtype; directions * state features; 0: not wanted */
     seqtune_device_ptr h_in, c_in;   /* h of dtype, 16-byte aligned, c float (LSTM); 0: zeros */
     seqtune_device_ptr h_out, c_out; /* 0: not wanted */
