@@ -25,7 +25,7 @@ for program in "$build"/fuzz/fuzz_*; do
         -artifact_prefix="$build/crash-$name-" "$build/corpus/$name" $(ls -d "tests/fuzz/seeds/$seeds" 2>/dev/null) \
         >"$build/$name.log" 2>&1; then
         passed=$((passed + 1))
-        echo "  ok fuzz_$name: $(grep -o 'stat::number_of_executed_units: *[0-9]*' "$build/$name.log" || grep -oE 'Done [0-9]+ runs.*' "$build/$name.log")"
+        echo "  ok fuzz_$name: $(grep -ao 'stat::number_of_executed_units: *[0-9]*' "$build/$name.log" || grep -aoE 'Done [0-9]+ runs.*' "$build/$name.log")"
     else
         failed=$((failed + 1))
         echo "FAIL fuzz_$name: $(ls "$build"/crash-"$name"-* 2>/dev/null | head -1)"
