@@ -154,17 +154,9 @@ CUresult capture_wait(Stream *stream, Event *event) {
     return CUDA_SUCCESS;
 }
 
-static CUresult enter_stream(CUstream handle, Stream **stream) {
-    Context *context = NULL;
-    CUresult result = enter(WANT_CONTEXT | WANT_HEALTHY, &context);
-    if (result != CUDA_SUCCESS) return result;
-    result = stream_find(context, handle, stream);
-    return result == CUDA_SUCCESS ? CUDA_SUCCESS : leave(result);
-}
-
 CUresult cuStreamBeginCapture_v2(CUstream handle, int mode) {
     Stream *stream = NULL;
-    const CUresult result = enter_stream(handle, &stream);
+    const CUresult result = stream_enter(handle, &stream);
     if (result != CUDA_SUCCESS) return result;
     if (mode < CU_STREAM_CAPTURE_MODE_GLOBAL || mode > CU_STREAM_CAPTURE_MODE_RELAXED)
         return leave(CUDA_ERROR_INVALID_VALUE);
@@ -214,7 +206,7 @@ static CUresult all_joined(const Capture *capture) {
 
 CUresult cuStreamEndCapture(CUstream handle, CUgraph *out) {
     Stream *stream = NULL;
-    CUresult result = enter_stream(handle, &stream);
+    CUresult result = stream_enter(handle, &stream);
     if (result != CUDA_SUCCESS) return result;
     Capture *capture = stream->capture;
     if (out == NULL) return leave(CUDA_ERROR_INVALID_VALUE);
@@ -254,7 +246,7 @@ static CUresult capture_status(Stream *stream, int *status) {
 
 CUresult cuStreamIsCapturing(CUstream handle, int *status) {
     Stream *stream = NULL;
-    const CUresult result = enter_stream(handle, &stream);
+    const CUresult result = stream_enter(handle, &stream);
     if (result != CUDA_SUCCESS) return result;
     return leave(status == NULL ? CUDA_ERROR_INVALID_VALUE : capture_status(stream, status));
 }
@@ -277,7 +269,7 @@ CUresult cuStreamGetCaptureInfo_v3(CUstream handle, int *status, uint64_t *id, C
                                    const CUgraphNode **nodes, const CUgraphEdgeData **edges,
                                    size_t *count) {
     Stream *stream = NULL;
-    CUresult result = enter_stream(handle, &stream);
+    CUresult result = stream_enter(handle, &stream);
     if (result != CUDA_SUCCESS) return result;
     if (status == NULL) return leave(CUDA_ERROR_INVALID_VALUE);
     result = capture_status(stream, status);
@@ -301,7 +293,7 @@ CUresult cuStreamGetCaptureInfo_v2(CUstream handle, int *status, uint64_t *id, C
 CUresult cuStreamUpdateCaptureDependencies(CUstream handle, CUgraphNode *nodes, size_t count,
                                            unsigned int flags) {
     Stream *stream = NULL;
-    const CUresult result = enter_stream(handle, &stream);
+    const CUresult result = stream_enter(handle, &stream);
     if (result != CUDA_SUCCESS) return result;
     if (flags > 1 || (nodes == NULL && count > 0)) return leave(CUDA_ERROR_INVALID_VALUE);
     if (stream->capture == NULL) return leave(CUDA_ERROR_ILLEGAL_STATE);

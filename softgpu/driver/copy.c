@@ -137,15 +137,6 @@ CUresult fill_work(const CUDA_MEMSET_NODE_PARAMS *p, Work *work) {
     return CUDA_SUCCESS;
 }
 
-/* On failure the lock is not held. */
-static CUresult enter_stream(CUstream handle, Stream **stream) {
-    Context *context = NULL;
-    CUresult result = enter(WANT_CONTEXT | WANT_HEALTHY, &context);
-    if (result != CUDA_SUCCESS) return result;
-    result = stream_find(context, handle, stream);
-    return result == CUDA_SUCCESS ? CUDA_SUCCESS : leave(result);
-}
-
 static CUresult copy_submit(Stream *stream, Work work, CopyInfo info, bool async) {
     if (work.kind == WORK_EMPTY) return CUDA_SUCCESS; /* nothing is nothing */
     /* "For transfers from device memory to device memory, no host-side synchronization". */
@@ -158,7 +149,7 @@ static CUresult copy_box(const CUDA_MEMCPY3D *box, CUstream handle, bool async) 
     Stream *stream = NULL;
     Work work;
     CopyInfo info;
-    CUresult result = enter_stream(handle, &stream);
+    CUresult result = stream_enter(handle, &stream);
     if (result != CUDA_SUCCESS) return result;
     if (box == NULL) return leave(CUDA_ERROR_INVALID_VALUE);
     result = copy_work(box, &work, &info);
@@ -189,7 +180,7 @@ static CUresult copy(uint64_t to, Side to_side, uint64_t from, Side from_side, s
                      CUstream handle, bool async) {
     Stream *stream = NULL;
     CopyInfo info;
-    CUresult result = enter_stream(handle, &stream);
+    CUresult result = stream_enter(handle, &stream);
     if (result != CUDA_SUCCESS) return result;
     if (bytes == 0) return leave(CUDA_SUCCESS);
     Work work = {.kind = WORK_COPY};
@@ -226,7 +217,7 @@ static CUresult fill_rows(CUdeviceptr to, size_t pitch, uint32_t value, unsigned
                           size_t width, size_t height, CUstream handle) {
     Stream *stream = NULL;
     Work work;
-    CUresult result = enter_stream(handle, &stream);
+    CUresult result = stream_enter(handle, &stream);
     if (result != CUDA_SUCCESS) return result;
     const CUDA_MEMSET_NODE_PARAMS rows = {to, pitch, value, element, width, height};
     result = fill_work(&rows, &work);

@@ -144,21 +144,13 @@ static CUmemLocation location_of(CUdevice device) {
         device == DEVICE_CPU ? CU_MEM_LOCATION_TYPE_HOST : CU_MEM_LOCATION_TYPE_DEVICE, device};
 }
 
-static CUresult enter_stream(CUstream handle, Stream **stream) {
-    Context *context = NULL;
-    CUresult result = enter(WANT_CONTEXT | WANT_HEALTHY, &context);
-    if (result != CUDA_SUCCESS) return result;
-    result = stream_find(context, handle, stream);
-    return result == CUDA_SUCCESS ? CUDA_SUCCESS : leave(result);
-}
-
 /* The call has its place in the stream; the location is told at once, as the manual has it, but
  * not by one that a capture took down. */
 CUresult cuMemPrefetchAsync_v2(CUdeviceptr address, size_t bytes, CUmemLocation location,
                                unsigned int flags, CUstream handle) {
     Stream *stream = NULL;
     Range range;
-    CUresult result = enter_stream(handle, &stream);
+    CUresult result = stream_enter(handle, &stream);
     if (result != CUDA_SUCCESS) return result;
     if (flags != 0 || !range_of(address, bytes, &range)) return leave(CUDA_ERROR_INVALID_VALUE);
     if (!is_location(location.type, location.id)) return leave(CUDA_ERROR_INVALID_DEVICE);
@@ -203,12 +195,12 @@ static bool may_attach(const Stream *stream, CUdeviceptr address, size_t length,
     return flags == CU_MEM_ATTACH_GLOBAL || flags == CU_MEM_ATTACH_HOST;
 }
 
-/* The programming guide ("Prohibited and Unhandled Operations") names this call as one that "will
- * return an error if called with a stream being captured". */
+/* Our choice: refused while its stream is captured, since no graph node stands for an attachment.
+ */
 CUresult cuStreamAttachMemAsync(CUstream handle, CUdeviceptr address, size_t length,
                                 unsigned int flags) {
     Stream *stream = NULL;
-    const CUresult result = enter_stream(handle, &stream);
+    const CUresult result = stream_enter(handle, &stream);
     if (result != CUDA_SUCCESS) return result;
     if (!may_attach(stream, address, length, flags)) return leave(CUDA_ERROR_INVALID_VALUE);
     if (stream->capture != NULL) {

@@ -401,6 +401,8 @@ void stream_close(Stream *stream);
 bool streams_may_wait_for_host(const Context *context);
 /* NULL, legacy and per-thread handles resolved. INVALID_HANDLE, INVALID_CONTEXT. */
 CUresult stream_find(Context *context, CUstream handle, Stream **stream);
+/* Enters and finds the stream in the current, healthy context; on failure the lock is not held. */
+CUresult stream_enter(CUstream handle, Stream **stream);
 /* Puts `work` (whose owned parts are taken in every case) into the stream, or into its capture.
  * `ticket` may be NULL; a captured operation gives no ticket. */
 CUresult stream_enqueue(Stream *stream, Work work, Ticket **waits, size_t wait_count,

@@ -252,8 +252,7 @@ CUresult stream_find(Context *context, CUstream handle, Stream **stream) {
     return (*stream)->object.context == context ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
 }
 
-/* Enters, finds the stream; on failure the lock is not held. */
-static CUresult enter_stream(CUstream handle, Stream **stream) {
+CUresult stream_enter(CUstream handle, Stream **stream) {
     Context *context = NULL;
     CUresult result = enter(WANT_CONTEXT | WANT_HEALTHY, &context);
     if (result != CUDA_SUCCESS) return result;
@@ -304,7 +303,7 @@ static CUresult status_allowed(Stream *stream) {
 
 CUresult cuStreamQuery(CUstream handle) {
     Stream *stream = NULL;
-    CUresult result = enter_stream(handle, &stream);
+    CUresult result = stream_enter(handle, &stream);
     if (result != CUDA_SUCCESS) return result;
     result = status_allowed(stream);
     if (result != CUDA_SUCCESS) return leave(result);
@@ -318,7 +317,7 @@ CUresult cuStreamQuery(CUstream handle) {
 
 CUresult cuStreamSynchronize(CUstream handle) {
     Stream *stream = NULL;
-    CUresult result = enter_stream(handle, &stream);
+    CUresult result = stream_enter(handle, &stream);
     if (result != CUDA_SUCCESS) return result;
     result = status_allowed(stream);
     if (result != CUDA_SUCCESS) return leave(result);
@@ -333,7 +332,7 @@ CUresult cuStreamSynchronize(CUstream handle) {
 
 CUresult cuStreamWaitEvent(CUstream handle, CUevent event_handle, unsigned int flags) {
     Stream *stream = NULL;
-    const CUresult result = enter_stream(handle, &stream);
+    const CUresult result = stream_enter(handle, &stream);
     if (result != CUDA_SUCCESS) return result;
     Event *event = FIND(Event, EVENT, event_handle);
     if (event == NULL) return leave(CUDA_ERROR_INVALID_HANDLE);
@@ -347,7 +346,7 @@ CUresult cuStreamWaitEvent(CUstream handle, CUevent event_handle, unsigned int f
 
 static CUresult host_call(CUstream handle, Work work) {
     Stream *stream = NULL;
-    const CUresult result = enter_stream(handle, &stream);
+    const CUresult result = stream_enter(handle, &stream);
     if (result != CUDA_SUCCESS) return result;
     /* cuStreamAddCallback: "not supported while capturing". */
     if (work.kind == WORK_CALLBACK && stream->capture != NULL) {
@@ -379,7 +378,7 @@ CUresult cuStreamAddCallback(CUstream handle, CUstreamCallback callback, void *d
 
 CUresult cuStreamGetFlags(CUstream handle, unsigned int *flags) {
     Stream *stream = NULL;
-    const CUresult result = enter_stream(handle, &stream);
+    const CUresult result = stream_enter(handle, &stream);
     if (result != CUDA_SUCCESS) return result;
     if (flags == NULL) return leave(CUDA_ERROR_INVALID_VALUE);
     *flags = stream->flags;
@@ -388,7 +387,7 @@ CUresult cuStreamGetFlags(CUstream handle, unsigned int *flags) {
 
 CUresult cuStreamGetPriority(CUstream handle, int *priority) {
     Stream *stream = NULL;
-    const CUresult result = enter_stream(handle, &stream);
+    const CUresult result = stream_enter(handle, &stream);
     if (result != CUDA_SUCCESS) return result;
     if (priority == NULL) return leave(CUDA_ERROR_INVALID_VALUE);
     *priority = stream->priority;
@@ -397,7 +396,7 @@ CUresult cuStreamGetPriority(CUstream handle, int *priority) {
 
 CUresult cuStreamGetId(CUstream handle, unsigned long long *id) {
     Stream *stream = NULL;
-    const CUresult result = enter_stream(handle, &stream);
+    const CUresult result = stream_enter(handle, &stream);
     if (result != CUDA_SUCCESS) return result;
     if (id == NULL) return leave(CUDA_ERROR_INVALID_VALUE);
     *id = stream->id;
@@ -406,7 +405,7 @@ CUresult cuStreamGetId(CUstream handle, unsigned long long *id) {
 
 CUresult cuStreamGetCtx(CUstream handle, CUcontext *context) {
     Stream *stream = NULL;
-    const CUresult result = enter_stream(handle, &stream);
+    const CUresult result = stream_enter(handle, &stream);
     if (result != CUDA_SUCCESS) return result;
     if (context == NULL) return leave(CUDA_ERROR_INVALID_VALUE);
     *context = stream->object.context->object.handle;
@@ -415,7 +414,7 @@ CUresult cuStreamGetCtx(CUstream handle, CUcontext *context) {
 
 CUresult cuStreamGetDevice(CUstream handle, CUdevice *device) {
     Stream *stream = NULL;
-    const CUresult result = enter_stream(handle, &stream);
+    const CUresult result = stream_enter(handle, &stream);
     if (result != CUDA_SUCCESS) return result;
     if (device == NULL) return leave(CUDA_ERROR_INVALID_VALUE);
     *device = stream->object.context->device;

@@ -3,14 +3,6 @@
 
 #include <string.h>
 
-static CUresult enter_stream(CUstream handle, Stream **stream) {
-    Context *context = NULL;
-    CUresult result = enter(WANT_CONTEXT | WANT_HEALTHY, &context);
-    if (result != CUDA_SUCCESS) return result;
-    result = stream_find(context, handle, stream);
-    return result == CUDA_SUCCESS ? CUDA_SUCCESS : leave(result);
-}
-
 static CUresult value_work(WorkKind kind, CUdeviceptr address, uint64_t value, int width,
                            unsigned int condition, Work *work) {
     const Place place = place_of(address, (uint64_t)width);
@@ -44,7 +36,7 @@ static CUresult one_value(MakeWork make, CUstream handle, CUdeviceptr address, u
                           int width, unsigned int flags) {
     Stream *stream = NULL;
     Work work;
-    CUresult result = enter_stream(handle, &stream);
+    CUresult result = stream_enter(handle, &stream);
     if (result != CUDA_SUCCESS) return result;
     result = make(address, value, width, flags, &work);
     return leave(result == CUDA_SUCCESS ? stream_enqueue(stream, work, NULL, 0, NULL) : result);
@@ -103,7 +95,7 @@ CUresult cuStreamBatchMemOp_v2(CUstream handle, unsigned int count,
     enum { MAX_COUNT = 256 }; /* "The count parameter must be less than or equal to 256" */
     Stream *stream = NULL;
     Work work;
-    CUresult result = enter_stream(handle, &stream);
+    CUresult result = stream_enter(handle, &stream);
     if (result != CUDA_SUCCESS) return result;
     if (flags != 0 || count > MAX_COUNT || (count > 0 && operations == NULL))
         return leave(CUDA_ERROR_INVALID_VALUE);
@@ -132,7 +124,7 @@ static bool attribute_known(int attribute) {
 
 CUresult cuStreamGetAttribute(CUstream handle, int attribute, void *value) {
     Stream *stream = NULL;
-    const CUresult result = enter_stream(handle, &stream);
+    const CUresult result = stream_enter(handle, &stream);
     if (result != CUDA_SUCCESS) return result;
     if (value == NULL || !attribute_known(attribute)) return leave(CUDA_ERROR_INVALID_VALUE);
     memset(value, 0, sizeof((CUlaunchAttribute *)0)->value);
@@ -143,7 +135,7 @@ CUresult cuStreamGetAttribute(CUstream handle, int attribute, void *value) {
 
 CUresult cuStreamSetAttribute(CUstream handle, int attribute, const void *value) {
     Stream *stream = NULL;
-    const CUresult result = enter_stream(handle, &stream);
+    const CUresult result = stream_enter(handle, &stream);
     if (result != CUDA_SUCCESS) return result;
     /* A stream's priority is given when it is made. */
     if (value == NULL || !attribute_known(attribute) || attribute == PRIORITY)
@@ -153,9 +145,9 @@ CUresult cuStreamSetAttribute(CUstream handle, int attribute, const void *value)
 
 CUresult cuStreamCopyAttributes(CUstream to, CUstream from) {
     Stream *first = NULL;
-    CUresult result = enter_stream(to, &first);
+    CUresult result = stream_enter(to, &first);
     if (result != CUDA_SUCCESS) return result;
     leave(CUDA_SUCCESS);
-    result = enter_stream(from, &first);
+    result = stream_enter(from, &first);
     return result != CUDA_SUCCESS ? result : leave(CUDA_SUCCESS);
 }
