@@ -215,18 +215,19 @@ static bool order_find(const Graph *graph, bool sort, size_t *place, size_t *ord
     return true;
 }
 
-static bool node_copy(const GraphNode *from, const size_t *place, Graph *to) {
+static Status node_copy(const GraphNode *from, const size_t *place, Graph *to) {
     Work work;
-    if (!work_copy(&from->work, &work)) return false;
+    const Status st = work_copy(&from->work, &work);
+    if (st != ST_OK) return st;
     GraphNode *node = graph_add(to, work, from->needs, from->need_count);
-    if (node == NULL) return false;
+    if (node == NULL) return ST_NO_MEMORY;
     for (size_t k = 0; k < node->need_count; k++) node->needs[k] = place[node->needs[k]];
     node->origin = from->origin != NULL && to->object.kind == OBJECT_EXEC &&
                            from->graph->object.kind == OBJECT_EXEC
                        ? from->origin
                        : from->object.handle;
     node->disabled = from->disabled;
-    return true;
+    return ST_OK;
 }
 
 static Status copy_nodes(const Graph *graph, ObjectKind kind, Context *context, bool ordered,
@@ -237,7 +238,7 @@ static Status copy_nodes(const Graph *graph, ObjectKind kind, Context *context, 
     size_t *order = place == NULL ? NULL : place + graph->count;
     if (st == ST_OK && !order_find(graph, ordered, place, order)) st = ST_INVALID;
     for (size_t i = 0; st == ST_OK && i < graph->count; i++)
-        if (!node_copy(graph->nodes[order[i]], place, copy)) st = ST_NO_MEMORY;
+        st = node_copy(graph->nodes[order[i]], place, copy);
     mem_free(place);
     if (st != ST_OK && copy != NULL) graph_remove(copy);
     *out = st == ST_OK ? copy : NULL;
@@ -246,6 +247,10 @@ static Status copy_nodes(const Graph *graph, ObjectKind kind, Context *context, 
 
 Status graph_copy(const Graph *graph, ObjectKind kind, Context *context, Graph **out) {
     return copy_nodes(graph, kind, context, kind == OBJECT_EXEC || graph->embedded, out);
+}
+
+CUresult graph_copy_error(Status st) {
+    return st == ST_INVALID ? CUDA_ERROR_INVALID_VALUE : CUDA_ERROR_OUT_OF_MEMORY;
 }
 
 Status graph_embed(const Graph *child, bool ordered, Work *work) {
@@ -294,8 +299,7 @@ static CUresult instantiate(CUgraphExec *out, CUgraph handle, uint64_t flags,
     if (alive != CUDA_SUCCESS) return leave(alive);
     Graph *exec = NULL;
     const Status st = graph_copy(graph, OBJECT_EXEC, context, &exec);
-    if (st != ST_OK)
-        return leave(st == ST_INVALID ? CUDA_ERROR_INVALID_VALUE : CUDA_ERROR_OUT_OF_MEMORY);
+    if (st != ST_OK) return leave(graph_copy_error(st));
     exec->flags = flags;
     graph->instance = exec->object.handle;
     *out = exec->object.handle;

@@ -120,8 +120,8 @@ CUresult cuGraphClone(CUgraph *out, CUgraph handle) {
     if (out == NULL || graph == NULL || graph_is_captured(graph) ||
         graph_memory_node(graph) != NULL)
         return leave(CUDA_ERROR_INVALID_VALUE);
-    if (graph_copy(graph, OBJECT_GRAPH, NULL, &copy) != ST_OK)
-        return leave(CUDA_ERROR_OUT_OF_MEMORY);
+    const Status st = graph_copy(graph, OBJECT_GRAPH, NULL, &copy);
+    if (st != ST_OK) return leave(graph_copy_error(st));
     *out = copy->object.handle;
     return leave(CUDA_SUCCESS);
 }

@@ -177,7 +177,8 @@ CUresult cuGraphAddChildGraphNode(CUgraphNode *out, CUgraph handle, const CUgrap
     /* "If childGraph contains allocation nodes, free nodes": an error. */
     if (child == NULL || graph_is_captured(child) || graph_memory_node(child) != NULL)
         return leave(CUDA_ERROR_INVALID_VALUE);
-    if (graph_embed(child, false, &work) != ST_OK) return leave(CUDA_ERROR_OUT_OF_MEMORY);
+    const Status st = graph_embed(child, false, &work);
+    if (st != ST_OK) return leave(graph_copy_error(st));
     return leave(node_add(out, handle, needs, count, work));
 }
 

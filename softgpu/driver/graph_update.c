@@ -217,8 +217,7 @@ CUresult cuGraphExecChildGraphNodeSetParams(CUgraphExec handle, CUgraphNode orig
         child == NULL || graph_is_captured(child) || graph_memory_node(child) != NULL)
         return leave(CUDA_ERROR_INVALID_VALUE);
     const Status st = graph_embed(child, true, &work);
-    if (st != ST_OK)
-        return leave(st == ST_INVALID ? CUDA_ERROR_INVALID_VALUE : CUDA_ERROR_OUT_OF_MEMORY);
+    if (st != ST_OK) return leave(graph_copy_error(st));
     if (difference(node->work.u.graph.graph, work.u.graph.graph, exec->object.context, &bad) ==
         CU_GRAPH_EXEC_UPDATE_SUCCESS)
         return leave(exec_set(handle, origin, work));

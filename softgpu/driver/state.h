@@ -415,7 +415,7 @@ void event_remove(Event *event);
 
 /* work.c */
 void work_free(Work *work);
-bool work_copy(const Work *from, Work *to); /* deep; false: no memory, *to owns nothing */
+Status work_copy(const Work *from, Work *to); /* deep; after a failure *to owns nothing */
 /* Called with the lock, which it releases while it computes, copies or calls back. Returns the
  * modelled seconds of the operation, which begins at modelled time `start`. */
 double work_execute(Context *context, Work *work, double start);
@@ -434,9 +434,10 @@ void capture_close(Capture *capture);
 CUresult capture_wait(Stream *stream, Event *event);
 CUresult capture_record(Stream *stream, Event *event);
 Graph *graph_new(ObjectKind kind, Context *context); /* one reference: the program's */
-/* A copy with the nodes in their order; as an exec, in an order that respects the dependencies.
- * ST_INVALID: there is none (a cycle). */
+/* A copy with the nodes in their order; as an exec, and in its child graphs, in one that respects
+ * the dependencies. ST_INVALID: there is none (a cycle). */
 Status graph_copy(const Graph *graph, ObjectKind kind, Context *context, Graph **out);
+CUresult graph_copy_error(Status st);       /* what a failed copy is to the caller */
 bool graph_is_captured(const Graph *graph); /* by a capture that goes on */
 void node_free(GraphNode *node);
 bool node_alive(const GraphNode *node); /* what it names still exists */

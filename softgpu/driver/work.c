@@ -26,25 +26,25 @@ void work_free(Work *work) {
 }
 
 /* A captured launch keeps naming its exec; a child graph is copied with its node. */
-static bool graph_work_copy(Graph *graph, Work *to) {
-    if (graph->embedded) return graph_embed(graph, true, to) == ST_OK;
+static Status graph_work_copy(Graph *graph, Work *to) {
+    if (graph->embedded) return graph_embed(graph, true, to);
     *to = graph_work(graph);
-    return true;
+    return ST_OK;
 }
 
-bool work_copy(const Work *from, Work *to) {
+Status work_copy(const Work *from, Work *to) {
     *to = *from;
     if (from->kind == WORK_GRAPH) return graph_work_copy(from->u.graph.graph, to);
     if (from->kind == WORK_ALLOC || from->kind == WORK_FREE)
         graph_memory_hold(from->u.memory.graph);
-    if (from->kind != WORK_KERNEL || from->u.kernel.params == NULL) return true;
+    if (from->kind != WORK_KERNEL || from->u.kernel.params == NULL) return ST_OK;
     to->u.kernel.params = mem_alloc(from->u.kernel.param_bytes);
     if (to->u.kernel.params == NULL) {
         to->kind = WORK_EMPTY;
-        return false;
+        return ST_NO_MEMORY;
     }
     memcpy(to->u.kernel.params, from->u.kernel.params, from->u.kernel.param_bytes);
-    return true;
+    return ST_OK;
 }
 
 static void fill(void *to, uint32_t value, int width, uint64_t count) {

@@ -1,8 +1,12 @@
-/* What the driver's tests share: a context with a module of the fake executor. */
+/* What the driver's tests share: a context with a module of the fake executor. Behind cmocka.h. */
 #ifndef TESTS_SOFTGPU_DRIVER_FIXTURE_H
 #define TESTS_SOFTGPU_DRIVER_FIXTURE_H
 
+#include <stdlib.h>
+
 #include "softgpu/driver/abi.h"
+
+#define OK(call) assert_int_equal((call), CUDA_SUCCESS)
 
 static const char fixture_ptx[] = ".version 8.0\n"
                                   ".target sm_80\n"
@@ -50,6 +54,30 @@ static inline CUresult fixture_store(const Fixture *f, CUdeviceptr to, unsigned 
                                      CUstream stream) {
     void *params[] = {&to, &value};
     return cuLaunchKernel(fixture_function(f, "store"), 1, 1, 1, 32, 1, 1, 0, stream, params, NULL);
+}
+
+/* A test program's one fixture, opened and closed around each of its tests. */
+static Fixture f;
+
+static inline int open_fixture(void **state) {
+    (void)state;
+    return fixture_open(&f) == CUDA_SUCCESS ? 0 : -1;
+}
+
+static inline int open_two_devices(void **state) {
+    setenv("SOFTGPU_DEVICES", "a100,h100", 1);
+    return open_fixture(state);
+}
+
+static inline int close_fixture(void **state) {
+    (void)state;
+    return cuCtxDestroy_v2(f.context) == CUDA_SUCCESS ? 0 : -1;
+}
+
+static inline unsigned int word_at(CUdeviceptr address) {
+    unsigned int value = 0;
+    OK(cuMemcpyDtoH_v2(&value, address, 4));
+    return value;
 }
 
 #endif

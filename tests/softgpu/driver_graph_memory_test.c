@@ -11,29 +11,8 @@
 #include "softgpu/softgpu.h"
 #include "tests/softgpu/driver_fixture.h"
 
-#define OK(call) assert_int_equal((call), CUDA_SUCCESS)
-
 enum { BYTES = 5000, AUTO_FREE = 1 };
 enum { USED, USED_HIGH, RESERVED, RESERVED_HIGH }; /* CUgraphMem_attribute */
-
-static Fixture f;
-
-static int open_fixture(void **state) {
-    (void)state;
-    setenv("SOFTGPU_DEVICES", "a100,h100", 1);
-    return fixture_open(&f) == CUDA_SUCCESS ? 0 : -1;
-}
-
-static int close_fixture(void **state) {
-    (void)state;
-    return cuCtxDestroy_v2(f.context) == CUDA_SUCCESS ? 0 : -1;
-}
-
-static unsigned int word_at(CUdeviceptr address) {
-    unsigned int value = 0;
-    OK(cuMemcpyDtoH_v2(&value, address, 4));
-    return value;
-}
 
 static uint64_t graph_bytes(int attribute) {
     uint64_t value = 77;
@@ -286,5 +265,6 @@ int main(void) {
         cmocka_unit_test(a_contexts_end_frees_memory_of_its_launches),
         cmocka_unit_test(use_outside_its_lifetime_is_named),
     };
-    return cmocka_run_group_tests_name("softgpu graph memory", tests, open_fixture, close_fixture);
+    return cmocka_run_group_tests_name("softgpu graph memory", tests, open_two_devices,
+                                       close_fixture);
 }

@@ -11,26 +11,6 @@
 #include "softgpu/driver/abi.h"
 #include "tests/softgpu/driver_fixture.h"
 
-#define OK(call) assert_int_equal((call), CUDA_SUCCESS)
-
-static Fixture f;
-
-static int open_fixture(void **state) {
-    (void)state;
-    return fixture_open(&f) == CUDA_SUCCESS ? 0 : -1;
-}
-
-static int close_fixture(void **state) {
-    (void)state;
-    return cuCtxDestroy_v2(f.context) == CUDA_SUCCESS ? 0 : -1;
-}
-
-static unsigned int word_at(CUdeviceptr address) {
-    unsigned int value = 0;
-    OK(cuMemcpyDtoH_v2(&value, address, 4));
-    return value;
-}
-
 /* A node that stores `value` to word `i` of the buffer; its parameters die with this call. */
 static CUDA_KERNEL_NODE_PARAMS store_params(void **params) {
     return (CUDA_KERNEL_NODE_PARAMS){.func = fixture_function(&f, "store"),
@@ -367,6 +347,33 @@ static void the_child_graph_of_an_exec_is_set(void **state) {
     OK(cuStreamDestroy_v2(stream));
 }
 
+/* Copies that put their nodes in order say of a cycle what an instantiation says. */
+static void a_cycle_in_a_child_graph_is_refused(void **state) {
+    (void)state;
+    CUgraph graph, inner, clone, around;
+    CUgraphNode node, ends[2];
+    CUgraphExec exec;
+    size_t count = 1;
+    graph = nested_store(5);
+    OK(cuGraphGetNodes(graph, &node, &count));
+    OK(cuGraphChildGraphNodeGetGraph(node, &inner));
+    count = 2;
+    OK(cuGraphGetNodes(inner, ends, &count)); /* the copy, which needs the store behind it */
+    OK(cuGraphAddDependencies(inner, &ends[0], &ends[1], 1));
+    OK(cuGraphCreate(&around, 0));
+    assert_int_equal(cuGraphInstantiateWithFlags(&exec, graph, 0), CUDA_ERROR_INVALID_VALUE);
+    assert_int_equal(cuGraphClone(&clone, graph), CUDA_ERROR_INVALID_VALUE);
+    assert_int_equal(cuGraphAddChildGraphNode(&node, around, NULL, 0, graph),
+                     CUDA_ERROR_INVALID_VALUE);
+    OK(cuGraphRemoveDependencies(inner, &ends[0], &ends[1], 1));
+    exec = instantiate(graph);
+    launch(exec);
+    assert_int_equal(word_at(f.buffer + 4), 5);
+    OK(cuGraphExecDestroy(exec));
+    OK(cuGraphDestroy(around));
+    OK(cuGraphDestroy(graph));
+}
+
 static void a_node_made_by_hand_joins_a_capture(void **state) {
     (void)state;
     CUstream stream;
@@ -516,6 +523,7 @@ int main(void) {
         cmocka_unit_test(an_exec_is_updated_from_a_graph_of_the_same_shape),
         cmocka_unit_test(clones_and_children_are_copies),
         cmocka_unit_test(the_child_graph_of_an_exec_is_set),
+        cmocka_unit_test(a_cycle_in_a_child_graph_is_refused),
         cmocka_unit_test(a_node_made_by_hand_joins_a_capture),
         cmocka_unit_test(a_graph_waits_for_the_events_of_its_nodes),
         cmocka_unit_test(events_are_recorded_in_child_graphs),

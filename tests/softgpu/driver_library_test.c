@@ -12,27 +12,6 @@
 #include "softgpu/driver/abi.h"
 #include "tests/softgpu/driver_fixture.h"
 
-#define OK(call) assert_int_equal((call), CUDA_SUCCESS)
-
-static Fixture f;
-
-static int open_fixture(void **state) {
-    (void)state;
-    setenv("SOFTGPU_DEVICES", "a100,h100", 1);
-    return fixture_open(&f) == CUDA_SUCCESS ? 0 : -1;
-}
-
-static int close_fixture(void **state) {
-    (void)state;
-    return cuCtxDestroy_v2(f.context) == CUDA_SUCCESS ? 0 : -1;
-}
-
-static unsigned int word_at(CUdeviceptr address) {
-    unsigned int value = 0;
-    OK(cuMemcpyDtoH_v2(&value, address, 4));
-    return value;
-}
-
 static void store_by(CUfunction function, CUdeviceptr to, unsigned int value) {
     void *params[] = {&to, &value};
     OK(cuLaunchKernel(function, 1, 1, 1, 32, 1, 1, 0, NULL, params, NULL));
@@ -220,5 +199,5 @@ int main(void) {
         cmocka_unit_test(a_stream_waits_for_a_word_of_the_host),
         cmocka_unit_test(a_batch_of_operations_runs_in_order),
     };
-    return cmocka_run_group_tests_name("softgpu libraries", tests, open_fixture, close_fixture);
+    return cmocka_run_group_tests_name("softgpu libraries", tests, open_two_devices, close_fixture);
 }

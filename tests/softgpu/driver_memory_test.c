@@ -14,21 +14,6 @@
 #include "softgpu/softgpu.h"
 #include "tests/softgpu/driver_fixture.h"
 
-#define OK(call) assert_int_equal((call), CUDA_SUCCESS)
-
-static Fixture f;
-
-static int open_fixture(void **state) {
-    (void)state;
-    setenv("SOFTGPU_DEVICES", "a100,h100", 1);
-    return fixture_open(&f) == CUDA_SUCCESS ? 0 : -1;
-}
-
-static int close_fixture(void **state) {
-    (void)state;
-    return cuCtxDestroy_v2(f.context) == CUDA_SUCCESS ? 0 : -1;
-}
-
 /* Shared memory of host and device -------------------------------------------- */
 
 static void host_and_kernel_share_managed_memory(void **state) {
@@ -384,5 +369,6 @@ int main(void) {
         cmocka_unit_test(a_contexts_end_frees_its_pool_memory),
         cmocka_unit_test(devices_are_told_apart_and_copy_to_each_other),
     };
-    return cmocka_run_group_tests_name("softgpu memory kinds", tests, open_fixture, close_fixture);
+    return cmocka_run_group_tests_name("softgpu memory kinds", tests, open_two_devices,
+                                       close_fixture);
 }

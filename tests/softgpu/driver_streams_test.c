@@ -14,26 +14,6 @@
 #include "softgpu/softgpu.h"
 #include "tests/softgpu/driver_fixture.h"
 
-#define OK(call) assert_int_equal((call), CUDA_SUCCESS)
-
-static Fixture f;
-
-static int open_fixture(void **state) {
-    (void)state;
-    return fixture_open(&f) == CUDA_SUCCESS ? 0 : -1;
-}
-
-static int close_fixture(void **state) {
-    (void)state;
-    return cuCtxDestroy_v2(f.context) == CUDA_SUCCESS ? 0 : -1;
-}
-
-static unsigned int word_at(CUdeviceptr address) {
-    unsigned int value = 0;
-    assert_int_equal(cuMemcpyDtoH_v2(&value, address, 4), CUDA_SUCCESS);
-    return value;
-}
-
 /* Streams --------------------------------------------------------------------- */
 
 /* A host function that keeps its stream busy until the test opens the gate: however busy the host

@@ -32,7 +32,6 @@
         return call;                                                                               \
     }
 
-static Fixture f;
 static int on_host[64];
 static int number;
 static size_t size;
