@@ -6,7 +6,9 @@
 // two buffers of h, [sequence][state_pitch], in the workspace. Of a block, `k_splits` warps share
 // out the k of warp_units units, each with its part of R. Step s:
 //
-//   R h              each warp its k, straight from the one buffer in L2 to mma operands
+//   R h              each warp its k, straight from the one buffer in L2 to mma operands; f32,
+//   whose
+//                    lanes all read the same h, from a copy in shared memory (barrier: it is there)
 //   sums             with k_splits > 1 through shared memory, added in the order of the warps;
 //                    barrier 1: the parts are visible
 //   gates, c, h      each warp some 8x8 blocks of (unit, sequence); h to the other buffer
@@ -17,8 +19,8 @@
 //                    by everybody: each read it before it arrived
 //
 // Steps end with the longest sequence of the batch tile, the same in all its blocks. After the last
-// step nobody waits. A wait that fails sets the error word, and every block leaves; outputs are then
-// undefined. rnn_reset, the launch before, makes the counters 0 and the first buffer h_in.
+// step nobody waits. A wait that fails sets the error word, and every block leaves; outputs are
+// then undefined. rnn_reset, the launch before, makes the counters 0 and the first buffer h_in.
 //
 // Sequences past the batch are computed with pre = 0 and stored in the workspace only.
 //% lib types
@@ -40,16 +42,19 @@ enum : int {
     column_tiles = batch_tile / 8,    // n8 tiles of sequences
     k_blocks = state_pitch / 32,
     register_blocks = part_blocks - shared_blocks, // of part_blocks; the last part may have fewer
-    lane_sums = row_groups * 2, // of eight sequences
+    lane_sums = row_groups * 2,                    // of eight sequences
     cell_blocks = warp_blocks * column_tiles, // 8 units x 8 sequences, of k_splits warps together
     own_cells = (cell_blocks + k_splits - 1) / k_splits,
     // Blocks of k whose h is on its way at once.
     load_blocks = column_tiles >= 8 ? 1 : 8 / column_tiles,
+    column_group = 2, // f32: sequences that one branch leaves out
     kept_chunks = row_groups * register_blocks * lane_chunks,
     warp_weight_bytes = row_groups * shared_blocks * lane_chunks * 512,
-    sums_base = threads / 32 * warp_weight_bytes,
+    h_base = threads / 32 * warp_weight_bytes, // f32: h of the block's sequences
+    h_row_size = state_pitch * element,
+    sums_base = h_base + (dtype == dtype_f32 ? batch_tile * h_row_size : 0),
     cell_block_bytes = gates * 32 * 8, // of sums: two sequences per lane
-    warp_sum_bytes = k_splits > 1 ? cell_blocks * cell_block_bytes : 0,
+    warp_sum_bytes = k_splits > 1 ? cell_blocks *cell_block_bytes : 0,
     h_bytes = batch_tile * state_pitch * element, // one buffer
     counter_bytes = 128,                          // a line of its own for each counter
     tile_bytes = counter_bytes + 2 * h_bytes
@@ -71,10 +76,10 @@ __device__ __forceinline__ u64 tile_counter(const RnnParams &p, int tile, int di
 // ---- R ----
 
 struct Place {
-    int direction, tile;      // of the batch
-    int warp, lane, part;     // part: of k
-    int unit;                 // the lane's, in the first block of its warp
-    int block;                // first block of k
+    int direction, tile;  // of the batch
+    int warp, lane, part; // part: of k
+    int unit;             // the lane's, in the first block of its warp
+    int block;            // first block of k
 };
 
 struct Weights {
@@ -128,8 +133,7 @@ __device__ __forceinline__ Bytes16 load_h_chunk(u64 h, const Place &place, int s
                                                 int chunk) {
     Bytes16 v = {{0, 0, 0, 0}};
     const int k = (place.block + block) * 32 + place.lane % 4 * 8;
-    if (k < state_pitch)
-        v = load_l2_16(h + u64(sequence * state_pitch + k) * element + chunk * 16);
+    if (k < state_pitch) v = load_l2_16(h + u64(sequence * state_pitch + k) * element + chunk * 16);
     return v;
 }
 
@@ -172,9 +176,30 @@ __device__ __forceinline__ WeightRow row_of_chunks(const Bytes16 &low, const Byt
     return row;
 }
 
-// `columns`: sequences that there are; the others' sums are 0.
-__device__ __forceinline__ void product_fma(Sums &sums, const Weights &w, u64 h, const Place &place,
-                                            int columns) {
+// h of the sequences that product_fma reads to shared memory, by all threads: of each several loads
+// on their way at once.
+__device__ __forceinline__ void copy_h(u64 h, u32 shared, int columns) {
+    constexpr int all = batch_tile * h_row_size / 16, wanted = (all + threads - 1) / threads;
+    constexpr int batch = wanted < 8 ? wanted : 8;
+    const int rows_read = (columns + column_group - 1) / column_group * column_group;
+    const int chunks = min(batch_tile, rows_read) * (h_row_size / 16);
+#pragma unroll 1
+    for (int first = int(threadIdx.x); first < chunks; first += batch * threads) {
+        Bytes16 v[batch];
+#pragma unroll
+        for (int i = 0; i < batch; ++i)
+            if (first + i * threads < chunks) v[i] = load_l2_16(h + u64(first + i * threads) * 16);
+#pragma unroll
+        for (int i = 0; i < batch; ++i)
+            if (first + i * threads < chunks)
+                store_shared_16(shared + h_base + u32(first + i * threads) * 16, v[i]);
+    }
+}
+
+// `columns`: sequences that there are; the others' sums are of no use.
+__device__ __forceinline__ void product_fma(Sums &sums, const Weights &w, u32 shared,
+                                            const Place &place, int columns) {
+    const u32 h = shared + h_base + place.block * 128;
 #pragma unroll
     for (int n = 0; n < column_tiles; ++n) {
         float parts[gates][8];
@@ -182,7 +207,7 @@ __device__ __forceinline__ void product_fma(Sums &sums, const Weights &w, u64 h,
         for (int i = 0; i < gates * 8; ++i) (&parts[0][0])[i] = 0.0f;
 #pragma unroll
         for (int block = 0; block < part_blocks; ++block) {
-            if (block >= register_blocks && place.block + block >= k_blocks) continue; // as above
+            if (place.block + block >= k_blocks) continue;
             WeightRow row[gates];
 #pragma unroll
             for (int gate = 0; gate < gates; ++gate)
@@ -190,10 +215,8 @@ __device__ __forceinline__ void product_fma(Sums &sums, const Weights &w, u64 h,
                                           weight_chunk(w, gate, block, lane_chunks - 1));
 #pragma unroll
             for (int column = 0; column < 8; ++column) {
-                if (n * 8 + column >= columns) break;
-                const WeightRow v =
-                    row_of_chunks(load_h_chunk(h, place, n * 8 + column, block, 0),
-                                  load_h_chunk(h, place, n * 8 + column, block, lane_chunks - 1));
+                if (column % column_group == 0 && n * 8 + column >= columns) break;
+                const WeightRow v = load_h_f32<h_row_size>(h, n * 8 + column, block, place.lane);
 #pragma unroll
                 for (int gate = 0; gate < gates; ++gate) fma_8(parts[gate][column], row[gate], v);
             }
@@ -446,10 +469,13 @@ extern "C" __global__ void __launch_bounds__(threads, 1)
 #pragma unroll 1
     for (int step = p.first_step; step < end; ++step) {
         Sums sums;
-        if constexpr (dtype == dtype_f32)
-            product_fma(sums, weights, h, place, columns);
-        else
+        if constexpr (dtype == dtype_f32) {
+            copy_h(h, shared, columns);
+            __syncthreads(); // 0: h is there
+            product_fma(sums, weights, shared, place, columns);
+        } else {
             product_mma(sums, weights, h, place);
+        }
         if constexpr (k_splits > 1) {
             store_sums(sums, shared, place);
             __syncthreads(); // 1: the parts are visible
@@ -463,8 +489,7 @@ extern "C" __global__ void __launch_bounds__(threads, 1)
             } else {
 #pragma unroll
                 for (int g = 0; g < 2 * gates; ++g)
-                    product[g % 2][g / 2] =
-                        sums[i / warp_blocks][i % warp_blocks * gates * 2 + g];
+                    product[g % 2][g / 2] = sums[i / warp_blocks][i % warp_blocks * gates * 2 + g];
             }
             step_cell(cells[i], product, p, d, place, next, step);
         }
