@@ -86,6 +86,7 @@ kernel "attn_prefill" {
     rule("lengths == 'uniform' or head_dim ~= 256 or gpu.cc < 100 or live_regs < 192", "lengths read on the device beside 128 registers of O and 56 of S spill 8 to 68 bytes"),
     rule("lengths == 'uniform' or head_dim ~= 64 or gpu.cc ~= 120 or (stages < 3 and mask ~= 'window') or live_regs < 168", "lengths read on the device and a third buffer or a window's edges beside 160 registers of Q, O and S spill 16 to 32 bytes"),
     rule("pack_group == 0 or head_dim ~= 192 or gpu.cc ~= 90 or live_regs < 196", "the rows of packed groups beside 192 registers of Q, O and S spill 4 to 8 bytes"),
+    rule("mask ~= 'window' or head_dim ~= 192 or gpu.cc ~= 103 or live_regs < 188", "a window's edges beside 184 registers of Q, O and S spill 8 bytes on sm_103a"),
     rule("kv == 'dense' or gpu.cc > 75 or head_dim == 256 or live_regs < 176", "page look-ups beside staged chunks spill 16 to 48 bytes on sm_75"),
     rule("block_n > 16 or gpu.cc == 75 and head_dim == 256", "tiles of 16 keys only where no larger one fits: P V has one k16 step then"),
     rule("block_n > 16 or kv == 'dense' or mask ~= 'window' and page_size % 16 == 0", "page look-ups under a window, or more than one per tile, spill 4 to 12 bytes there"),

@@ -152,6 +152,8 @@ static const char *const rnn_resident_problems[] = {
     "cell=gru dtype=f32 hidden=512 batch=3 lengths=padded",
     "cell=gru dtype=f16 hidden=1024 batch=8 lengths=packed store_gates=1",
     "cell=lstm dtype=bf16 hidden=341 batch=5 peephole=1 store_gates=1",
+    "cell=lstm dtype=f32 hidden=256 batch=64 lengths=packed",
+    "cell=lstm dtype=f32 hidden=512 batch=16 lengths=padded peephole=1 store_gates=1",
     NULL};
 
 /* f32 layers that a block takes fewer than eight sequences of; only these of their variants. */
