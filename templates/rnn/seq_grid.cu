@@ -6,9 +6,8 @@
 // two buffers of h, [sequence][state_pitch], in the workspace. Of a block, `k_splits` warps share
 // out the k of warp_units units, each with its part of R. Step s:
 //
-//   R h              each warp its k, straight from the one buffer in L2 to mma operands; f32,
-//   whose
-//                    lanes all read the same h, from a copy in shared memory (barrier: it is there)
+//   R h              each warp its k, straight from the one buffer in L2 to mma operands; f32 from a
+//                    copy in shared memory, since its lanes all read the same h (barrier 0)
 //   sums             with k_splits > 1 through shared memory, added in the order of the warps;
 //                    barrier 1: the parts are visible
 //   gates, c, h      each warp some 8x8 blocks of (unit, sequence); h to the other buffer
@@ -19,8 +18,8 @@
 //                    by everybody: each read it before it arrived
 //
 // Steps end with the longest sequence of the batch tile, the same in all its blocks. After the last
-// step nobody waits. A wait that fails sets the error word, and every block leaves; outputs are
-// then undefined. rnn_reset, the launch before, makes the counters 0 and the first buffer h_in.
+// step nobody waits. A wait that fails sets the error word, and every block leaves; outputs are then
+// undefined. rnn_reset, the launch before, makes the counters 0 and the first buffer h_in.
 //
 // Sequences past the batch are computed with pre = 0 and stored in the workspace only.
 //% lib types
@@ -54,7 +53,7 @@ enum : int {
     h_row_size = state_pitch * element,
     sums_base = h_base + (dtype == dtype_f32 ? batch_tile * h_row_size : 0),
     cell_block_bytes = gates * 32 * 8, // of sums: two sequences per lane
-    warp_sum_bytes = k_splits > 1 ? cell_blocks *cell_block_bytes : 0,
+    warp_sum_bytes = k_splits > 1 ? cell_blocks * cell_block_bytes : 0,
     h_bytes = batch_tile * state_pitch * element, // one buffer
     counter_bytes = 128,                          // a line of its own for each counter
     tile_bytes = counter_bytes + 2 * h_bytes
@@ -128,12 +127,12 @@ __device__ __forceinline__ void load_part(Weights &w, u64 r, u32 shared, const P
 
 // ---- the product ----
 
-// Chunk `chunk` of the lane's 8 of 32 k of a sequence. Past the last k: 0.
-__device__ __forceinline__ Bytes16 load_h_chunk(u64 h, const Place &place, int sequence, int block,
-                                                int chunk) {
+// The lane's 8 of 32 k of a sequence. Past the last k: 0.
+__device__ __forceinline__ Bytes16 load_h_chunk(u64 h, const Place &place, int sequence,
+                                                int block) {
     Bytes16 v = {{0, 0, 0, 0}};
     const int k = (place.block + block) * 32 + place.lane % 4 * 8;
-    if (k < state_pitch) v = load_l2_16(h + u64(sequence * state_pitch + k) * element + chunk * 16);
+    if (k < state_pitch) v = load_l2_16(h + u64(sequence * state_pitch + k) * element);
     return v;
 }
 
@@ -149,7 +148,7 @@ __device__ __forceinline__ void product_mma(Sums &sums, const Weights &w, u64 h,
 #pragma unroll
             for (int n = 0; n < column_tiles; ++n)
                 if (first + i < part_blocks)
-                    column[i][n] = load_h_chunk(h, place, n * 8 + place.lane / 4, first + i, 0);
+                    column[i][n] = load_h_chunk(h, place, n * 8 + place.lane / 4, first + i);
 #pragma unroll
         for (int i = 0; i < load_blocks; ++i) {
             const int block = first + i;
