@@ -91,8 +91,8 @@ rnn.step = {
   let("step_gemv_regs", "depth * (warp_units * gates * 4 + batch_tile * 4) + warp_units * batch_tile * 4 + (batch_tile + 1) * 16 // element + 9 + batch_tile * 2"),
   let("step_regs", "tensor == 1 and step_mma_regs or step_gemv_regs"),
   -- Two blocks of one unit a warp fit: ptxas takes no more than the estimate there (measured, 13.0), but for
-  -- peepholes and stored gates, which cost 12 bytes of spills; an estimate of 137 spills 12 to 36 bytes.
-  let("step_launch_blocks", "max(tensor == 0 and warp_units == 1 and step_regs + 8 * (peephole + store_gates) <= 136 and 2 or 1, min(gpu.smem_sm // (step_smem + 1024), gpu.regs_sm // (min(step_regs + 64, 255) * step_threads), gpu.warps_sm * 32 // step_threads))"),
+  -- peepholes and stored gates, which cost 12 bytes of spills; an estimate of 137, in f32 of 129, spills 12 to 66 bytes.
+  let("step_launch_blocks", "max(tensor == 0 and warp_units == 1 and step_regs + 8 * (peephole + store_gates) <= (dtype == 'f32' and 128 or 136) and 2 or 1, min(gpu.smem_sm // (step_smem + 1024), gpu.regs_sm // (min(step_regs + 64, 255) * step_threads), gpu.warps_sm * 32 // step_threads))"),
   -- Workspace: lib rnn_step says of what.
   let("step_floats", "layer_norm == 1 and rows * (1 + fused) or (reset == 'before' and 2 * units_pad or 0)"),
   let("step_workspace", "directions * batch * (streamed * 2 * state_pitch * element + ((projection > 0 or reset == 'before') and cdiv(units_pad, 32) * 32 * element or 0) + step_floats * 4 + streamed * hidden * 4)"),
